@@ -1,0 +1,1 @@
+"""ClickPesa BillPay: its checksum, its webhooks, its API."""

@@ -1,0 +1,188 @@
+"""Bills, payments and shares as others see them: the values that HTTP, command line and bot show.
+
+Amounts are decimal strings in the currency's major unit ("45000", "12.50"), never floats; times are aware UTC;
+contacts are masked.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Literal
+
+import msgspec
+
+from bot.domain.message import Kind, Lane, Outcome, State
+
+
+class BillKind(StrEnum):
+    """`order` closes at its first payment, even a partial one; `customer` stays open until its cap is reached."""
+
+    ORDER = "order"
+    CUSTOMER = "customer"
+
+
+class BillMode(StrEnum):
+    """`exact` takes only the exact amount; `partial` allows partial and over-payment (ClickPesa's default)."""
+
+    EXACT = "exact"
+    PARTIAL = "partial"
+
+
+class BillStatus(StrEnum):
+    """`open` may be reminded; `held` waits for staff; nothing is sent about the others but receipts."""
+
+    OPEN = "open"
+    HELD = "held"
+    SETTLED = "settled"
+    CLOSED = "closed"
+    STOPPED = "stopped"
+
+
+class PaymentEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing said about one payment, by a webhook, ClickPesa's list, or staff.
+
+    `ids` are aliases (`id`, `paymentId`, `paymentReference`): a match on any is the same payment. `amount` is None
+    when the payload carries none (PAYMENT FAILED). `status` is ClickPesa's word, upper case, unknown ones kept.
+    """
+
+    event: Literal["received", "failed", "deposit", "other"]
+    ids: tuple[str, ...]
+    number: str
+    status: str
+    amount: Decimal | None = None
+    currency: str | None = None
+    channel: str | None = None
+    payer_name: str | None = None
+    payer_phone: str | None = None
+    payer_email: str | None = None
+    message: str | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    source: Literal["webhook", "list", "staff"] = "webhook"
+    raw: str = "{}"
+
+
+class PaymentView(msgspec.Struct, frozen=True, kw_only=True):
+    """A payment on record. `matched` is false while staff must decide; `reason` says why."""
+
+    id: str
+    number: str
+    amount: str | None
+    currency: str | None
+    status: str
+    matched: bool
+    reason: str | None
+    channel: str | None
+    payer: str | None
+    message: str | None
+    received_at: datetime
+    paid_at: datetime | None
+
+
+class TermView(msgspec.Struct, frozen=True, kw_only=True):
+    """One bill of a number."""
+
+    term: str
+    amount: str
+    paid: str
+    balance: str
+    due_at: datetime | None
+    description: str | None
+    mode: BillMode
+
+
+class BillView(msgspec.Struct, frozen=True, kw_only=True):
+    """All that is known of one control number. `credit` is what was paid above every term."""
+
+    number: str
+    kind: BillKind
+    currency: str
+    status: BillStatus
+    balance: str
+    paid: str
+    credit: str
+    terms: list[TermView]
+    payments: list[PaymentView]
+    shares: list[str]
+    contacts: list[str]
+    customer: str | None
+    next_reminder_at: datetime | None
+
+
+class MessageView(msgspec.Struct, frozen=True, kw_only=True):
+    """One message. `text` is what was sent, while it is retained."""
+
+    id: str
+    share: str
+    number: str
+    channel: str
+    kind: Kind
+    lane: Lane
+    state: State
+    outcome: Outcome | None
+    reason: str | None
+    error: str | None
+    delivery: str | None
+    provider_id: str | None
+    attempts: int
+    possible_duplicate: bool
+    segments: int | None
+    to: str | None
+    text: str | None
+    created_at: datetime
+    due_at: datetime | None
+    sent_at: datetime | None
+
+
+class SkippedChannel(msgspec.Struct, frozen=True):
+    """A channel that was asked for and cannot be used, and why."""
+
+    channel: str
+    reason: str
+
+
+class ShareView(msgspec.Struct, frozen=True, kw_only=True):
+    """A share and its messages. `token` opens the customer's page and carries its partition."""
+
+    id: str
+    number: str
+    term: str
+    state: Literal["active", "paid", "stopped"]
+    channels: list[str]
+    skipped: list[SkippedChannel]
+    messages: list[MessageView]
+    next_reminder_at: datetime | None
+    created_at: datetime
+    token: str
+
+
+class AcceptedShare(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to a share job: what was made, durable on disk. `repeated`: the same job was accepted before."""
+
+    id: str
+    number: str
+    term: str
+    token: str
+    channels: list[str]
+    skipped: list[SkippedChannel]
+    messages: list[str]
+    next_reminder_at: datetime | None
+    settled: bool
+    repeated: bool
+
+
+class SettleResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What a payment event did.
+
+    `outcome`: `settled` (nothing is owed any more, or the order number closed), `partial`, `over`, `failed`
+    (a failed attempt was noted), `repeated` (known already), `unmatched` (kept for staff), `advanced` (only the
+    status moved), `noted` (counts for nothing).
+    """
+
+    outcome: Literal["settled", "partial", "over", "failed", "repeated", "unmatched", "advanced", "noted"]
+    payment: str
+    reason: str | None = None
+    canceled: int = 0
+    receipts: int = 0

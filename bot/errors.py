@@ -1,0 +1,67 @@
+"""tuma's own errors, and the problem list that every refused input is told with.
+
+    TumaError
+    +-- ConfigError         a setting is missing or wrong; the program cannot start
+    +-- StoreUnavailable    Redis is away, loading, full or read-only; try again
+    +-- Refused             input that cannot be taken; carries problems, HTTP 400 or 422
+    |   +-- Conflict        the same id or term with other content, HTTP 409
+    +-- NotFound            no such share, bill, message, HTTP 404
+    +-- TemplateError       a template is wrong, or lacks a variable
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One thing wrong with input: where (JSON path or column), what was given (masked), what would be right."""
+
+    field: str
+    message: str
+    given: str | None = None
+    expected: str | None = None
+
+    def __str__(self) -> str:
+        text = f"{self.field}: {self.message}"
+        if self.given is not None:
+            text += f" (given {self.given})"
+        if self.expected is not None:
+            text += f"; expected {self.expected}"
+        return text
+
+
+class TumaError(Exception):
+    """Root of everything tuma raises on purpose."""
+
+
+class ConfigError(TumaError):
+    """A setting is missing or wrong. The text names the variable and what would be right, never its value."""
+
+
+class StoreUnavailable(TumaError):
+    """Redis cannot take the write now. Nothing was accepted; the caller may repeat."""
+
+
+class Refused(TumaError):
+    """Input that cannot be taken. `problems` is never empty."""
+
+    status = 422
+
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__("; ".join(map(str, problems)))
+        self.problems = problems
+
+
+class Conflict(Refused):
+    """The same id with other content, or an amount that contradicts the bill on record."""
+
+    status = 409
+
+
+class NotFound(TumaError):
+    """No such share, bill, message or contact."""
+
+
+class TemplateError(TumaError):
+    """A template cannot be loaded or rendered. The text names file, line and variable, never a customer's data."""

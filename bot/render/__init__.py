@@ -1,0 +1,1 @@
+"""From templates and one bill to what one person reads."""

@@ -1,0 +1,297 @@
+"""Every setting, read once from the environment and `.env`; nothing else in tuma reads either.
+
+A field is one setting: its environment variable, default, unit and explanation stand together, and
+`docs/settings.md` is checked against this file. Secrets are masked in `repr`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, cast
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from bot.errors import ConfigError
+
+
+def _text(value: str) -> str:
+    return value
+
+
+def _list(value: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def _flag(value: str) -> bool:
+    lowered = value.strip().lower()
+    if lowered in {"1", "true", "yes", "on"}:
+        return True
+    if lowered in {"0", "false", "no", "off"}:
+        return False
+    raise ValueError("expected true or false")
+
+
+def _whole(value: str) -> int:
+    number = int(value)
+    if number < 1:
+        raise ValueError("expected a whole number of 1 or more")
+    return number
+
+
+def _zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise ValueError("expected an IANA time zone such as Africa/Dar_es_Salaam") from error
+    return value
+
+
+def _url(*schemes: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in schemes or not (parts.netloc or parts.path):
+            raise ValueError(f"expected a URL starting with {' or '.join(s + '://' for s in schemes)}")
+        return value.rstrip("/")
+
+    return parse
+
+
+def _listen(value: str) -> str:
+    host, _, port = value.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise ValueError("expected host:port, such as 127.0.0.1:8000")
+    return value
+
+
+def _roles(value: str) -> tuple[tuple[int, str], ...]:
+    staff = []
+    for part in _list(value):
+        user, _, role = part.partition(":")
+        if not user.isdigit() or role not in {"viewer", "operator", "admin"}:
+            raise ValueError("expected id:role pairs with role viewer, operator or admin, such as 123456:admin")
+        staff.append((int(user), role))
+    return tuple(staff)
+
+
+def _policies(value: str) -> tuple[tuple[str, str], ...]:
+    pairs = []
+    for part in _list(value):
+        channel, _, policy = part.partition(":")
+        if channel not in {"sms", "whatsapp", "email", "telegram"} or policy not in {"hold", "resend"}:
+            raise ValueError("expected channel:policy pairs with policy hold or resend, such as telegram:hold")
+        pairs.append((channel, policy))
+    return tuple(pairs)
+
+
+def _choice(*allowed: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if value not in allowed:
+            raise ValueError(f"expected one of {', '.join(allowed)}")
+        return value
+
+    return parse
+
+
+def _data_dir() -> Path:
+    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(base) / "tuma"
+
+
+def _setting(
+    env: str,
+    doc: str,
+    default: Any = None,
+    *,
+    parse: Callable[[str], Any] = _text,
+    factory: Callable[[], Any] | None = None,
+    secret: bool = False,
+) -> Any:
+    metadata = {"env": env, "doc": doc, "parse": parse, "secret": secret}
+    if factory is not None:
+        return field(default_factory=factory, metadata=metadata, repr=not secret)
+    return field(default=default, metadata=metadata, repr=not secret)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """All settings, frozen. `load` makes one from the environment."""
+
+    # Where things are
+    redis_url: str | None = _setting(
+        "REDIS_URL",
+        "Redis or Valkey: `redis://`, `rediss://`, `unix://`, `redis+cluster://`, `redis+sentinel://host:port/name`. "
+        "Unset: tuma starts its own server in `TUMA_DATA_DIR`.",
+        parse=_url("redis", "rediss", "unix", "redis+cluster", "rediss+cluster", "redis+sentinel"),
+        secret=True,
+    )
+    data_dir: Path = _setting(
+        "TUMA_DATA_DIR", "Folder of the embedded server and its append-only file.", factory=_data_dir, parse=Path
+    )
+    partitions: int | None = _setting(
+        "TUMA_PARTITIONS",
+        "Number of partitions, fixed at the first start and then stored. Unset: 8, on a cluster 256.",
+        parse=_whole,
+    )
+    listen: str = _setting("TUMA_LISTEN", "Address of the HTTP server.", "127.0.0.1:8000", parse=_listen)
+    public_url: str | None = _setting(
+        "PUBLIC_URL",
+        "Origin under which providers and customers reach this server. Unset: messages carry no links, and "
+        "providers cannot call back.",
+        parse=_url("http", "https"),
+    )
+    api_keys: tuple[str, ...] = _setting(
+        "TUMA_API_KEYS", "API keys with all scopes for a first start, comma-separated.", (), parse=_list, secret=True
+    )
+    # The merchant
+    locale: str = _setting(
+        "TUMA_LOCALE", "Language of customers whose own is not known: `sw` or `en`.", "sw", parse=_choice("sw", "en")
+    )
+    timezone: str = _setting(
+        "TUMA_TIMEZONE", "Time zone of dates in messages and of quiet hours.", "Africa/Dar_es_Salaam", parse=_zone
+    )
+    region: str = _setting("TUMA_REGION", "Region in which phone numbers without a country code are read.", "TZ")
+    merchant_name: str = _setting("MERCHANT_NAME", "Name that customers know you by; it starts every SMS.", "tuma")
+    merchant_contact: str | None = _setting(
+        "MERCHANT_CONTACT", "Phone or mail address that customers may ask; also the reply-to address of mail."
+    )
+    merchant_tin: str | None = _setting("MERCHANT_TIN", "Taxpayer number shown on pages and invoices.")
+    mpesa_business_number: str | None = _setting(
+        "MPESA_BUSINESS_NUMBER", "Your M-Pesa business number, given by ClickPesa. Unset: M-Pesa steps are left out."
+    )
+    templates: Path | None = _setting(
+        "TUMA_TEMPLATES", "Your own template folder; what is there replaces what is shipped.", parse=Path
+    )
+    # SMS and WhatsApp
+    twilio_account_sid: str | None = _setting("TWILIO_ACCOUNT_SID", "Twilio account, `AC...`.")
+    twilio_auth_token: str | None = _setting(
+        "TWILIO_AUTH_TOKEN", "Twilio primary auth token; callbacks are signed with it.", secret=True
+    )
+    twilio_sms_from: str | None = _setting("TWILIO_SMS_FROM", "SMS sender: a number or a registered name.")
+    twilio_messaging_service_sid: str | None = _setting(
+        "TWILIO_MESSAGING_SERVICE_SID", "Messaging Service, `MG...`, instead of `TWILIO_SMS_FROM`."
+    )
+    twilio_whatsapp_from: str | None = _setting(
+        "TWILIO_WHATSAPP_FROM", "WhatsApp sender in E.164, without the `whatsapp:` prefix."
+    )
+    twilio_api_base: str = _setting(
+        "TWILIO_API_BASE", "Origin of Twilio's API.", "https://api.twilio.com", parse=_url("http", "https")
+    )
+    whatsapp_templates: Path | None = _setting(
+        "WHATSAPP_TEMPLATES", "TOML file that maps kind and locale to an approved ContentSid.", parse=Path
+    )
+    sms_receipts: bool = _setting(
+        "SMS_DELIVERY_RECEIPTS",
+        "Whether your SMS route returns delivery receipts. `false`: a `first` route counts `sent` as confirmed.",
+        default=True,
+        parse=_flag,
+    )
+    sms_max_segments: int = _setting(
+        "SMS_MAX_SEGMENTS", "Most segments a rendered SMS may have; more is a template error.", 1, parse=_whole
+    )
+    # Email
+    smtp_url: str | None = _setting(
+        "SMTP_URL",
+        "Mail server: `smtp://` (no TLS), `smtps://` (TLS from the start), `smtp+starttls://` (TLS required), "
+        "each as `user:password@host:port`.",
+        parse=_url("smtp", "smtps", "smtp+starttls"),
+        secret=True,
+    )
+    email_from: str | None = _setting("EMAIL_FROM", "Sender of mail, such as `Shule <bili@shule.example>`.")
+    # Telegram
+    telegram_bot_token: str | None = _setting("TELEGRAM_BOT_TOKEN", "Token from @BotFather.", secret=True)
+    telegram_api_base: str = _setting(
+        "TELEGRAM_API_BASE", "Origin of the Bot API.", "https://api.telegram.org", parse=_url("http", "https")
+    )
+    telegram_staff: tuple[tuple[int, str], ...] = _setting(
+        "TELEGRAM_STAFF", "Staff as `id:role`, comma-separated; roles are `viewer`, `operator`, `admin`.", (), parse=_roles
+    )
+    telegram_updates: str = _setting(
+        "TELEGRAM_UPDATES",
+        "How updates arrive: `polling`, or `webhook` at `PUBLIC_URL/webhooks/telegram`.",
+        "polling",
+        parse=_choice("polling", "webhook"),
+    )
+    telegram_webhook_secret: str | None = _setting(
+        "TELEGRAM_WEBHOOK_SECRET", "Secret that Telegram repeats with every update; required for `webhook`.", secret=True
+    )
+    # ClickPesa
+    clickpesa_client_id: str | None = _setting("CLICKPESA_CLIENT_ID", "ClickPesa application's client id.")
+    clickpesa_api_key: str | None = _setting("CLICKPESA_API_KEY", "ClickPesa application's API key.", secret=True)
+    clickpesa_checksum_key: str | None = _setting(
+        "CLICKPESA_CHECKSUM_KEY",
+        "Checksum key. Set: every payment webhook must carry a valid checksum. Unset: a webhook is only a hint, "
+        "believed when ClickPesa's own list says so.",
+        secret=True,
+    )
+    clickpesa_api_base: str = _setting(
+        "CLICKPESA_API_BASE",
+        "Origin and path of ClickPesa's API.",
+        "https://api.clickpesa.com/third-parties",
+        parse=_url("http", "https"),
+    )
+    # Engine
+    lease_ms: int = _setting(
+        "TUMA_LEASE_MS", "Longest time between handing a message out and starting to send it, in ms.", 2000, parse=_whole
+    )
+    in_doubt: tuple[tuple[str, str], ...] = _setting(
+        "TUMA_IN_DOUBT",
+        "What to do with a message that may have been sent, per channel: `resend` once, flagged, or `hold` for staff.",
+        (("sms", "resend"), ("whatsapp", "resend"), ("email", "resend"), ("telegram", "hold")),
+        parse=_policies,
+    )
+    in_doubt_wait_ms: int = _setting(
+        "TUMA_IN_DOUBT_WAIT_MS", "How long to wait for a callback before that policy applies, in ms.", 60_000, parse=_whole
+    )
+    early_payment_ms: int = _setting(
+        "TUMA_EARLY_PAYMENT_MS",
+        "How long before its share a payment on a customer number may have come and still count for it, in ms.",
+        172_800_000,
+        parse=_whole,
+    )
+    callback_secret: str | None = _setting(
+        "TUMA_CALLBACK_SECRET", "Key that signs events to `callback_url`, `whsec_` and base64.", secret=True
+    )
+    callback_private: bool = _setting(
+        "TUMA_CALLBACK_PRIVATE", "Allow `callback_url` to point into private networks.", default=False, parse=_flag
+    )
+    # Logs
+    log_level: str = _setting(
+        "TUMA_LOG_LEVEL", "Least level that is logged.", "info", parse=_choice("debug", "info", "warning", "error")
+    )
+    log_format: str = _setting("TUMA_LOG_FORMAT", "`json` or `console`.", "json", parse=_choice("json", "console"))
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The merchant's time zone."""
+        return ZoneInfo(self.timezone)
+
+    def in_doubt_policy(self, channel: str) -> Literal["hold", "resend"]:
+        """What to do with a message of `channel` that may have been sent."""
+        return cast(Literal["hold", "resend"], dict(self.in_doubt).get(channel, "hold"))
+
+
+def load(env: Mapping[str, str] | None = None, dotenv: Path | None = Path(".env")) -> Settings:
+    """Read settings: the environment first, then `dotenv` if that file exists.
+
+    Empty values count as unset. Raises ConfigError naming the variable and what would be right.
+    """
+    values: dict[str, str | None] = {}
+    if dotenv is not None and dotenv.is_file():
+        from dotenv import dotenv_values
+
+        values.update(dotenv_values(dotenv))
+    values.update(os.environ if env is None else env)
+    given: dict[str, Any] = {}
+    for setting in fields(Settings):
+        name = setting.metadata["env"]
+        raw = values.get(name)
+        if not raw:
+            continue
+        try:
+            given[setting.name] = setting.metadata["parse"](raw.strip())
+        except ValueError as error:
+            raise ConfigError(f"{name}: {error}") from error
+    return Settings(**given)

@@ -1,0 +1,1 @@
+"""The Telegram bot: staff commands, and the menu of customers."""

@@ -1,0 +1,1 @@
+"""HTTP: the API, provider webhooks, and the pages customers open."""

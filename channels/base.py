@@ -1,0 +1,195 @@
+"""The one port through which every message leaves, and the values that cross it.
+
+A channel turns an `Outgoing` into one provider request and answers `Accepted`, or raises exactly one
+`channels.errors.ChannelError`. It keeps no state about messages and never retries by itself.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from channels.errors import ChannelError, LeaseExpired
+
+
+class ChannelName(StrEnum):
+    """Every channel tuma knows, in the order in which `tuma doctor` lists them."""
+
+    SMS = "sms"
+    WHATSAPP = "whatsapp"
+    EMAIL = "email"
+    TELEGRAM = "telegram"
+
+
+class Delivery(StrEnum):
+    """What the provider last said of a message it took (Twilio's words; the other channels use a subset)."""
+
+    SCHEDULED = "scheduled"
+    ACCEPTED = "accepted"
+    QUEUED = "queued"
+    SENDING = "sending"
+    SENT = "sent"
+    DELIVERED = "delivered"
+    READ = "read"
+    UNDELIVERED = "undelivered"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+
+# A callback is applied only if it raises the rank: order is not guaranteed, `sent` after `delivered` is noise,
+# and `delivered` or `read` beat an earlier `undelivered`. Source: reference/providers 1.3.
+DELIVERY_RANK: Mapping[Delivery, int] = {
+    Delivery.SCHEDULED: 0,
+    Delivery.ACCEPTED: 0,
+    Delivery.QUEUED: 1,
+    Delivery.SENDING: 2,
+    Delivery.SENT: 3,
+    Delivery.UNDELIVERED: 4,
+    Delivery.FAILED: 4,
+    Delivery.CANCELED: 4,
+    Delivery.DELIVERED: 5,
+    Delivery.READ: 6,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SmsContent:
+    """Plain text, already normalised to the alphabet it will be counted in."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class WhatsAppContent:
+    """Free text for inside the 24 h window, and the approved template for outside it.
+
+    `content_sid` is None when the merchant mapped no approved template to this kind and locale.
+    `variables` holds every placeholder of that template, none empty.
+    """
+
+    text: str
+    content_sid: str | None
+    variables: Mapping[str, str]
+    window_open: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EmailContent:
+    """One mail. `unsubscribe_url` is the HTTPS one-click address (RFC 8058), None if pages have no public URL."""
+
+    subject: str
+    text: str
+    html: str
+    unsubscribe_url: str | None
+    reply_to: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Button:
+    """A Telegram inline button with exactly one action: `copy` (1-256 characters), `url`, or `callback` (1-64 bytes)."""
+
+    text: str
+    copy: str | None = None
+    url: str | None = None
+    callback: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TelegramContent:
+    """HTML in Telegram's subset, already escaped, and rows of buttons."""
+
+    html: str
+    buttons: tuple[tuple[Button, ...], ...] = ()
+
+
+Content = SmsContent | WhatsAppContent | EmailContent | TelegramContent
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One attempt at one message.
+
+    `message_id` is public and carries its partition; with `attempt` it names this attempt. `to` is E.164 for SMS
+    and WhatsApp, an address for email, a chat id in digits for Telegram. `deadline` is on the monotonic clock, in
+    seconds: the request must not begin after it. `validity_s` is how long the provider itself may keep trying.
+    """
+
+    message_id: str
+    attempt: int
+    to: str
+    content: Content
+    deadline: float
+    validity_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The provider took the message. `provider_id` is its id; `segments` is None where the word means nothing."""
+
+    provider_id: str
+    delivery: Delivery
+    segments: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StatusUpdate:
+    """What a provider's callback says of one message. `error` classifies a failed or undelivered one."""
+
+    message_id: str | None
+    provider_id: str
+    delivery: Delivery
+    error: ChannelError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What a reachability test found. `detail` is one line for a person; it never holds a credential."""
+
+    ok: bool
+    detail: str
+    hints: tuple[str, ...] = field(default=())
+
+
+class Channel(Protocol):
+    """A way to reach a person."""
+
+    @property
+    def name(self) -> ChannelName:
+        """Which channel this is."""
+        ...
+
+    @property
+    def concurrency(self) -> int:
+        """How many sends may be in flight at once in one process."""
+        ...
+
+    @property
+    def request_timeout_s(self) -> float:
+        """The longest a send can take once begun; reclaim waits at least this long, plus the lease."""
+        ...
+
+    async def send(self, outgoing: Outgoing) -> Accepted:
+        """Make one provider request. Raises exactly one ChannelError subclass when it does not succeed."""
+        ...
+
+    async def probe(self) -> Probe:
+        """Test reachability and credentials without sending anything."""
+        ...
+
+    async def close(self) -> None:
+        """Release sockets."""
+        ...
+
+
+# HTTP clients check the lease from inside their connection pool, where no argument of ours arrives.
+lease_deadline: ContextVar[float] = ContextVar("lease_deadline")
+
+
+def check_lease(deadline: float) -> None:
+    """Raise LeaseExpired if the monotonic clock has passed `deadline` (seconds). Call it once connected."""
+    if time.monotonic() >= deadline:
+        raise LeaseExpired

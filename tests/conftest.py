@@ -1,0 +1,72 @@
+"""Shared fixtures: a real Valkey that the tests start themselves, and a fresh database for each test."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import redis
+import redis.asyncio
+
+from bot.engine.embedded import find_server
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Valkey:
+    """A server process owned by the tests."""
+
+    port: int
+    folder: Path
+    process: subprocess.Popen[bytes]
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+
+def start_valkey(folder: Path, *options: str, port: int | None = None) -> Valkey:
+    """Start a server in `folder` and wait until it answers."""
+    port = port or free_port()
+    command = [str(find_server()), "--port", str(port), "--dir", str(folder), "--save", "", *options]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 20
+    while True:
+        with contextlib.suppress(redis.ConnectionError, redis.BusyLoadingError), redis.Redis(port=port) as client:
+            client.ping()
+            return Valkey(port, folder, process)
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"the test server on port {port} did not start")
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[Valkey]:
+    folder = Path(tempfile.mkdtemp(prefix="tuma-test-"))
+    server = start_valkey(folder, "--appendonly", "yes", "--appendfsync", "always")
+    yield server
+    server.process.kill()
+    server.process.wait()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+async def redis_url(valkey: Valkey) -> AsyncIterator[str]:
+    """URL of an empty database on the tests' own server."""
+    async with redis.asyncio.Redis.from_url(valkey.url) as client:
+        await client.flushall()
+    yield valkey.url
