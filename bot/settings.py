@@ -71,7 +71,9 @@ def _roles(value: str) -> tuple[tuple[int, str], ...]:
     for part in _list(value):
         user, _, role = part.partition(":")
         if not user.isdigit() or role not in {"viewer", "operator", "admin"}:
-            raise ValueError("expected id:role pairs with role viewer, operator or admin, such as 123456:admin")
+            raise ValueError(
+                "expected id:role pairs with role viewer, operator or admin, such as 123456:admin"
+            )
         staff.append((int(user), role))
     return tuple(staff)
 
@@ -81,7 +83,9 @@ def _policies(value: str) -> tuple[tuple[str, str], ...]:
     for part in _list(value):
         channel, _, policy = part.partition(":")
         if channel not in {"sms", "whatsapp", "email", "telegram"} or policy not in {"hold", "resend"}:
-            raise ValueError("expected channel:policy pairs with policy hold or resend, such as telegram:hold")
+            raise ValueError(
+                "expected channel:policy pairs with policy hold or resend, such as telegram:hold"
+            )
         pairs.append((channel, policy))
     return tuple(pairs)
 
@@ -128,7 +132,10 @@ class Settings:
         secret=True,
     )
     data_dir: Path = _setting(
-        "TUMA_DATA_DIR", "Folder of the embedded server and its append-only file.", factory=_data_dir, parse=Path
+        "TUMA_DATA_DIR",
+        "Folder of the embedded server and its append-only file.",
+        factory=_data_dir,
+        parse=Path,
     )
     partitions: int | None = _setting(
         "TUMA_PARTITIONS",
@@ -143,23 +150,38 @@ class Settings:
         parse=_url("http", "https"),
     )
     api_keys: tuple[str, ...] = _setting(
-        "TUMA_API_KEYS", "API keys with all scopes for a first start, comma-separated.", (), parse=_list, secret=True
+        "TUMA_API_KEYS",
+        "API keys with all scopes for a first start, comma-separated.",
+        (),
+        parse=_list,
+        secret=True,
     )
     # The merchant
     locale: str = _setting(
-        "TUMA_LOCALE", "Language of customers whose own is not known: `sw` or `en`.", "sw", parse=_choice("sw", "en")
+        "TUMA_LOCALE",
+        "Language of customers whose own is not known: `sw` or `en`.",
+        "sw",
+        parse=_choice("sw", "en"),
     )
     timezone: str = _setting(
-        "TUMA_TIMEZONE", "Time zone of dates in messages and of quiet hours.", "Africa/Dar_es_Salaam", parse=_zone
+        "TUMA_TIMEZONE",
+        "Time zone of dates in messages and of quiet hours.",
+        "Africa/Dar_es_Salaam",
+        parse=_zone,
     )
-    region: str = _setting("TUMA_REGION", "Region in which phone numbers without a country code are read.", "TZ")
-    merchant_name: str = _setting("MERCHANT_NAME", "Name that customers know you by; it starts every SMS.", "tuma")
+    region: str = _setting(
+        "TUMA_REGION", "Region in which phone numbers without a country code are read.", "TZ"
+    )
+    merchant_name: str = _setting(
+        "MERCHANT_NAME", "Name that customers know you by; it starts every SMS.", "tuma"
+    )
     merchant_contact: str | None = _setting(
         "MERCHANT_CONTACT", "Phone or mail address that customers may ask; also the reply-to address of mail."
     )
     merchant_tin: str | None = _setting("MERCHANT_TIN", "Taxpayer number shown on pages and invoices.")
     mpesa_business_number: str | None = _setting(
-        "MPESA_BUSINESS_NUMBER", "Your M-Pesa business number, given by ClickPesa. Unset: M-Pesa steps are left out."
+        "MPESA_BUSINESS_NUMBER",
+        "Your M-Pesa business number, given by ClickPesa. Unset: M-Pesa steps are left out.",
     )
     templates: Path | None = _setting(
         "TUMA_TEMPLATES", "Your own template folder; what is there replaces what is shipped.", parse=Path
@@ -189,7 +211,10 @@ class Settings:
         parse=_flag,
     )
     sms_max_segments: int = _setting(
-        "SMS_MAX_SEGMENTS", "Most segments a rendered SMS may have; more is a template error.", 1, parse=_whole
+        "SMS_MAX_SEGMENTS",
+        "Most segments a rendered SMS may have; more is a template error.",
+        1,
+        parse=_whole,
     )
     # Email
     smtp_url: str | None = _setting(
@@ -206,7 +231,10 @@ class Settings:
         "TELEGRAM_API_BASE", "Origin of the Bot API.", "https://api.telegram.org", parse=_url("http", "https")
     )
     telegram_staff: tuple[tuple[int, str], ...] = _setting(
-        "TELEGRAM_STAFF", "Staff as `id:role`, comma-separated; roles are `viewer`, `operator`, `admin`.", (), parse=_roles
+        "TELEGRAM_STAFF",
+        "Staff as `id:role`, comma-separated; roles are `viewer`, `operator`, `admin`.",
+        (),
+        parse=_roles,
     )
     telegram_updates: str = _setting(
         "TELEGRAM_UPDATES",
@@ -215,11 +243,15 @@ class Settings:
         parse=_choice("polling", "webhook"),
     )
     telegram_webhook_secret: str | None = _setting(
-        "TELEGRAM_WEBHOOK_SECRET", "Secret that Telegram repeats with every update; required for `webhook`.", secret=True
+        "TELEGRAM_WEBHOOK_SECRET",
+        "Secret that Telegram repeats with every update; required for `webhook`.",
+        secret=True,
     )
     # ClickPesa
     clickpesa_client_id: str | None = _setting("CLICKPESA_CLIENT_ID", "ClickPesa application's client id.")
-    clickpesa_api_key: str | None = _setting("CLICKPESA_API_KEY", "ClickPesa application's API key.", secret=True)
+    clickpesa_api_key: str | None = _setting(
+        "CLICKPESA_API_KEY", "ClickPesa application's API key.", secret=True
+    )
     clickpesa_checksum_key: str | None = _setting(
         "CLICKPESA_CHECKSUM_KEY",
         "Checksum key. Set: every payment webhook must carry a valid checksum. Unset: a webhook is only a hint, "
@@ -234,7 +266,10 @@ class Settings:
     )
     # Engine
     lease_ms: int = _setting(
-        "TUMA_LEASE_MS", "Longest time between handing a message out and starting to send it, in ms.", 2000, parse=_whole
+        "TUMA_LEASE_MS",
+        "Longest time between handing a message out and starting to send it, in ms.",
+        2000,
+        parse=_whole,
     )
     in_doubt: tuple[tuple[str, str], ...] = _setting(
         "TUMA_IN_DOUBT",
@@ -242,8 +277,17 @@ class Settings:
         (("sms", "resend"), ("whatsapp", "resend"), ("email", "resend"), ("telegram", "hold")),
         parse=_policies,
     )
+    retry_first_ms: int = _setting(
+        "TUMA_RETRY_FIRST_MS",
+        "Wait before the second try of a send that failed for the moment, in ms; it doubles up to 15 minutes.",
+        5000,
+        parse=_whole,
+    )
     in_doubt_wait_ms: int = _setting(
-        "TUMA_IN_DOUBT_WAIT_MS", "How long to wait for a callback before that policy applies, in ms.", 60_000, parse=_whole
+        "TUMA_IN_DOUBT_WAIT_MS",
+        "How long to wait for a callback before that policy applies, in ms.",
+        60_000,
+        parse=_whole,
     )
     early_payment_ms: int = _setting(
         "TUMA_EARLY_PAYMENT_MS",
@@ -255,18 +299,46 @@ class Settings:
         "TUMA_CALLBACK_SECRET", "Key that signs events to `callback_url`, `whsec_` and base64.", secret=True
     )
     callback_private: bool = _setting(
-        "TUMA_CALLBACK_PRIVATE", "Allow `callback_url` to point into private networks.", default=False, parse=_flag
+        "TUMA_CALLBACK_PRIVATE",
+        "Allow `callback_url` to point into private networks.",
+        default=False,
+        parse=_flag,
     )
     # Logs
     log_level: str = _setting(
-        "TUMA_LOG_LEVEL", "Least level that is logged.", "info", parse=_choice("debug", "info", "warning", "error")
+        "TUMA_LOG_LEVEL",
+        "Least level that is logged.",
+        "info",
+        parse=_choice("debug", "info", "warning", "error"),
     )
-    log_format: str = _setting("TUMA_LOG_FORMAT", "`json` or `console`.", "json", parse=_choice("json", "console"))
+    log_format: str = _setting(
+        "TUMA_LOG_FORMAT", "`json` or `console`.", "json", parse=_choice("json", "console")
+    )
 
     @property
     def zone(self) -> ZoneInfo:
         """The merchant's time zone."""
         return ZoneInfo(self.timezone)
+
+    def channels_off(self) -> dict[str, str]:
+        """Channels that cannot work, and the settings they lack."""
+        twilio = [
+            name
+            for name, value in (
+                ("TWILIO_ACCOUNT_SID", self.twilio_account_sid),
+                ("TWILIO_AUTH_TOKEN", self.twilio_auth_token),
+            )
+            if not value
+        ]
+        sms = [] if self.twilio_sms_from or self.twilio_messaging_service_sid else ["TWILIO_SMS_FROM"]
+        mail = [n for n, v in (("SMTP_URL", self.smtp_url), ("EMAIL_FROM", self.email_from)) if not v]
+        missing = {
+            "sms": twilio + sms,
+            "whatsapp": twilio + ([] if self.twilio_whatsapp_from else ["TWILIO_WHATSAPP_FROM"]),
+            "email": mail,
+            "telegram": [] if self.telegram_bot_token else ["TELEGRAM_BOT_TOKEN"],
+        }
+        return {channel: ", ".join(names) for channel, names in missing.items() if names}
 
     def in_doubt_policy(self, channel: str) -> Literal["hold", "resend"]:
         """What to do with a message of `channel` that may have been sent."""

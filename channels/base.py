@@ -56,6 +56,15 @@ DELIVERY_RANK: Mapping[Delivery, int] = {
 }
 
 
+# The longest a send can take once begun, in seconds. A lost worker's messages are in doubt only after it.
+REQUEST_TIMEOUT_S: Mapping[ChannelName, float] = {
+    ChannelName.SMS: 15,
+    ChannelName.WHATSAPP: 15,
+    ChannelName.EMAIL: 60,
+    ChannelName.TELEGRAM: 20,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class SmsContent:
     """Plain text, already normalised to the alphabet it will be counted in."""
@@ -90,7 +99,7 @@ class EmailContent:
 
 @dataclass(frozen=True, slots=True)
 class Button:
-    """A Telegram inline button with exactly one action: `copy` (1-256 characters), `url`, or `callback` (1-64 bytes)."""
+    """A Telegram inline button with one action: `copy` (1-256 characters), `url`, or `callback` (1-64 bytes)."""
 
     text: str
     copy: str | None = None

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +46,10 @@ def start_valkey(folder: Path, *options: str, port: int | None = None) -> Valkey
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 20
     while True:
-        with contextlib.suppress(redis.ConnectionError, redis.BusyLoadingError), redis.Redis(port=port) as client:
+        with (
+            contextlib.suppress(redis.ConnectionError, redis.BusyLoadingError),
+            redis.Redis(port=port) as client,
+        ):
             client.ping()
             return Valkey(port, folder, process)
         if process.poll() is not None or time.monotonic() > deadline:
@@ -65,8 +68,8 @@ def valkey() -> Iterator[Valkey]:
 
 
 @pytest.fixture
-async def redis_url(valkey: Valkey) -> AsyncIterator[str]:
+async def redis_url(valkey: Valkey) -> str:
     """URL of an empty database on the tests' own server."""
     async with redis.asyncio.Redis.from_url(valkey.url) as client:
         await client.flushall()
-    yield valkey.url
+    return valkey.url

@@ -1,0 +1,108 @@
+"""Bills by number, by whatever staff remember of them, and by the chat they are linked to."""
+
+from __future__ import annotations
+
+import asyncio
+
+from bot.domain.bill import BillView
+from bot.domain.contact import BadPhone, phone
+from bot.domain.money import plain
+from bot.engine import keys, views
+from bot.engine.contacts import Contacts
+from bot.engine.records import Records
+from bot.engine.scripts import now_ms
+from bot.engine.store import guard
+from bot.engine.views import BillHit
+from bot.errors import NotFound
+from bot.settings import Settings
+
+
+class Bills:
+    """The accounts of all partitions."""
+
+    def __init__(self, records: Records, contacts: Contacts, settings: Settings) -> None:
+        self._records, self._contacts, self._settings = records, contacts, settings
+
+    async def get(self, number: str) -> BillView:
+        """All that is known of one control number. Raises NotFound."""
+        account = await self._records.account(number)
+        shares, payments = await asyncio.gather(
+            self._records.shares_of(number, account), self._records.payments_of(number)
+        )
+        return views.bill(number, account, shares, payments)
+
+    async def stop(self, number: str, *, by: str) -> int:
+        """Ask for nothing more under this number; messages cancelled. Raises NotFound."""
+        now, scripts = now_ms(), self._records.scripts
+        canceled = await scripts.run(scripts.stop(self._records.partition(number), now, number, by))
+        if canceled < 0:
+            raise NotFound(f"no bill with number {number}")
+        await self._records.audit(by, "stop", number, now)
+        return canceled
+
+    async def search(self, words: str, limit: int = 10) -> list[BillHit]:
+        """Bills by number, share id, phone or part of a name, the best match first."""
+        words = words.strip()
+        if not words:
+            return []
+        numbers = await self._exact(words) or await self._by_name(words.casefold(), limit)
+        return await self._hits(list(dict.fromkeys(numbers))[:limit])
+
+    async def of_chat(self, chat_id: str) -> list[BillView]:
+        """Bills linked to a Telegram chat."""
+        found = []
+        for number in await self._contacts.numbers_of(chat_id):
+            try:
+                found.append(await self.get(number))
+            except NotFound:
+                continue
+        return found
+
+    async def _exact(self, words: str) -> list[str]:
+        if await self._known(words):
+            return [words]
+        claim = await self._records.client_hash(keys.claim(self._records.partition(words), words))
+        if claim:
+            return [claim["num"]]
+        if "@" in words:
+            return await self._contacts.numbers_of(words)
+        try:
+            return await self._contacts.numbers_of(phone(words, self._settings.region))
+        except BadPhone:
+            return []
+
+    async def _known(self, number: str) -> bool:
+        with guard():
+            return bool(
+                await self._records.client.exists(f"{keys.prefix(self._records.partition(number))}a:{number}")
+            )
+
+    async def _by_name(self, words: str, limit: int) -> list[str]:
+        safe = "".join("?" if c in "*?[]\\" else c for c in words)
+        found: list[str] = []
+        for p in range(self._records.partitions):
+            with guard():
+                async for member, _ in self._records.client.zscan_iter(
+                    f"{keys.prefix(p)}names", match=f"*{safe}*", count=5000
+                ):
+                    found.append(member.rpartition("\x1f")[2])
+                    if len(found) >= limit:
+                        return found
+        return found
+
+    async def _hits(self, numbers: list[str]) -> list[BillHit]:
+        accounts = await self._records.hashes(
+            [f"{keys.prefix(self._records.partition(number))}a:{number}" for number in numbers]
+        )
+        return [await self._hit(n, a) for n, a in zip(numbers, accounts, strict=True) if a]
+
+    async def _hit(self, number: str, account: dict[str, str]) -> BillHit:
+        shares = await self._records.shares_of(number, account)
+        owed = sum(views.balance(account, term) for term in views.terms_of(account))
+        return BillHit(
+            number=number,
+            name=next((name for s in shares if (name := views.blob(s).name)), None),
+            status=views.status(account),
+            balance=plain(owed, account["cur"]),
+            currency=account["cur"],
+        )

@@ -1,0 +1,255 @@
+"""Consent and reachability of people, in their own slot: one ledger with time and proof.
+
+Accept writes the index from contact to number after the messages exist, and only then reads consent; opt-out writes
+consent first and then walks the index. Whichever comes first, one of the two sees the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+import msgspec
+
+from bot.domain.contact import mask
+from bot.domain.share import Customer, ShareJob
+from bot.engine import keys, views
+from bot.engine.records import Records
+from bot.engine.scripts import now_ms, text
+from bot.engine.store import guard
+from bot.errors import Conflict, NotFound, Problem
+
+LINKED_VALID_MS = 7 * 86_400_000
+KIND = {"sms": "phone", "whatsapp": "phone", "email": "email", "telegram": "telegram"}
+
+
+class Suppression(msgspec.Struct, frozen=True):
+    """Why a channel is silent for a contact."""
+
+    channel: str
+    reason: str
+    at: datetime
+    proof: str | None = None
+
+
+class ContactView(msgspec.Struct, frozen=True, kw_only=True):
+    """A contact as staff see it."""
+
+    address: str
+    kind: str
+    suppressed: list[Suppression]
+    telegram: bool
+    numbers: list[str]
+    last_inbound_at: datetime | None
+    locale: str | None
+
+
+class _Consent(msgspec.Struct):
+    reason: str
+    at: int
+    proof: str
+
+
+def kind_of(address: str) -> str:
+    """phone, email or telegram."""
+    return "phone" if address.startswith("+") else "email" if "@" in address else "telegram"
+
+
+def _addresses(customer: Customer) -> list[tuple[str, str]]:
+    given = (("phone", customer.phone), ("email", customer.email), ("telegram", customer.telegram))
+    return [(kind, address) for kind, address in given if address]
+
+
+def _reasons(fields: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name: msgspec.json.decode(value, type=_Consent).reason if name.startswith("x:") else value
+        for name, value in fields.items()
+        if name.startswith("x:") or name == "chat"
+    }
+
+
+class Contacts:
+    """The contacts of all partitions."""
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+
+    def key(self, kind: str, address: str) -> str:
+        """Where a contact's record is."""
+        return keys.contact(kind, address, self._records.partitions)
+
+    async def read(self, customers: Sequence[Customer]) -> list[dict[str, str]]:
+        """Per customer: `x:<channel>` reasons and the linked `chat`, merged over their addresses."""
+        wanted = [self.key(*pair) for customer in customers for pair in _addresses(customer)]
+        found = iter(await self._records.hashes(wanted))
+        merged = [
+            {k: v for _ in _addresses(customer) for k, v in _reasons(next(found)).items()}
+            for customer in customers
+        ]
+        chats = [self.key("telegram", m["chat"]) for m in merged if m.get("chat")]
+        linked = iter(await self._records.hashes(chats))
+        for m in merged:
+            if m.get("chat"):
+                m.update({k: v for k, v in _reasons(next(linked)).items() if k == "x:telegram"})
+        return merged
+
+    async def touch(self, taken: Sequence[tuple[ShareJob, str, Mapping[str, str], str | None]]) -> None:
+        """Index accepted shares under their contacts, then apply what consent or link came meanwhile."""
+        if not taken:
+            return
+        with guard():
+            pipe = self._records.client.pipeline()
+            for job, _, _, chat in taken:
+                for kind, address in [*_addresses(job.customer), *([("telegram", chat)] if chat else [])]:
+                    pipe.hset(self.key(kind, address), f"b:{job.bill.number}", "1")
+            await pipe.execute()
+        now = await self.read([job.customer for job, _, _, _ in taken])
+        for (job, sid, before, chat), after in zip(taken, now, strict=True):
+            await self._catch_up(job, sid, before, chat, after)
+
+    async def _catch_up(
+        self, job: ShareJob, sid: str, before: Mapping[str, str], chat: str | None, after: Mapping[str, str]
+    ) -> None:
+        number, scripts = text(job.bill.number), self._records.scripts
+        p = self._records.partition(number)
+        for field, reason in after.items():
+            channel = field.removeprefix("x:")
+            address = chat if channel == "telegram" else getattr(job.customer, KIND.get(channel, ""), None)
+            if field.startswith("x:") and channel not in before and address:
+                await scripts.run(scripts.suppress(p, now_ms(), number, channel, address, reason))
+        if after.get("chat") and not chat and not job.customer.telegram:
+            await self._join(p, sid, after["chat"])
+
+    async def _join(self, p: int, sid: str, chat: str) -> None:
+        now, scripts = now_ms(), self._records.scripts
+        await scripts.run(scripts.link(p, now, sid, "", chat, now + LINKED_VALID_MS))
+
+    async def show(self, address: str) -> ContactView:
+        """All that is known of a contact by phone (E.164), email or chat id. Raises NotFound."""
+        kind = kind_of(address)
+        fields = await self._records.client_hash(self.key(kind, address))
+        if not fields:
+            raise NotFound("no such contact")
+        return ContactView(
+            address=mask(address),
+            kind=kind,
+            suppressed=[_suppression(k[2:], v) for k, v in sorted(fields.items()) if k.startswith("x:")],
+            telegram=kind == "telegram" or "chat" in fields,
+            numbers=sorted(k[2:] for k in fields if k.startswith("b:")),
+            last_inbound_at=views.moment(fields.get("wi")),
+            locale=fields.get("loc"),
+        )
+
+    async def opt_out(self, channel: str, address: str, *, proof: str, reason: str = "opted out") -> int:
+        """Nothing more to this address on this channel: consent first, then what waits. How many messages."""
+        key, now = self.key(KIND[channel], address), now_ms()
+        consent = msgspec.json.encode(_Consent(reason, now, proof)).decode()
+        with guard():
+            await self._records.client.hset(key, f"x:{channel}", consent)
+        return await self._each_number(key, channel, address, reason)
+
+    async def opt_in(self, channel: str, address: str, *, proof: str) -> None:
+        """The contact wants messages on this channel again."""
+        key, now = self.key(KIND[channel], address), now_ms()
+        with guard():
+            await self._records.client.hdel(key, f"x:{channel}")
+            await self._records.client.hset(
+                key, f"y:{channel}", msgspec.json.encode(_Consent("opted in", now, proof)).decode()
+            )
+        await self._each_number(key, channel, address, "")
+
+    async def _each_number(self, key: str, channel: str, address: str, reason: str) -> int:
+        fields, scripts, now = await self._records.client_hash(key), self._records.scripts, now_ms()
+        numbers = [name[2:] for name in fields if name.startswith("b:")]
+        calls = [
+            scripts.suppress(self._records.partition(number), now, number, channel, address, reason)
+            for number in numbers
+        ]
+        return sum(await scripts.run_many(calls))
+
+    async def opt_out_token(self, token: str, channel: str | None, *, proof: str) -> list[str]:
+        """Opt out whoever holds a share's token, on one channel or on all; the channels stopped. Raises NotFound."""
+        p, sid = keys.parse_token(token, self._records.partitions)
+        share = await self._records.share(p, sid)
+        stopped = []
+        for name in [channel] if channel else list(KIND):
+            address = share.get(f"a:{KIND.get(name, '')}")
+            if address:
+                await self.opt_out(name, address, proof=proof)
+                stopped.append(name)
+        return stopped
+
+    async def link(self, payload: str, chat_id: str) -> str:
+        """Join a share's contact to a Telegram chat; returns the control number.
+
+        `payload` is that of the deep link. Raises NotFound (unknown or forged), Conflict (another chat has it).
+        """
+        p, sid, secret = keys.parse_link(payload, self._records.partitions)
+        now, scripts = now_ms(), self._records.scripts
+        reply = await scripts.run(scripts.link(p, now, sid, secret, chat_id, now + LINKED_VALID_MS))
+        if reply[0] == "taken":
+            raise Conflict(Problem(field="token", message="this bill is linked to another Telegram account"))
+        if reply[0] != "ok":
+            raise NotFound("no such link")
+        share = await self._records.share(p, sid)
+        with guard():
+            pipe = self._records.client.pipeline()
+            for kind in ("phone", "email"):
+                if share.get(f"a:{kind}"):
+                    pipe.hset(self.key(kind, share[f"a:{kind}"]), "chat", chat_id)
+            pipe.hset(self.key("telegram", chat_id), f"b:{reply[1]}", "1")
+            pipe.hdel(self.key("telegram", chat_id), "x:telegram")
+            await pipe.execute()
+        await self._join_others(share, reply[1], chat_id)
+        return reply[1]
+
+    async def _join_others(self, share: Mapping[str, str], number: str, chat_id: str) -> None:
+        """The same contact's other open bills go to the chat too."""
+        field = "a:phone" if share.get("a:phone") else "a:email"
+        address = share.get(field, "")
+        for other in await self.numbers_of(address) if address else []:
+            account = await self._records.client_hash(
+                f"{keys.prefix(self._records.partition(other))}a:{other}"
+            )
+            for fields in await self._records.shares_of(other, account):
+                if other != number and fields.get(field) == address and not fields.get("a:telegram"):
+                    await self._join(self._records.partition(other), fields["sid"], chat_id)
+                    with guard():
+                        await self._records.client.hset(self.key("telegram", chat_id), f"b:{other}", "1")
+
+    async def inbound(self, channel: str, address: str) -> None:
+        """A contact wrote to us: WhatsApp's 24 h window is open from now."""
+        if channel == "whatsapp":
+            with guard():
+                await self._records.client.hset(self.key("phone", address), "wi", str(now_ms()))
+
+    async def set_locale(self, chat_id: str, locale: str) -> None:
+        """The language of a Telegram chat: sw or en."""
+        with guard():
+            await self._records.client.hset(self.key("telegram", chat_id), "loc", locale)
+
+    async def locale(self, chat_id: str) -> str | None:
+        """The language a chat chose, if any."""
+        fields = await self._records.client_hash(self.key("telegram", chat_id))
+        return fields.get("loc")
+
+    async def numbers_of(self, address: str) -> list[str]:
+        """Control numbers that a contact is on."""
+        fields = await self._records.client_hash(self.key(kind_of(address), address))
+        return sorted(name[2:] for name in fields if name.startswith("b:"))
+
+    async def at_send(self, channel: str, addresses: Sequence[str]) -> list[tuple[bool, int]]:
+        """Per address, just before sending: may it be used, and when did it last write to us (ms, 0 never)."""
+        with guard():
+            pipe = self._records.client.pipeline()
+            for address in addresses:
+                pipe.hmget(self.key(KIND[channel], address), [f"x:{channel}", "wi"])
+            rows = await pipe.execute()
+        return [(row[0] is None, int(row[1] or 0)) for row in rows]
+
+
+def _suppression(channel: str, value: str) -> Suppression:
+    consent = msgspec.json.decode(value, type=_Consent)
+    at = views.moment(str(consent.at))
+    assert at is not None  # noqa: S101 - a number always makes a time
+    return Suppression(channel, consent.reason, at, consent.proof)

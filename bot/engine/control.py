@@ -1,0 +1,141 @@
+"""The switches and the notice board of staff: channel pauses, and news of what happened."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from redis.exceptions import ResponseError
+
+from bot.engine import keys, views
+from bot.engine.records import Records
+from bot.engine.scripts import now_ms
+from bot.engine.store import guard
+
+_STAFF = "staff"
+_TAKE_OVER_MS = 60_000
+
+
+class Pause(msgspec.Struct, frozen=True):
+    """Why a channel is paused, by whom (`telegram:<id>`, `cli`, `tuma`), since when."""
+
+    reason: str
+    by: str
+    at: datetime
+
+
+class NewsItem(msgspec.Struct, frozen=True, kw_only=True):
+    """One notice for staff.
+
+    `type` is paid, unmatched, number_closed, late, dead, exhausted, callback_failed, channel_paused or
+    channel_resumed.
+    """
+
+    id: str
+    partition: int
+    type: str
+    at: datetime
+    data: dict[str, Any]
+
+
+class Channels:
+    """Pausing and resuming channels, in every process at once."""
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+
+    def _keys(self) -> list[str]:
+        return [f"{keys.prefix(p)}pause" for p in range(self._records.partitions)]
+
+    async def pause(self, channel: str, *, reason: str, by: str) -> None:
+        """Hand nothing out on this channel until it is resumed; every message is kept."""
+        now = now_ms()
+        at = views.moment(str(now))
+        assert at is not None  # noqa: S101 - a number always makes a time
+        value = msgspec.json.encode(Pause(reason, by, at)).decode()
+        with guard():
+            fresh = await asyncio.gather(
+                *(self._records.client.hsetnx(key, channel, value) for key in self._keys())
+            )
+        if fresh[0]:
+            await self._tell("channel_paused", now, {"channel": channel, "reason": reason, "by": by})
+            await self._records.audit(by, "pause", channel, now)
+
+    async def resume(self, channel: str, *, by: str) -> None:
+        """Hand out again, in every process."""
+        now = now_ms()
+        with guard():
+            gone = await asyncio.gather(*(self._records.client.hdel(key, channel) for key in self._keys()))
+            for p in range(self._records.partitions):
+                await self._wake(p, channel)
+        if gone[0]:
+            await self._tell("channel_resumed", now, {"channel": channel, "by": by})
+            await self._records.audit(by, "resume", channel, now)
+
+    async def paused(self) -> dict[str, Pause]:
+        """The channels that are paused now."""
+        found = await self._records.client_hash(self._keys()[0])
+        return {channel: msgspec.json.decode(value, type=Pause) for channel, value in found.items()}
+
+    async def _wake(self, p: int, channel: str) -> None:
+        await self._records.client.execute_command("SPUBLISH", f"{keys.prefix(p)}wake", channel)
+
+    async def _tell(self, kind: str, now: int, data: dict[str, str]) -> None:
+        fields: dict[Any, Any] = {"type": kind, "at": str(now), "data": msgspec.json.encode(data).decode()}
+        with guard():
+            await self._records.client.xadd(f"{keys.prefix(0)}news", fields, maxlen=2000, approximate=True)
+
+
+class News:
+    """Notices for staff: each is read by one process, and again by another if that one dies before `ack`."""
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+
+    def _key(self, p: int) -> str:
+        return f"{keys.prefix(p)}news"
+
+    async def read(self, consumer: str, limit: int = 20) -> list[NewsItem]:
+        """Notices not read yet, and those whose reader was lost; empty when there are none."""
+        items: list[NewsItem] = []
+        for p in range(self._records.partitions):
+            items += await self._read(p, consumer, limit)
+        return sorted(items, key=lambda item: item.at)
+
+    async def _read(self, p: int, consumer: str, limit: int) -> list[NewsItem]:
+        key, client = self._key(p), self._records.client
+        with guard():
+            try:
+                lost = await client.xautoclaim(key, _STAFF, consumer, _TAKE_OVER_MS, count=limit)
+                fresh = await client.xreadgroup(_STAFF, consumer, {key: ">"}, count=limit)
+            except ResponseError as error:
+                if not str(error).startswith("NOGROUP"):
+                    raise
+                await client.xgroup_create(key, _STAFF, id="0", mkstream=True)
+                return await self._read(p, consumer, limit)
+        rows = list(lost[1]) + [row for _, found in streams(fresh) for row in found]
+        return [_item(p, entry, fields) for entry, fields in rows if fields]
+
+    async def ack(self, item: NewsItem) -> None:
+        """Staff have this notice."""
+        with guard():
+            await self._records.client.xack(self._key(item.partition), _STAFF, item.id)
+
+
+def streams(reply: Any) -> list[tuple[str, list[tuple[str, dict[str, str]]]]]:
+    """XREADGROUP's answer, which is a mapping under RESP3 and a list under RESP2."""
+    if isinstance(reply, dict):
+        return [
+            (name, rows[0] if rows and isinstance(rows[0], list) else rows) for name, rows in reply.items()
+        ]
+    return list(reply or [])
+
+
+def _item(p: int, entry: str, fields: dict[str, str]) -> NewsItem:
+    at = views.moment(fields["at"])
+    assert at is not None  # noqa: S101 - every notice has a time
+    return NewsItem(
+        id=entry, partition=p, type=fields["type"], at=at, data=msgspec.json.decode(fields["data"])
+    )

@@ -1,0 +1,83 @@
+"""The engine: one object through which web, command line, bot and workers reach everything in Redis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bot.engine.api_keys import ApiKeys
+from bot.engine.bills import Bills
+from bot.engine.contacts import Contacts
+from bot.engine.control import Channels, News
+from bot.engine.embedded import EmbeddedServer, start
+from bot.engine.events import Events
+from bot.engine.ledger import Ledger
+from bot.engine.messages import Messages
+from bot.engine.payments import Payments
+from bot.engine.records import Records
+from bot.engine.scripts import Scripts
+from bot.engine.shares import Shares
+from bot.engine.store import Client, connect, fix_partitions, guard
+from bot.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Everything in Redis, by what one does with it. Open it with `Engine.open`, close it with `close`."""
+
+    settings: Settings
+    redis: Client
+    records: Records
+    shares: Shares
+    bills: Bills
+    messages: Messages
+    payments: Payments
+    contacts: Contacts
+    channels: Channels
+    events: Events
+    news: News
+    ledger: Ledger
+    api_keys: ApiKeys
+    server: EmbeddedServer | None
+
+    @classmethod
+    async def open(cls, settings: Settings) -> Engine:
+        """Connect, starting the embedded server if no REDIS_URL is set. Raises ConfigError, StoreUnavailable."""
+        server = await start(settings.data_dir) if settings.redis_url is None else None
+        client = connect(settings.redis_url or (server.url if server else ""))
+        try:
+            with guard():
+                await client.ping()
+            records = Records(client, Scripts(client), await fix_partitions(client, settings.partitions))
+        except BaseException:
+            await client.aclose()
+            if server:
+                await server.release()
+            raise
+        contacts = Contacts(records)
+        return cls(
+            settings=settings,
+            redis=client,
+            records=records,
+            shares=Shares(records, contacts, settings),
+            bills=Bills(records, contacts, settings),
+            messages=Messages(records, contacts, settings),
+            payments=Payments(records),
+            contacts=contacts,
+            channels=Channels(records),
+            events=Events(records),
+            news=News(records),
+            ledger=Ledger(records),
+            api_keys=ApiKeys(client, settings.api_keys),
+            server=server,
+        )
+
+    @property
+    def partitions(self) -> int:
+        """How many partitions this data set has."""
+        return self.records.partitions
+
+    async def close(self) -> None:
+        """Disconnect; the last user stops the embedded server."""
+        await self.redis.aclose()
+        if self.server:
+            await self.server.release()

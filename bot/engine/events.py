@@ -1,0 +1,120 @@
+"""Events for producers' `callback_url`: a list per number, so that they arrive in order, and when each is due."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from bot.domain.money import plain
+from bot.engine import keys, views
+from bot.engine.records import Records
+from bot.engine.scripts import now_ms
+from bot.engine.store import guard
+
+# While one process delivers, the number is not due for others.
+_LEASE_MS = 60_000
+MAX_ATTEMPTS = 16
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """The oldest undelivered event of one number. `body` is the JSON text to post."""
+
+    id: str
+    number: str
+    url: str
+    body: str
+    attempt: int
+
+
+class _Stored(msgspec.Struct):
+    id: str
+    type: str
+    at: str
+    url: str
+    data: dict[str, Any]
+
+
+class Events:
+    """The outbound events of all partitions."""
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+
+    async def take(self, limit: int) -> list[Event]:
+        """Events due now, at most one a number; each is this caller's for a minute."""
+        taken: list[Event] = []
+        for p in range(self._records.partitions):
+            if len(taken) < limit:
+                taken += await self._take(p, limit - len(taken))
+        return taken
+
+    async def _take(self, p: int, limit: int) -> list[Event]:
+        due, now, client = f"{keys.prefix(p)}cbdue", now_ms(), self._records.client
+        with guard():
+            numbers = await client.zrangebyscore(due, "-inf", now, start=0, num=limit)
+        found = []
+        for number in numbers:
+            with guard():
+                won = await client.zadd(due, {number: now + _LEASE_MS}, gt=True, ch=True)
+                head = await client.lindex(f"{keys.prefix(p)}cb:{number}", 0)
+                attempt = await client.hincrby(f"{keys.prefix(p)}cbtry", number, 1) if won and head else 0
+                if not head:
+                    await client.zrem(due, number)
+            if won and head:
+                found.append(_event(number, head, attempt))
+        return found
+
+    async def delivered(self, event: Event) -> None:
+        """The producer has it; the number's next event is due at once."""
+        p = self._records.partition(event.number)
+        prefix, client = keys.prefix(p), self._records.client
+        with guard():
+            await client.lpop(f"{prefix}cb:{event.number}")
+            await client.hdel(f"{prefix}cbtry", event.number)
+            if await client.llen(f"{prefix}cb:{event.number}"):
+                await client.zadd(f"{prefix}cbdue", {event.number: now_ms()})
+            else:
+                await client.zrem(f"{prefix}cbdue", event.number)
+
+    async def retry(self, event: Event, after_s: float, reason: str) -> None:
+        """It did not arrive: again after a while, or never when too often; the events behind it wait."""
+        if event.attempt >= MAX_ATTEMPTS:
+            await self._give_up(event, reason)
+            return
+        p = self._records.partition(event.number)
+        with guard():
+            await self._records.client.zadd(
+                f"{keys.prefix(p)}cbdue", {event.number: now_ms() + int(after_s * 1000)}
+            )
+
+    async def _give_up(self, event: Event, reason: str) -> None:
+        p = self._records.partition(event.number)
+        fields: dict[Any, Any] = {
+            "type": "callback_failed",
+            "at": str(now_ms()),
+            "data": msgspec.json.encode(
+                {"number": event.number, "event": event.id, "reason": reason}
+            ).decode(),
+        }
+        with guard():
+            await self._records.client.xadd(f"{keys.prefix(p)}news", fields, maxlen=2000, approximate=True)
+        await self.delivered(event)
+
+
+def _event(number: str, head: str, attempt: int) -> Event:
+    stored = msgspec.json.decode(head, type=_Stored)
+    when = views.moment(stored.at)
+    body = {"type": stored.type, "timestamp": when, "data": _amounts(stored.data)}
+    return Event(
+        id=stored.id, number=number, url=stored.url, body=msgspec.json.encode(body).decode(), attempt=attempt
+    )
+
+
+def _amounts(data: dict[str, Any]) -> dict[str, Any]:
+    """Minor units inside, decimal text outside."""
+    currency = data.get("currency", "TZS")
+    return {
+        (name.removesuffix("_minor")): plain(int(value), currency) if name.endswith("_minor") else value
+        for name, value in data.items()
+    }

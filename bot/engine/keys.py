@@ -1,0 +1,108 @@
+"""Every Redis key and every id, in one place; nothing else in tuma spells one.
+
+`p` is a partition. A key in braces shares one hash slot with everything of that partition.
+
+    tuma:partitions          string  number of partitions, fixed at the first start
+    tuma:keys                hash    API keys (bot.engine.api_keys)
+    tuma:token:<name>        string  cached provider token, with its lifetime
+    tuma:inbox               stream  share jobs of any producer; on a cluster also tuma:inbox:{p}
+    tuma:rejected            stream  jobs that could not be taken: job, error, entry
+    tuma:{p}:...             everything of an account, see lua/_lib.lua
+    tuma:{p}:c:<share id>    hash    claim of a share id, p = crc32(share id) % partitions
+    tuma:{p}:k:<kind>:<addr> hash    contact: consent, chat, last inbound, its numbers
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from typing import NamedTuple
+from zlib import crc32
+
+from bot.errors import NotFound
+
+PARTITIONS = "tuma:partitions"
+INBOX = "tuma:inbox"
+REJECTED = "tuma:rejected"
+GROUP = "w"
+_TOKEN = re.compile(r"([0-9a-f]{1,4})-([A-Za-z0-9_-]{16})")
+_MESSAGE = re.compile(r"([0-9a-f]{1,4})-([A-Za-z0-9_-]{16}\.[0-9]{1,6})")
+_LINK = re.compile(r"([0-9a-f]{1,4})-([A-Za-z0-9_-]{16})-([A-Za-z0-9_-]{16})")
+
+
+class Local(NamedTuple):
+    """A public id split into its partition and what names the record inside it."""
+
+    partition: int
+    name: str
+
+
+def partition(text: str, partitions: int) -> int:
+    """The partition of a control number, share id or contact."""
+    return crc32(text.encode()) % partitions
+
+
+def prefix(p: int) -> str:
+    """What every key of partition `p` starts with."""
+    return f"tuma:{{{p}}}:"
+
+
+def claim(p: int, share_id: str) -> str:
+    """The claim record of a producer's share id."""
+    return f"{prefix(p)}c:{share_id}"
+
+
+def contact(kind: str, address: str, partitions: int) -> str:
+    """The record of a contact: `kind` is phone, email or telegram."""
+    name = f"{kind}:{address}"
+    return f"{prefix(partition(name, partitions))}k:{name}"
+
+
+def inbox(p: int | None = None) -> str:
+    """The shared inbox, or the one in partition `p`'s slot."""
+    return INBOX if p is None else f"{INBOX}:{{{p}}}"
+
+
+def fresh_sid() -> str:
+    """A new share's inner name: 96 random bits, so that a page address cannot be guessed."""
+    return secrets.token_urlsafe(12)
+
+
+def token(p: int, sid: str) -> str:
+    """A share's public token: it opens the customer's page and carries its partition."""
+    return f"{p:x}-{sid}"
+
+
+def message_id(p: int, local: str) -> str:
+    """A message's public id."""
+    return f"{p:x}-{local}"
+
+
+def link_payload(p: int, sid: str, secret: str) -> str:
+    """Payload of a Telegram deep link: at most 64 characters of A-Za-z0-9_-."""
+    return f"{p:x}-{sid}-{secret}"
+
+
+def _split(pattern: re.Pattern[str], text: str, what: str, partitions: int) -> re.Match[str]:
+    match = pattern.fullmatch(text)
+    if match is None or int(match[1], 16) >= partitions:
+        raise NotFound(f"no such {what}")
+    return match
+
+
+def parse_token(text: str, partitions: int) -> Local:
+    """Split a share's token. Raises NotFound for anything that is none."""
+    match = _split(_TOKEN, text, "page", partitions)
+    return Local(int(match[1], 16), match[2])
+
+
+def parse_message_id(text: str, partitions: int) -> Local:
+    """Split a message id. Raises NotFound for anything that is none."""
+    match = _split(_MESSAGE, text, "message", partitions)
+    return Local(int(match[1], 16), match[2])
+
+
+def parse_link(text: str, partitions: int) -> tuple[int, str, str]:
+    """Split a deep link payload into partition, sid and secret. Raises NotFound for anything that is none."""
+    match = _split(_LINK, text, "link", partitions)
+    return int(match[1], 16), match[2], match[3]

@@ -1,0 +1,140 @@
+"""The books: every message is in exactly one state, and the counters say the same as the records."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import msgspec
+
+from bot.engine import keys
+from bot.engine.records import Records
+from bot.engine.store import guard
+
+_WAITING = ("scheduled", "queued", "handed_out", "in_doubt")
+
+
+class Stats(msgspec.Struct, frozen=True, kw_only=True):
+    """Counts over all partitions. `waiting` is per channel and lane ("sms.urgent"), handed-out ones included."""
+
+    created: int
+    scheduled: int
+    queued: int
+    handed_out: int
+    in_doubt: int
+    done: dict[str, int]
+    possible_duplicates: int
+    inbox: int
+    waiting: dict[str, int]
+    dead: int
+    unmatched: int
+    open_bills: int
+
+
+class LedgerReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether the books add up, and what does not."""
+
+    ok: bool
+    differences: list[str]
+    stats: Stats
+
+
+class Ledger:
+    """The counters of all partitions."""
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+
+    async def stats(self) -> Stats:
+        """Read the counters; cost does not grow with the backlog."""
+        totals: Counter[str] = Counter()
+        waiting: Counter[str] = Counter()
+        for p in range(self._records.partitions):
+            await self._add(p, totals, waiting)
+        with guard():
+            inbox = await self._records.client.xlen(keys.INBOX)
+        return Stats(
+            created=totals["created"],
+            scheduled=totals["scheduled"],
+            queued=totals["queued"],
+            handed_out=totals["handed_out"],
+            in_doubt=totals["in_doubt"],
+            done={name[2:]: count for name, count in sorted(totals.items()) if name.startswith("o:")},
+            possible_duplicates=totals["duplicates"],
+            inbox=inbox,
+            waiting={name: count for name, count in sorted(waiting.items()) if count},
+            dead=totals["dead"],
+            unmatched=totals["unmatched"],
+            open_bills=totals["open"],
+        )
+
+    async def _add(self, p: int, totals: Counter[str], waiting: Counter[str]) -> None:
+        lanes = [(ch, lane) for ch in ("sms", "whatsapp", "email", "telegram") for lane in ("u", "b")]
+        prefix = keys.prefix(p)
+        with guard():
+            pipe = self._records.client.pipeline()
+            pipe.hgetall(f"{prefix}n")
+            pipe.zcard(f"{prefix}dead")
+            pipe.zcard(f"{prefix}um")
+            for ch, lane in lanes:
+                pipe.xlen(f"{prefix}q:{ch}:{lane}")
+            counters, dead, unmatched, *lengths = await pipe.execute()
+        totals.update({name: int(count) for name, count in counters.items()})
+        totals.update({"dead": dead, "unmatched": unmatched})
+        names = [f"{ch}.{'urgent' if lane == 'u' else 'bulk'}" for ch, lane in lanes]
+        waiting.update(dict(zip(names, lengths, strict=True)))
+
+    async def check(self) -> LedgerReport:
+        """Add everything up: counters against each other, and against every record (a scan of the data set).
+
+        Per partition: created = scheduled + queued + handed out + in doubt + done, every done one has an outcome,
+        and the records that wait are as many as the counters say. Run it at rest: what moves meanwhile may differ.
+        """
+        differences: list[str] = []
+        for p in range(self._records.partitions):
+            with guard():
+                counters = await self._records.client.hgetall(f"{keys.prefix(p)}n")
+            counts = Counter({name: int(count) for name, count in counters.items()})
+            differences += [f"partition {p}: {text}" for text in _books(counts)]
+            differences += [f"partition {p}: {text}" for text in _compare(counts, await self._count(p))]
+        return LedgerReport(ok=not differences, differences=differences, stats=await self.stats())
+
+    async def _count(self, p: int) -> Counter[str]:
+        found: Counter[str] = Counter()
+        client = self._records.client
+        with guard():
+            names = [
+                key async for key in client.scan_iter(match=_escaped(f"{keys.prefix(p)}m:") + "*", count=5000)
+            ]
+            for at in range(0, len(names), 1000):
+                pipe = client.pipeline()
+                for name in names[at : at + 1000]:
+                    pipe.hget(name, "st")
+                found.update(str(state) for state in await pipe.execute() if state)
+        return found
+
+
+def _escaped(text: str) -> str:
+    return text.replace("{", "[{]").replace("}", "[}]")
+
+
+def _books(counts: Counter[str]) -> list[str]:
+    parts = sum(counts[state] for state in (*_WAITING, "done"))
+    outcomes = sum(count for name, count in counts.items() if name.startswith("o:"))
+    wrong = []
+    if counts["created"] != parts:
+        wrong.append(f"{counts['created']} created, but {parts} in all states together")
+    if counts["done"] != outcomes:
+        wrong.append(f"{counts['done']} done, but {outcomes} have an outcome")
+    return wrong + [f"{state} is {counts[state]}" for state in _WAITING if counts[state] < 0]
+
+
+def _compare(counts: Counter[str], records: Counter[str]) -> list[str]:
+    wrong = [
+        f"{state}: counters say {counts[state]}, records {records[state]}"
+        for state in _WAITING
+        if counts[state] != records[state]
+    ]
+    # Done messages are forgotten after their retention, so there may be fewer records, never more.
+    if records["done"] > counts["done"]:
+        wrong.append(f"done: counters say {counts['done']}, records {records['done']}")
+    return wrong

@@ -1,0 +1,376 @@
+-- Shared by every script of a partition; scripts.py puts it after the script's own `#!lua` line.
+--
+-- KEYS[1] is the partition's prefix `tuma:{p}:`. Every key below carries that hash tag, so all of it is one slot.
+-- Records:  a:<number> account   s:<sid> share   m:<sid>.<n> message   p:<pid> payment   x:<number>:<alias> payment id
+-- Indexes:  timers, um (payments for staff), up:<number> (payments before their share), dead, names, cbdue, hints
+-- Streams:  q:<channel>:u|b (group `w`), news;  lists: cb:<number>;  counters: n;  pauses: pause
+-- Units: money in minor units as decimal text, time in ms since 1970 as decimal text.
+
+local P = KEYS[1]
+local GROUP = 'w'
+local DAY = 86400
+local KEEP_MESSAGE_S = 30 * DAY
+local KEEP_SHARE_S = 90 * DAY
+local KEEP_ACCOUNT_S = 400 * DAY
+local woken = {}
+
+local function count(field, by)
+  redis.call('HINCRBY', P .. 'n', field, by)
+end
+
+local function record(key)
+  local flat = redis.call('HGETALL', key)
+  if #flat == 0 then return nil end
+  local map = {}
+  for i = 1, #flat, 2 do map[flat[i]] = flat[i + 1] end
+  return map
+end
+
+local function account(number) return record(P .. 'a:' .. number) end
+local function share(sid) return record(P .. 's:' .. sid) end
+local function message(id) return record(P .. 'm:' .. id) end
+local function sid_of(id) return string.match(id, '^(.*)%.%d+$') end
+local function seq_of(id) return string.match(id, '%.(%d+)$') end
+
+local function num(text) return tonumber(text or '0') or 0 end
+-- Lua prints whole numbers above 1e14 in exponent form; money and times go through here.
+local function int(value) return string.format('%.0f', value) end
+
+local function words(text)
+  local list = {}
+  for word in string.gmatch(text or '', '%S+') do list[#list + 1] = word end
+  return list
+end
+
+local function stream(channel, lane) return P .. 'q:' .. channel .. ':' .. lane end
+
+-- Lua cannot block, so waiting workers are told; a slow sweep covers a lost word.
+local function wake(channel)
+  if not woken[channel] then
+    woken[channel] = true
+    redis.call('SPUBLISH', P .. 'wake', channel)
+  end
+end
+
+-- What staff should see. The stream is capped: it is a notice board, the records are the truth.
+local function news(kind, now, data)
+  redis.call('XADD', P .. 'news', 'MAXLEN', '~', '2000', '*', 'type', kind, 'at', now, 'data', cjson.encode(data))
+end
+
+-- An event for the producer's callback_url, delivered in order per number.
+local function event(s, kind, now, data)
+  if not s.cb or s.cb == '' then return end
+  data.share = s.id
+  data.number = s.num
+  local id = 'evt_' .. s.sid .. '_' .. redis.call('HINCRBY', P .. 's:' .. s.sid, 'ev', 1)
+  redis.call('RPUSH', P .. 'cb:' .. s.num,
+    cjson.encode({ id = id, type = kind, at = now, url = s.cb, data = data }))
+  redis.call('ZADD', P .. 'cbdue', 'NX', now, s.num)
+end
+
+-- Instructions and reminders stop at payment; receipts and notices of a failed payment do not.
+local function fenced(kind)
+  return kind == 'instructions' or kind == 'reminder' or kind == 'bill_changed'
+end
+
+local function balance(a, term) return num(a['ta:' .. term]) - num(a['tp:' .. term]) end
+
+-- The pay fence: may this share still ask for money? Second value says why not.
+local function payable(a, s)
+  if not a then return false, 'unknown number' end
+  if s.st == 'stopped' or a.st == 'stopped' then return false, 'stopped' end
+  if a.st ~= 'open' then return false, a.st == 'closed' and 'number closed' or 'paid' end
+  if s.st ~= 'active' or balance(a, s.term) <= 0 then return false, 'paid' end
+  return true
+end
+
+-- When reminders of this bill may go on, in ms; 0 when nothing holds them.
+local function held_until(a, now)
+  if a.hold == 'staff' then return num(now) + 600000 end
+  local hold = num(a.hold)
+  return hold > num(now) and hold or 0
+end
+
+local function suppressed(s, channel) return s['x:' .. channel] end
+
+local ADDRESS = { sms = 'a:phone', whatsapp = 'a:phone', email = 'a:email', telegram = 'a:telegram' }
+local function address(s, channel)
+  local to = s[ADDRESS[channel]]
+  if to and to ~= '' then return to end
+end
+
+local function enqueue(id, m, now)
+  local entry = redis.call('XADD', stream(m.ch, m.ln), '*', 'm', id)
+  redis.call('HSET', P .. 'm:' .. id, 'st', 'queued', 'e', entry)
+  m.st, m.e = 'queued', entry
+  wake(m.ch)
+end
+
+-- Take a message out of whatever it waits in; the record stays.
+local function leave(id, m)
+  if m.st == 'scheduled' then
+    redis.call('ZREM', P .. 'timers', 'm:' .. id)
+  elseif m.e and m.e ~= '' then
+    redis.call('XACK', stream(m.ch, m.ln), GROUP, m.e)
+    redis.call('XDEL', stream(m.ch, m.ln), m.e)
+  end
+  if m.st == 'in_doubt' then redis.call('ZREM', P .. 'timers', 'd:' .. id) end
+end
+
+local function move(id, m, to)
+  count(m.st, -1)
+  count(to, 1)
+  redis.call('HSET', P .. 'm:' .. id, 'st', to)
+  m.st = to
+end
+
+local function done(id, m, outcome, why, now)
+  leave(id, m)
+  redis.call('HSET', P .. 'm:' .. id, 'o', outcome, 'why', why or '', 'end', now, 'e', '')
+  move(id, m, 'done')
+  count('o:' .. outcome, 1)
+  m.o = outcome
+  redis.call('EXPIRE', P .. 'm:' .. id, KEEP_MESSAGE_S)
+  redis.call('ZREM', P .. 'timers', 'c:' .. id)
+end
+
+-- What nobody will send any more, for staff to see, mend and replay.
+local function bury(id, m, now, why)
+  redis.call('ZADD', P .. 'dead', now, id)
+  news('dead', now, { message = id, number = m.num, channel = m.ch, kind = m.k, why = why })
+end
+
+local function postpone(id, m, at)
+  leave(id, m)
+  redis.call('HSET', P .. 'm:' .. id, 'due', int(num(at)), 'e', '')
+  move(id, m, 'scheduled')
+  redis.call('ZADD', P .. 'timers', at, 'm:' .. id)
+end
+
+-- One voice: a waiting older message of this share and channel gives way to message number n.
+local function supersede(s, channel, n, now)
+  local field = 'l:' .. channel
+  if s[field] then
+    local old = s.sid .. '.' .. s[field]
+    local m = message(old)
+    if m and (m.st == 'scheduled' or m.st == 'queued') then done(old, m, 'superseded', 'a newer message', now) end
+  end
+  s[field] = n
+  redis.call('HSET', P .. 's:' .. s.sid, field, n)
+end
+
+-- opt: at (ms, when not at once), lane, valid (ms), pay (payment id), extra (JSON text), rung ('1' on a first route)
+local function create(s, kind, channel, opt, now)
+  local n = redis.call('HINCRBY', P .. 's:' .. s.sid, 'n', 1)
+  local id = s.sid .. '.' .. n
+  if fenced(kind) then supersede(s, channel, int(n), now) end
+  local later = opt.at and num(opt.at) > num(now)
+  local m = { ch = channel, ln = opt.lane or s.ln, k = kind, st = later and 'scheduled' or 'queued', num = s.num }
+  redis.call('HSET', P .. 'm:' .. id, 'v', '1', 'ch', channel, 'k', kind, 'ln', m.ln, 'st', m.st, 'num', s.num,
+    'at', now, 'a', '0', 'val', opt.valid)
+  if opt.rung then redis.call('HSET', P .. 'm:' .. id, 'rg', '1') end
+  if opt.pay then redis.call('HSET', P .. 'm:' .. id, 'pay', opt.pay, 'j', opt.extra) end
+  count('created', 1)
+  count(m.st, 1)
+  if later then
+    redis.call('HSET', P .. 'm:' .. id, 'due', opt.at)
+    redis.call('ZADD', P .. 'timers', opt.at, 'm:' .. id)
+  else
+    enqueue(id, m, now)
+  end
+  if opt.rung and redis.call('HEXISTS', P .. 'pause', channel) == 1 then
+    redis.call('ZADD', P .. 'timers', int(num(now) + num(s.cw)), 'c:' .. id)
+  end
+  return id
+end
+
+local function usable(s, channel) return address(s, channel) and not suppressed(s, channel) end
+
+-- The next channel of a first route after `channel` (nil: from the start).
+local function next_channel(s, channel)
+  local passed = channel == nil
+  for _, ch in ipairs(words(s.ch)) do
+    if passed and usable(s, ch) then return ch end
+    if ch == channel then passed = true end
+  end
+end
+
+-- The channels on which a share speaks now: all of them, or the one that worked, else the first that can.
+local function voices(s)
+  if s.rm == 'all' then
+    local list = {}
+    for _, ch in ipairs(words(s.ch)) do
+      if usable(s, ch) then list[#list + 1] = ch end
+    end
+    return list
+  end
+  local ch = (s.okc and usable(s, s.okc)) and s.okc or next_channel(s)
+  return ch and { ch } or {}
+end
+
+local function speak(s, kind, opt, now)
+  local made = {}
+  for _, ch in ipairs(voices(s)) do
+    opt.rung = s.rm == 'first' and '1' or nil
+    made[#made + 1] = create(s, kind, ch, opt, now)
+  end
+  return made
+end
+
+-- A rung failed or was not confirmed: go on to the next. Once per message. True if there was a next one.
+local function advance(id, m, s, a, now)
+  if m.rg ~= '1' or redis.call('HSETNX', P .. 'm:' .. id, 'adv', '1') == 0 then return false end
+  if fenced(m.k) and (not payable(a, s) or s['l:' .. m.ch] ~= seq_of(id)) then return false end
+  local ch = next_channel(s, m.ch)
+  if not ch then
+    news('exhausted', now, { message = id, number = s.num, share = s.id, kind = m.k })
+    event(s, 'share.exhausted', now, { kind = m.k })
+    return false
+  end
+  create(s, m.k, ch, { lane = m.ln, valid = m.val, pay = m.pay, extra = m.j, rung = '1' }, now)
+  return true
+end
+
+-- The customer has it on this rung; another rung of the same wish that still waits says nothing new.
+local function confirm(id, m, s, now)
+  redis.call('ZREM', P .. 'timers', 'c:' .. id)
+  if s.okc ~= m.ch then
+    redis.call('HSET', P .. 's:' .. s.sid, 'okc', m.ch)
+    s.okc = m.ch
+  end
+  if m.rg ~= '1' or not fenced(m.k) then return end
+  for _, ch in ipairs(words(s.ch)) do
+    local n = ch ~= m.ch and s['l:' .. ch]
+    local other = n and (s.sid .. '.' .. n)
+    local o = other and message(other)
+    if o and o.rg == '1' and o.k == m.k and (o.st == 'scheduled' or o.st == 'queued') then
+      done(other, o, 'superseded', 'delivered by ' .. m.ch, now)
+    end
+  end
+end
+
+-- Cancel what waits for a share and its timer; returns how many messages.
+local function hush(s, why, now)
+  local canceled = 0
+  redis.call('ZREM', P .. 'timers', 'r:' .. s.sid)
+  for _, ch in ipairs({ 'sms', 'whatsapp', 'email', 'telegram' }) do
+    local n = s['l:' .. ch]
+    local id = n and (s.sid .. '.' .. n)
+    local m = id and message(id)
+    if m and (m.st == 'scheduled' or m.st == 'queued') then
+      done(id, m, 'canceled', why, now)
+      canceled = canceled + 1
+    end
+  end
+  return canceled
+end
+
+local function shares_of(a)
+  local list = {}
+  for field, _ in pairs(a) do
+    local sid = string.match(field, '^sh:(.*)$')
+    if sid then list[#list + 1] = sid end
+  end
+  table.sort(list)
+  return list
+end
+
+-- One receipt per payment, channel and address; the balance is what the customer owes after this payment.
+local function receipts(a, kind, terms, pid, facts, now)
+  local made, seen = 0, {}
+  for _, sid in ipairs(shares_of(a)) do
+    local s = share(sid)
+    if s and (not terms or terms[s.term]) then
+      for _, ch in ipairs(voices(s)) do
+        local mark = ch .. ' ' .. address(s, ch)
+        if not seen[mark] then
+          seen[mark] = true
+          create(s, kind, ch, { lane = 'u', valid = int(num(now) + 30 * DAY * 1000), pay = pid,
+            extra = cjson.encode(facts), rung = s.rm == 'first' and '1' or nil }, now)
+          made = made + 1
+        end
+      end
+    end
+  end
+  return made
+end
+
+local function keep_for_staff(number, pid, why, now)
+  redis.call('HSET', P .. 'p:' .. pid, 'm', '0', 'why', why)
+  redis.call('ZADD', P .. 'um', now, pid)
+  news('unmatched', now, { payment = pid, number = number, why = why })
+  return { 'unmatched', why, 0, 0 }
+end
+
+local function total_balance(a)
+  local owed = 0
+  for _, term in ipairs(words(a.T)) do owed = owed + math.max(balance(a, term), 0) end
+  return owed
+end
+
+-- Give one payment to the bills of its number, oldest unpaid first.
+-- force: staff decided, so neither the exact amount nor a closed number stands in the way.
+-- Returns { outcome, reason, canceled, receipts }.
+local function allocate(number, a, p, force, now)
+  local key = P .. 'a:' .. number
+  local rest = num(p.am)
+  if p.cur ~= a.cur then return keep_for_staff(number, p.pid, 'currency', now) end
+  local shut = a.kind == 'order' and (a.st == 'closed' or a.st == 'settled')
+  if shut and not force then return keep_for_staff(number, p.pid, 'the order number is closed', now) end
+  local first
+  for _, term in ipairs(words(a.T)) do
+    if balance(a, term) > 0 then first = term break end
+  end
+  if first and a['tm:' .. first] == 'exact' and rest ~= balance(a, first) and not force then
+    redis.call('HSET', key, 'hold', 'staff')
+    return keep_for_staff(number, p.pid, 'wrong amount on an exact bill', now)
+  end
+  local told, last = {}, first
+  for _, term in ipairs(words(a.T)) do
+    local take = math.min(rest, math.max(balance(a, term), 0))
+    if take > 0 then
+      a['tp:' .. term] = int(num(a['tp:' .. term]) + take)
+      redis.call('HSET', key, 'tp:' .. term, a['tp:' .. term])
+      redis.call('HINCRBY', P .. 'p:' .. p.pid, 'al:' .. term, int(take))
+      rest = rest - take
+      told[term] = true
+    end
+    last = last or term
+  end
+  if rest > 0 then redis.call('HINCRBY', key, 'credit', int(rest)) end
+  redis.call('HINCRBY', key, 'paid', p.am)
+  redis.call('HSET', P .. 'p:' .. p.pid, 'm', '1', 'why', '')
+  redis.call('ZREM', P .. 'um', p.pid)
+  local owed = total_balance(a)
+  local closed = a.kind == 'order' and owed > 0
+  if owed <= 0 or closed then
+    a.st = closed and 'closed' or 'settled'
+    redis.call('HSET', key, 'st', a.st)
+    redis.call('EXPIRE', key, KEEP_ACCOUNT_S)
+    count('open', -1)
+  end
+  if a.hold == 'staff' and force then redis.call('HDEL', key, 'hold') end
+  local canceled = 0
+  for _, sid in ipairs(shares_of(a)) do
+    local s = share(sid)
+    if s and (a.st ~= 'open' or balance(a, s.term) <= 0) then
+      if s.st == 'active' then
+        redis.call('HSET', P .. 's:' .. sid, 'st', 'paid')
+        redis.call('EXPIRE', P .. 's:' .. sid, KEEP_SHARE_S)
+      end
+      canceled = canceled + hush(s, closed and 'number closed' or 'paid', now)
+    end
+    if s then
+      event(s, 'payment.received', now, { payment = p.pid, amount_minor = p.am, currency = p.cur,
+        balance_minor = int(owed), status = a.st })
+    end
+  end
+  local facts = { am = p.am, cur = p.cur, bal = int(owed), cr = int(rest), ref = p.ref or p.pid, at = p.paid or now,
+    closed = closed and '1' or '0' }
+  local made = receipts(a, 'receipt', next(told) and told or nil, p.pid, facts, now)
+  news('paid', now, { payment = p.pid, number = number, amount_minor = p.am, currency = p.cur,
+    balance_minor = int(owed), status = a.st })
+  if closed then news('number_closed', now, { number = number, balance_minor = int(owed), currency = a.cur }) end
+  local outcome = rest > 0 and 'over' or (owed > 0 and 'partial' or 'settled')
+  return { outcome, '', canceled, made }
+end

@@ -1,0 +1,118 @@
+#!lua
+-- accept: put a share on its bill and make its first messages, in one transaction.
+-- KEYS    1 partition prefix
+-- ARGV    1 now ms  2 job: JSON object of texts (see Shares._accept_args)
+-- Return  { 'ok', settled '0'|'1', message id... } | { 'repeated' } | { 'refused', code, detail }
+-- Clock   the caller's (due times). Cost O(channels + payments that came before).
+local now, job = ARGV[1], cjson.decode(ARGV[2])
+if redis.call('EXISTS', P .. 's:' .. job.sid) == 1 then return { 'repeated' } end
+local key = P .. 'a:' .. job.num
+local a = account(job.num)
+local term = job.term
+
+-- The same address, or a new kind of address beside known ones, is the same contact; anything else needs consent.
+local function contact_of()
+  local groups, highest = {}, 0
+  for field, group in pairs(a or {}) do
+    if string.sub(field, 1, 2) == 'k:' then highest = math.max(highest, num(group)) end
+  end
+  local match
+  for _, kind in ipairs({ 'phone', 'email', 'telegram' }) do
+    local to = job[kind]
+    match = match or (to and to ~= '' and a and a['k:' .. kind .. ':' .. to])
+  end
+  if job.additional == '1' or highest == 0 then return match or int(highest + 1) end
+  if not match then return nil end
+  for field, group in pairs(a) do
+    local kind, known = string.match(field, '^k:(%a+):(.*)$')
+    if kind and group == match and job[kind] and job[kind] ~= '' and job[kind] ~= known
+      and not a['k:' .. kind .. ':' .. job[kind]] then
+      return nil
+    end
+  end
+  return match
+end
+
+if a then
+  if a.cur ~= job.cur then return { 'refused', 'currency', a.cur } end
+  if a.kind ~= job.kind then return { 'refused', 'kind', a.kind } end
+  local known = a['ta:' .. term]
+  if a.kind == 'order' and a.st ~= 'open' then return { 'refused', 'dead', a.st } end
+  if known and known ~= job.amount then return { 'refused', 'amount', known } end
+  if known and (a.st == 'stopped' or balance(a, term) <= 0) then
+    return { 'refused', 'dead', a.st == 'stopped' and 'stopped' or 'settled' }
+  end
+  if a.kind == 'order' and not known then return { 'refused', 'term', a.T } end
+end
+local group = contact_of()
+if not group then return { 'refused', 'contact', '' } end
+
+if not a then
+  a = { kind = job.kind, cur = job.cur, st = 'open', T = '' }
+  redis.call('HSET', key, 'v', '1', 'kind', job.kind, 'cur', job.cur, 'st', 'open')
+  count('open', 1)
+elseif a.st ~= 'open' then
+  a.st = 'open'
+  redis.call('HSET', key, 'st', 'open')
+  redis.call('PERSIST', key)
+  count('open', 1)
+end
+if not a['ta:' .. term] then
+  a.T = a.T == '' and term or (a.T .. ' ' .. term)
+  a['ta:' .. term], a['tm:' .. term] = job.amount, job.mode
+  redis.call('HSET', key, 'T', a.T, 'ta:' .. term, job.amount, 'tm:' .. term, job.mode)
+  if job.due ~= '' then redis.call('HSET', key, 'td:' .. term, job.due) end
+  if job.desc ~= '' then redis.call('HSET', key, 'tx:' .. term, job.desc) end
+end
+for _, kind in ipairs({ 'phone', 'email', 'telegram' }) do
+  if job[kind] ~= '' and not a['k:' .. kind .. ':' .. job[kind]] then
+    redis.call('HSET', key, 'k:' .. kind .. ':' .. job[kind], group)
+  end
+end
+redis.call('HSET', key, 'sh:' .. job.sid, term)
+a['sh:' .. job.sid] = term
+
+local s = { sid = job.sid, id = job.id, num = job.num, term = term, st = 'active', ln = job.lane, rm = job.route,
+  ch = job.channels, cw = job.confirm, cb = job.callback }
+local fields = { 'v', '1', 'sid', s.sid, 'id', s.id, 'num', s.num, 'term', term, 'st', 'active', 'ln', s.ln,
+  'rm', s.rm, 'ch', s.ch, 'want', job.want, 'cw', s.cw, 'loc', job.locale, 'b', job.blob, 'at', now,
+  'n', '0', 'lt', job.link }
+local function put(field, value)
+  if value and value ~= '' then
+    fields[#fields + 1] = field
+    fields[#fields + 1] = value
+    s[field] = value
+  end
+end
+put('a:phone', job.phone)
+put('a:email', job.email)
+put('a:telegram', job.chat)
+put('cb', job.callback)
+put('skip', job.skip)
+put('plan', job.plan)
+for channel, why in pairs(job.suppressed) do put('x:' .. channel, why) end
+redis.call('HSET', P .. 's:' .. s.sid, unpack(fields))
+if job.name ~= '' then redis.call('ZADD', P .. 'names', 'NX', '0', string.lower(job.name) .. '\31' .. job.num) end
+
+-- A payment that came before its share settles an order number; on a customer number only a recent one does.
+local settled = '0'
+for _, pid in ipairs(redis.call('ZRANGE', P .. 'up:' .. job.num, 0, -1)) do
+  local p = record(P .. 'p:' .. pid)
+  if p and p.m ~= '1' and (a.kind == 'order' or num(now) - num(p.paid or p.at) <= num(job.early)) then
+    p.pid = pid
+    redis.call('ZREM', P .. 'up:' .. job.num, pid)
+    redis.call('ZREM', P .. 'um', pid)
+    allocate(job.num, a, p, false, now)
+    a = account(job.num)
+  end
+end
+if not payable(a, s) then settled = '1' end
+
+local made = { 'ok', settled }
+if settled == '0' then
+  local opt = { at = job.send_at ~= '' and job.send_at or nil, valid = job.valid }
+  for _, id in ipairs(speak(s, 'instructions', opt, now)) do made[#made + 1] = id end
+  local first = words(job.plan)[1]
+  if first then redis.call('ZADD', P .. 'timers', first, 'r:' .. s.sid) end
+end
+return made

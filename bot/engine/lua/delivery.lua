@@ -1,0 +1,34 @@
+#!lua flags=allow-oom
+-- delivery: what a provider's callback says of a message. Applied only if it raises the rank.
+-- KEYS    1 partition prefix
+-- ARGV    1 now ms  2 message id  3 provider id  4 delivery  5 rank  6 error text or ''  7 reason to suppress or ''
+--         8 '1' if it confirms the rung
+-- Return  1 if it changed anything, 0 if it was late or a repeat, -1 for an unknown message. Cost O(1).
+local now, id = ARGV[1], ARGV[2]
+local m = message(id)
+local s = m and share(sid_of(id))
+if not s then return -1 end
+local rank = num(ARGV[5])
+if m.st == 'in_doubt' then
+  redis.call('HSET', P .. 'm:' .. id, 'pid', ARGV[3], 'dl', ARGV[4], 'dr', ARGV[5], 'sat', now)
+  done(id, m, 'sent', 'the provider confirmed it', now)
+elseif m.dl and m.dl ~= '' and rank <= num(m.dr) then
+  return 0
+else
+  redis.call('HSET', P .. 'm:' .. id, 'dl', ARGV[4], 'dr', ARGV[5])
+  if not m.pid then redis.call('HSET', P .. 'm:' .. id, 'pid', ARGV[3]) end
+end
+event(s, 'message.' .. ARGV[4], now, { message = id, channel = m.ch, kind = m.k })
+if ARGV[8] == '1' then
+  confirm(id, m, s, now)
+elseif rank == 4 then
+  redis.call('HSET', P .. 'm:' .. id, 'err', ARGV[6])
+  if ARGV[7] ~= '' then
+    s['x:' .. m.ch] = ARGV[7]
+    redis.call('HSET', P .. 's:' .. s.sid, 'x:' .. m.ch, ARGV[7])
+  end
+  redis.call('ZREM', P .. 'timers', 'c:' .. id)
+  local a = account(s.num)
+  if not advance(id, m, s, a, now) and (not fenced(m.k) or payable(a, s)) then bury(id, m, now, ARGV[6]) end
+end
+return 1

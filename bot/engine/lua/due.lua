@@ -1,0 +1,89 @@
+#!lua
+-- due: turn timers that have come into what they stand for.
+-- KEYS    1 partition prefix
+-- ARGV    1 now ms  2 most timers  3 in-doubt policies: JSON {channel: resend | hold}
+-- Return  { timers handled, ms of the next timer or '' }
+-- Clock   the caller's, so tests can drive it. Cost O(handled * log timers).
+-- Members r:<sid> next reminder   m:<id> message to queue   c:<id> confirmation of a rung   d:<id> in doubt
+local now, policies = ARGV[1], cjson.decode(ARGV[3])
+
+-- After an outage only the latest reminder that has come goes out; the others would say the same.
+local function remind(sid)
+  local s = share(sid)
+  local a = s and account(s.num)
+  if not s or not payable(a, s) then return end
+  local plan, at = words(s.plan), num(s.ri)
+  local last
+  while plan[at + 1] and num(plan[at + 1]) <= num(now) do
+    at = at + 1
+    last = plan[at]
+  end
+  redis.call('HSET', P .. 's:' .. sid, 'ri', int(at))
+  local following = plan[at + 1]
+  if following then redis.call('ZADD', P .. 'timers', following, 'r:' .. sid) end
+  if not last then return end
+  local valid = following or int(num(now) + 2 * DAY * 1000)
+  if #speak(s, 'reminder', { valid = valid }, now) == 0 then
+    news('exhausted', now, { number = s.num, share = s.id, kind = 'reminder' })
+  end
+end
+
+local function queue(id)
+  local m = message(id)
+  if m and m.st == 'scheduled' then
+    move(id, m, 'queued')
+    enqueue(id, m, now)
+  end
+end
+
+local function unconfirmed(id)
+  local m = message(id)
+  local s = m and share(sid_of(id))
+  if not s then return end
+  local a = account(s.num)
+  if m.st == 'done' then
+    if m.o == 'sent' and num(m.dr) < 5 then advance(id, m, s, a, now) end
+  elseif m.st == 'in_doubt' then
+    done(id, m, 'failed', 'in doubt, and not confirmed in time', now)
+    if not advance(id, m, s, a, now) then bury(id, m, now, 'in doubt') end
+  elseif m.st ~= 'handed_out' and redis.call('HEXISTS', P .. 'pause', m.ch) == 1 and next_channel(s, m.ch) then
+    done(id, m, 'superseded', 'its channel is paused', now)
+    advance(id, m, s, a, now)
+  end
+end
+
+local function doubtful(id)
+  local m = message(id)
+  if not m or m.st ~= 'in_doubt' then return end
+  local s = share(sid_of(id))
+  local a = s and account(s.num)
+  if not s then return done(id, m, 'canceled', 'its share is gone', now) end
+  if fenced(m.k) then
+    local open, why = payable(a, s)
+    if not open then return done(id, m, 'canceled', why .. ', while in doubt', now) end
+    if s['l:' .. m.ch] ~= seq_of(id) then return done(id, m, 'superseded', 'in doubt, and a newer message', now) end
+  end
+  if m.dup == '1' then
+    done(id, m, 'failed', 'in doubt twice', now)
+    if not advance(id, m, s, a, now) then bury(id, m, now, 'in doubt twice') end
+  elseif policies[m.ch] == 'resend' or m.k == 'receipt' or m.k == 'payment_failed' then
+    redis.call('HSET', P .. 'm:' .. id, 'dup', '1')
+    count('duplicates', 1)
+    move(id, m, 'queued')
+    enqueue(id, m, now)
+  else
+    bury(id, m, now, 'in doubt')
+  end
+end
+
+local timers = redis.call('ZRANGEBYSCORE', P .. 'timers', '-inf', now, 'LIMIT', 0, ARGV[2])
+for _, member in ipairs(timers) do
+  redis.call('ZREM', P .. 'timers', member)
+  local kind, rest = string.sub(member, 1, 1), string.sub(member, 3)
+  if kind == 'r' then remind(rest)
+  elseif kind == 'm' then queue(rest)
+  elseif kind == 'c' then unconfirmed(rest)
+  elseif kind == 'd' then doubtful(rest) end
+end
+local nearest = redis.call('ZRANGE', P .. 'timers', 0, 0, 'WITHSCORES')
+return { #timers, nearest[2] or '' }

@@ -1,0 +1,92 @@
+#!lua flags=allow-oom
+-- finish: record what became of handed-out messages, and acknowledge them.
+-- KEYS    1 partition prefix
+-- ARGV    1 now ms  2 results: JSON list of objects of texts
+--           id, a (attempt), r (sent | failed | suppressed | retry | unsent | doubt), why, err,
+--           sent: pid (provider id), dl, dr (delivery and its rank), seg, txt, ok ('1': counts as confirmed)
+--           failed, suppressed: x (reason to suppress the channel for this share, or '')
+--           retry: at (ms), cost ('1': counts as an attempt);  doubt: at (ms) when its policy applies
+-- Return  ids that were stale and refused. A stale one is no longer this worker's: another attempt exists.
+-- Clock   the caller's for due times. Cost O(batch).
+local now, results = ARGV[1], cjson.decode(ARGV[2])
+local stale = {}
+
+-- A message that may not wait any more once it comes back: true if it ended here.
+local function ended(id, m, s, a)
+  if not fenced(m.k) then return false end
+  local open, why = payable(a, s)
+  if not open then done(id, m, 'canceled', why, now) return true end
+  if s['l:' .. m.ch] ~= seq_of(id) then done(id, m, 'superseded', 'a newer message', now) return true end
+  return false
+end
+
+local function sent(id, m, s, r)
+  local rank = math.max(num(m.dr), num(r.dr))
+  redis.call('HSET', P .. 'm:' .. id, 'pid', r.pid, 'seg', r.seg, 'txt', r.txt, 'sat', now,
+    'dl', num(m.dr) > num(r.dr) and m.dl or r.dl, 'dr', int(rank))
+  done(id, m, 'sent', '', now)
+  event(s, 'message.sent', now, { message = id, channel = m.ch, kind = m.k })
+  if r.ok == '1' or rank >= 5 then
+    confirm(id, m, s, now)
+  elseif m.rg == '1' then
+    redis.call('ZADD', P .. 'timers', int(num(now) + num(s.cw)), 'c:' .. id)
+  end
+end
+
+local function failed(id, m, s, a, r, outcome)
+  redis.call('HSET', P .. 'm:' .. id, 'err', r.err)
+  if r.x and r.x ~= '' then
+    s['x:' .. m.ch] = r.x
+    redis.call('HSET', P .. 's:' .. s.sid, 'x:' .. m.ch, r.x)
+  end
+  done(id, m, outcome, r.why, now)
+  event(s, 'message.failed', now, { message = id, channel = m.ch, kind = m.k, reason = r.why })
+  if not advance(id, m, s, a, now) then bury(id, m, now, r.why) end
+end
+
+local function retry(id, m, s, a, r)
+  redis.call('HSET', P .. 'm:' .. id, 'err', r.err)
+  if ended(id, m, s, a) then return end
+  if num(r.at) >= num(m.val) then
+    done(id, m, 'expired', r.why, now)
+    if not advance(id, m, s, a, now) then bury(id, m, now, r.why) end
+    return
+  end
+  redis.call('HINCRBY', P .. 'm:' .. id, 't', r.cost)
+  postpone(id, m, r.at)
+end
+
+for _, r in ipairs(results) do
+  local m = message(r.id)
+  local s = m and share(sid_of(r.id))
+  local mine = m and s and m.a == r.a and (m.st == 'handed_out' or (m.st == 'in_doubt' and r.r == 'sent'))
+  if not mine then
+    stale[#stale + 1] = r.id
+    count('stale', 1)
+  else
+    local a = account(s.num)
+    if r.r == 'sent' then
+      sent(r.id, m, s, r)
+    elseif r.r == 'failed' or r.r == 'suppressed' then
+      failed(r.id, m, s, a, r, r.r)
+    elseif r.r == 'retry' then
+      retry(r.id, m, s, a, r)
+    elseif r.r == 'unsent' then
+      if not ended(r.id, m, s, a) then
+        leave(r.id, m)
+        move(r.id, m, 'queued')
+        enqueue(r.id, m, now)
+        if m.rg == '1' and redis.call('HEXISTS', P .. 'pause', m.ch) == 1 then
+          redis.call('ZADD', P .. 'timers', 'NX', int(num(now) + num(s.cw)), 'c:' .. r.id)
+        end
+      end
+    else
+      leave(r.id, m)
+      redis.call('HSET', P .. 'm:' .. r.id, 'err', r.err, 'txt', r.txt or '', 'e', '')
+      move(r.id, m, 'in_doubt')
+      redis.call('ZADD', P .. 'timers', r.at, 'd:' .. r.id)
+      if m.rg == '1' then redis.call('ZADD', P .. 'timers', int(num(now) + num(s.cw)), 'c:' .. r.id) end
+    end
+  end
+end
+return stale

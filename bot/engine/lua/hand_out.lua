@@ -1,0 +1,79 @@
+#!lua
+-- hand_out: claim a batch for one consumer, with the pay fence in the same step.
+-- KEYS    1 partition prefix
+-- ARGV    1 now ms  2 channel  3 consumer  4 most in all  5 most of them bulk
+-- Return  { list of { message id, stream entry, attempt, lane, message, share, account }, '1' if nothing waits here
+--         any more }; message, share and account are flat field-value lists
+-- Clock   the caller's for due times. Cost O(batch).
+local now, channel, consumer = ARGV[1], ARGV[2], ARGV[3]
+if redis.call('HEXISTS', P .. 'pause', channel) == 1 then return { {}, '1' } end
+
+local function read(lane, most)
+  if most <= 0 or redis.call('EXISTS', stream(channel, lane)) == 0 then return {} end
+  local command = { 'XREADGROUP', 'GROUP', GROUP, consumer, 'COUNT', most, 'STREAMS', stream(channel, lane), '>' }
+  local reply = redis.pcall(unpack(command))
+  if reply and reply.err then
+    redis.call('XGROUP', 'CREATE', stream(channel, lane), GROUP, '0')
+    reply = redis.call(unpack(command))
+  end
+  return reply and reply[1] and reply[1][2] or {}
+end
+
+local accounts = {}
+local function account_of(number)
+  if accounts[number] == nil then accounts[number] = account(number) or false end
+  return accounts[number] or nil
+end
+
+-- nil when the message may go out, else what was done with it instead.
+local function held_back(id, m, s, a)
+  if fenced(m.k) then
+    local open, why = payable(a, s)
+    if not open then done(id, m, 'canceled', why, now) return true end
+    if s['l:' .. channel] ~= seq_of(id) then done(id, m, 'superseded', 'a newer message', now) return true end
+    local hold = held_until(a, now)
+    if hold > 0 then postpone(id, m, int(hold)) return true end
+  end
+  if num(m.val) <= num(now) then
+    done(id, m, 'expired', 'not sent before its validity ended', now)
+    bury(id, m, now, 'expired')
+    return true
+  end
+  if suppressed(s, channel) or not address(s, channel) then
+    done(id, m, 'suppressed', suppressed(s, channel) or 'no address', now)
+    advance(id, m, s, a, now)
+    return true
+  end
+end
+
+local out = {}
+local function take(lane, most)
+  local entries = read(lane, most)
+  for _, entry in ipairs(entries) do
+    local at, id = entry[1], entry[2][2]
+    local m = message(id)
+    if not m or m.st ~= 'queued' or m.e ~= at then
+      redis.call('XACK', stream(channel, lane), GROUP, at)
+      redis.call('XDEL', stream(channel, lane), at)
+    else
+      local s = share(sid_of(id))
+      local a = s and account_of(s.num)
+      if not s then
+        done(id, m, 'canceled', 'its share is gone', now)
+      elseif not held_back(id, m, s, a) then
+        local attempt = redis.call('HINCRBY', P .. 'm:' .. id, 'a', 1)
+        redis.call('HSET', P .. 'm:' .. id, 'hat', now, 'cn', consumer, 'to', address(s, channel))
+        move(id, m, 'handed_out')
+        out[#out + 1] = { id, at, int(attempt), lane, redis.call('HGETALL', P .. 'm:' .. id),
+          redis.call('HGETALL', P .. 's:' .. s.sid), redis.call('HGETALL', P .. 'a:' .. s.num) }
+      end
+    end
+  end
+  return #entries
+end
+local most = num(ARGV[4])
+local urgent = take('u', most)
+local bulk_most = math.min(num(ARGV[5]), most - #out)
+local bulk = take('b', bulk_most)
+local drained = urgent < most and (bulk < bulk_most or redis.call('XLEN', stream(channel, 'b')) == 0)
+return { out, drained and '1' or '0' }

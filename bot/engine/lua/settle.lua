@@ -1,0 +1,89 @@
+#!lua flags=allow-oom
+-- settle: one thing said about one payment. Counts its money once, stops the bill, queues receipts.
+-- KEYS    1 partition prefix
+-- ARGV    1 now ms  2 event: JSON object of texts: num, pid (used if the payment is new), ids (list), status, rank,
+--         counts '1'|'0', failed '1'|'0', back '1'|'0' (refunded or reversed), am, cur, ch, who, ref, msg, paid,
+--         src, raw, force '1'|'0'
+-- Return  { outcome, payment id, reason, messages cancelled, receipts made }
+-- Clock   the caller's. Cost O(terms + shares of the number).
+local now, e = ARGV[1], cjson.decode(ARGV[2])
+local pid
+for _, alias in ipairs(e.ids) do
+  pid = pid or redis.call('GET', P .. 'x:' .. e.num .. ':' .. alias)
+end
+local known = pid and record(P .. 'p:' .. pid)
+pid = known and pid or e.pid
+local key = P .. 'p:' .. pid
+for _, alias in ipairs(e.ids) do
+  redis.call('SET', P .. 'x:' .. e.num .. ':' .. alias, pid, 'EX', KEEP_ACCOUNT_S)
+end
+
+local function put(...)
+  redis.call('HSET', key, ...)
+  redis.call('EXPIRE', key, KEEP_ACCOUNT_S)
+end
+
+if not known then
+  put('v', '1', 'pid', pid, 'num', e.num, 'st', e.status, 'rank', e.rank, 'am', e.am, 'cur', e.cur, 'ch', e.ch,
+    'who', e.who, 'ref', e.ref, 'msg', e.msg, 'paid', e.paid, 'src', e.src, 'at', now, 'm', '0', 'raw', e.raw)
+  redis.call('ZADD', P .. 'pn:' .. e.num, now, pid)
+  redis.call('EXPIRE', P .. 'pn:' .. e.num, KEEP_ACCOUNT_S)
+elseif num(e.rank) > num(known.rank) then
+  put('st', e.status, 'rank', e.rank, 'raw', e.raw)
+  if known.am == '' and e.am ~= '' then put('am', e.am, 'cur', e.cur) end
+  if known.who == '' and e.who ~= '' then put('who', e.who) end
+elseif e.force ~= '1' then
+  return { 'repeated', pid, '', 0, 0 }
+end
+
+local p = record(key)
+p.pid = pid
+local a = account(e.num)
+
+if e.back == '1' then
+  if p.m == '1' and p.back ~= '1' then
+    put('back', '1')
+    if a then redis.call('HSET', P .. 'a:' .. e.num, 'hold', 'staff') end
+    keep_for_staff(e.num, pid, 'returned: ' .. string.lower(e.status), now)
+    put('m', '1')
+  end
+  return { 'advanced', pid, 'returned', 0, 0 }
+end
+
+if e.counts ~= '1' then
+  if e.failed == '1' and not known and a and a.st == 'open' then
+    local facts = { am = e.am, cur = a.cur, bal = int(total_balance(a)), cr = '0', ref = e.ref, at = now, closed = '0',
+      msg = e.msg }
+    return { 'failed', pid, '', 0, receipts(a, 'payment_failed', nil, pid, facts, now) }
+  end
+  return { known and 'advanced' or (e.failed == '1' and 'failed' or 'noted'), pid, '', 0, 0 }
+end
+
+-- Counted before: SUCCESS then SETTLED is one payment.
+if p.m == '1' then return { 'advanced', pid, '', 0, 0 } end
+-- Kept for staff already: a second telling changes nothing until they decide.
+if known and known.counted == '1' and e.force ~= '1' then return { 'advanced', pid, p.why, 0, 0 } end
+put('counted', '1')
+if num(p.am) <= 0 or p.am == '' then
+  local kept = keep_for_staff(e.num, pid, 'no amount', now)
+  return { kept[1], pid, kept[2], 0, 0 }
+end
+if not a then
+  redis.call('ZADD', P .. 'up:' .. e.num, now, pid)
+  redis.call('EXPIRE', P .. 'up:' .. e.num, KEEP_ACCOUNT_S)
+  local kept = keep_for_staff(e.num, pid, 'unknown number', now)
+  return { kept[1], pid, kept[2], 0, 0 }
+end
+local was_stopped = a.st == 'stopped'
+if was_stopped then
+  -- The money is good; only the asking had stopped. The receipt goes out and staff are told.
+  redis.call('HSET', P .. 'a:' .. e.num, 'st', 'open')
+  a.st = 'open'
+  count('open', 1)
+end
+local result = allocate(e.num, a, p, e.force == '1', now)
+if was_stopped then
+  news('late', now, { payment = pid, number = e.num })
+  if redis.call('HGET', P .. 'a:' .. e.num, 'st') == 'stopped' then count('open', -1) end
+end
+return { result[1], pid, result[2], result[3], result[4] }

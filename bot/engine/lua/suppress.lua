@@ -1,0 +1,26 @@
+#!lua flags=allow-oom
+-- suppress: a contact said no on a channel, or yes again.
+-- KEYS    1 partition prefix
+-- ARGV    1 now ms  2 number  3 channel  4 address  5 reason, '' to lift it
+-- Return  messages that will not go out. Cost O(shares of the number).
+local now, channel, silenced = ARGV[1], ARGV[3], 0
+local a = account(ARGV[2])
+for _, sid in ipairs(a and shares_of(a) or {}) do
+  local s = share(sid)
+  if s and address(s, channel) == ARGV[4] then
+    if ARGV[5] == '' then
+      redis.call('HDEL', P .. 's:' .. sid, 'x:' .. channel)
+    else
+      redis.call('HSET', P .. 's:' .. sid, 'x:' .. channel, ARGV[5])
+      s['x:' .. channel] = ARGV[5]
+      local id = s['l:' .. channel] and (sid .. '.' .. s['l:' .. channel])
+      local m = id and message(id)
+      if m and (m.st == 'scheduled' or m.st == 'queued') then
+        done(id, m, 'suppressed', ARGV[5], now)
+        advance(id, m, s, a, now)
+        silenced = silenced + 1
+      end
+    end
+  end
+end
+return silenced

@@ -1,0 +1,172 @@
+"""Payments: counted once whoever tells first, given to the oldest unpaid bill, kept for staff when in doubt."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from bot.domain.bill import PaymentEvent, PaymentView, SettleResult
+from bot.domain.calendar import to_ms
+from bot.domain.contact import mask
+from bot.domain.money import to_minor
+from bot.engine import keys, views
+from bot.engine.records import Records
+from bot.engine.scripts import now_ms, text
+from bot.engine.store import guard
+from bot.errors import Conflict, NotFound, Problem
+
+# A payment's status only advances. Source: ClickPesa payment-status page; unknown words rank lowest.
+RANK = {
+    "PENDING": 1,
+    "PROCESSING": 1,
+    "ON-HOLD": 1,
+    "FAILED": 2,
+    "SUCCESS": 3,
+    "SETTLED": 4,
+    "REFUNDED": 5,
+    "REVERSED": 5,
+}
+_COUNTS = {"SUCCESS", "SETTLED"}
+_BACK = {"REFUNDED", "REVERSED"}
+HINT_HOLD_MS = 600_000
+
+
+class Payments:
+    """The payments of all partitions."""
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+
+    async def settle(self, event: PaymentEvent) -> SettleResult:
+        """Take one thing said about a payment; when this returns it is on disk and the fence is down.
+
+        Raises StoreUnavailable.
+        """
+        return await self._settle(event, force=False)
+
+    async def _settle(self, event: PaymentEvent, *, force: bool) -> SettleResult:
+        scripts = self._records.scripts
+        call = scripts.settle(self._records.partition(event.number), now_ms(), _fields(event, force=force))
+        outcome, payment, reason, canceled, receipts = await scripts.run(call)
+        return SettleResult(
+            outcome=outcome,
+            payment=payment,
+            reason=reason or None,
+            canceled=int(canceled),
+            receipts=int(receipts),
+        )
+
+    async def hint(self, number: str) -> bool:
+        """An unproven webhook named this number: ask ClickPesa soon and hold its reminders. False if not open."""
+        scripts = self._records.scripts
+        return await scripts.run(
+            scripts.hint(self._records.partition(number), now_ms(), number, HINT_HOLD_MS)
+        )
+
+    async def hints_due(self, limit: int) -> list[str]:
+        """Numbers to ask ClickPesa about, the oldest hint first."""
+        found: list[tuple[float, str]] = []
+        for p in range(self._records.partitions):
+            with guard():
+                rows = await self._records.client.zrange(
+                    f"{keys.prefix(p)}hints", 0, limit - 1, withscores=True
+                )
+            found += [(score, number) for number, score in rows]
+        return [number for _, number in sorted(found)[:limit]]
+
+    async def hint_done(self, number: str) -> None:
+        """ClickPesa has answered about this number."""
+        scripts = self._records.scripts
+        await scripts.run(scripts.hint_done(self._records.partition(number), number))
+
+    async def unmatched(self, limit: int = 50) -> list[PaymentView]:
+        """Payments that wait for staff, the newest first."""
+        found: list[tuple[float, int, str]] = []
+        for p in range(self._records.partitions):
+            with guard():
+                rows = await self._records.client.zrevrange(
+                    f"{keys.prefix(p)}um", 0, limit - 1, withscores=True
+                )
+            found += [(score, p, pid) for pid, score in rows]
+        names = [f"{keys.prefix(p)}p:{pid}" for _, p, pid in sorted(found, reverse=True)[:limit]]
+        return [views.payment(fields) for fields in await self._records.hashes(names) if fields]
+
+    async def match(self, payment_id: str, number: str, *, by: str) -> SettleResult:
+        """Staff give a kept payment to a bill, whatever spoke against it. Raises NotFound, Conflict."""
+        await self._records.account(number)
+        p, fields = await self._find(payment_id)
+        await self._mark(p, payment_id, number, counted=False)
+        result = await self._settle(_as_event(fields, number), force=True)
+        if fields["num"] != number:
+            await self._mark(p, payment_id, number, counted=True)
+        await self._records.audit(by, "match", f"{payment_id} to {number}", now_ms())
+        return result
+
+    async def _find(self, payment_id: str) -> tuple[int, dict[str, str]]:
+        names = [f"{keys.prefix(p)}p:{payment_id}" for p in range(self._records.partitions)]
+        for p, fields in enumerate(await self._records.hashes(names)):
+            if fields:
+                return p, fields
+        raise NotFound(f"no payment {payment_id}")
+
+    async def _mark(self, p: int, payment_id: str, number: str, *, counted: bool) -> None:
+        scripts = self._records.scripts
+        reply = await scripts.run(scripts.match_out(p, payment_id, number, counted=counted))
+        if reply[0] == "taken":
+            raise Conflict(Problem(field="payment", message=f"this payment was given to {reply[1]}"))
+        if reply[0] == "unknown":
+            raise NotFound(f"no payment {payment_id}")
+
+
+def _at(when: datetime | None) -> str:
+    return str(to_ms(when)) if when else ""
+
+
+def _payer(event: PaymentEvent) -> str:
+    return " ".join(
+        part for part in (event.payer_name, mask(event.payer_phone) if event.payer_phone else None) if part
+    )
+
+
+def _fields(event: PaymentEvent, *, force: bool) -> dict[str, Any]:
+    currency = event.currency or ("TZS" if event.amount is not None else "")
+    return {
+        "num": event.number,
+        "pid": f"pay_{secrets.token_hex(8)}",
+        "ids": list(event.ids),
+        "status": event.status,
+        "rank": str(RANK.get(event.status, 0)),
+        "counts": "1" if event.status in _COUNTS else "0",
+        "failed": "1" if event.event == "failed" or event.status == "FAILED" else "0",
+        "back": "1" if event.status in _BACK else "0",
+        "am": str(to_minor(event.amount, currency)) if event.amount is not None else "",
+        "cur": currency,
+        "ch": text(event.channel),
+        "who": _payer(event),
+        "ref": event.ids[-1],
+        "msg": text(event.message),
+        "paid": _at(event.created_at),
+        "src": event.source,
+        "raw": event.raw,
+        "force": "1" if force else "0",
+    }
+
+
+def _as_event(fields: dict[str, str], number: str) -> PaymentEvent:
+    view = views.payment(fields)
+    return PaymentEvent(
+        event="received",
+        ids=(fields["pid"], fields["ref"]),
+        number=number,
+        status=view.status if view.status in _COUNTS else "SUCCESS",
+        amount=Decimal(view.amount) if view.amount else None,
+        currency=view.currency,
+        channel=view.channel,
+        payer_name=view.payer,
+        message=view.message,
+        created_at=view.paid_at,
+        source="staff",
+        raw=fields["raw"],
+    )

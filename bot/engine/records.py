@@ -1,0 +1,93 @@
+"""Reading records, wherever they live; nothing here changes an account."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from bot.domain.bill import MessageView, PaymentView
+from bot.engine import keys, views
+from bot.engine.scripts import Scripts
+from bot.engine.store import Client, guard
+from bot.errors import NotFound
+
+AUDIT = "tuma:audit"
+_AUDIT_KEPT = 100_000
+
+
+class Records:
+    """The data set: its client, its scripts and its number of partitions."""
+
+    def __init__(self, client: Client, scripts: Scripts, partitions: int) -> None:
+        # The library's answers are typed for every protocol and decoding at once; ours are always texts.
+        self.client: Any = client
+        self.scripts, self.partitions = scripts, partitions
+
+    def partition(self, text: str) -> int:
+        """The partition of a control number or share id."""
+        return keys.partition(text, self.partitions)
+
+    async def client_hash(self, key: str) -> dict[str, str]:
+        """One hash; empty when there is none."""
+        with guard():
+            return cast(dict[str, str], await self.client.hgetall(key))
+
+    async def hashes(self, names: Sequence[str]) -> list[dict[str, str]]:
+        """Many hashes in one round trip a server."""
+        if not names:
+            return []
+        with guard():
+            pipe = self.client.pipeline()
+            for name in names:
+                pipe.hgetall(name)
+            return cast(list[dict[str, str]], await pipe.execute())
+
+    async def account(self, number: str) -> dict[str, str]:
+        """An account's fields. Raises NotFound."""
+        found = await self.client_hash(f"{keys.prefix(self.partition(number))}a:{number}")
+        if not found:
+            raise NotFound(f"no bill with number {number}")
+        return found
+
+    async def share(self, p: int, sid: str) -> dict[str, str]:
+        """A share's fields. Raises NotFound."""
+        found = await self.client_hash(f"{keys.prefix(p)}s:{sid}")
+        if not found:
+            raise NotFound("no such share")
+        return found
+
+    async def shares_of(self, number: str, account: dict[str, str]) -> list[dict[str, str]]:
+        """The shares of an account, those that still exist."""
+        p = keys.prefix(self.partition(number))
+        return [s for s in await self.hashes([f"{p}s:{sid}" for sid in views.shares_of(account)]) if s]
+
+    async def messages_of(self, p: int, share: dict[str, str]) -> list[MessageView]:
+        """The messages of a share, oldest first, those that are retained."""
+        ids = [f"{share['sid']}.{n}" for n in range(1, int(share["n"]) + 1)]
+        found = await self.hashes([f"{keys.prefix(p)}m:{local}" for local in ids])
+        return [views.message(p, local, f, share["id"]) for local, f in zip(ids, found, strict=True) if f]
+
+    async def payments_of(self, number: str) -> list[PaymentView]:
+        """The payments told about a number, oldest first."""
+        p = keys.prefix(self.partition(number))
+        with guard():
+            ids = await self.client.zrange(f"{p}pn:{number}", 0, -1)
+        return [views.payment(f) for f in await self.hashes([f"{p}p:{pid}" for pid in ids]) if f]
+
+    async def overdue_claims(self, p: int, before_ms: int, limit: int) -> list[str]:
+        """Share ids whose claim has been open since before a time."""
+        with guard():
+            found = await self.client.zrangebyscore(
+                f"{keys.prefix(p)}claims", "-inf", before_ms, start=0, num=limit
+            )
+        return cast(list[str], found)
+
+    async def audit(self, by: str, action: str, subject: str, now: int) -> None:
+        """Note what a person did, for whoever asks later."""
+        with guard():
+            await self.client.xadd(
+                AUDIT,
+                {"by": by, "action": action, "subject": subject, "at": str(now)},
+                maxlen=_AUDIT_KEPT,
+                approximate=True,
+            )

@@ -1,0 +1,90 @@
+"""The scheduler: timers that have come, work of lost workers, claims left half done. Any number of them may run."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from bot.engine.records import Records
+from bot.engine.scripts import now_ms
+from bot.engine.shares import Shares
+from bot.errors import StoreUnavailable
+from bot.settings import Settings
+from channels.base import REQUEST_TIMEOUT_S, ChannelName
+
+_BATCH = 500
+_LOOK_S = 1.0
+_RECLAIM_S = 5.0
+_MARGIN_MS = 1000
+_log = structlog.get_logger(__name__)
+
+
+class Scheduler:
+    """Moves what is due."""
+
+    def __init__(self, records: Records, shares: Shares, settings: Settings) -> None:
+        self._records, self._shares, self._settings = records, shares, settings
+        self._policies = {str(name): settings.in_doubt_policy(name) for name in ChannelName}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set."""
+        reclaim_at = time.monotonic()
+        while not stop.is_set():
+            wait = _LOOK_S
+            try:
+                wait = await self.tick(now_ms())
+                if time.monotonic() >= reclaim_at:
+                    await self.reclaim(now_ms())
+                    await self._shares.redrive()
+                    reclaim_at = time.monotonic() + _RECLAIM_S
+            except StoreUnavailable as error:
+                _log.warning("scheduler_waits", error=str(error))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await stop.wait()
+
+    async def tick(self, now: int) -> float:
+        """Handle every timer due at `now` (ms); seconds until the next look."""
+        scripts, partitions = self._records.scripts, list(range(self._records.partitions))
+        nearest: int | None = None
+        while partitions:
+            answers = await scripts.run_many(
+                [scripts.due(p, now, _BATCH, self._policies) for p in partitions]
+            )
+            for _, following in answers:
+                if following is not None and (nearest is None or following < nearest):
+                    nearest = following
+            partitions = [p for p, (handled, _) in zip(partitions, answers, strict=True) if handled == _BATCH]
+        return min(max((nearest - now_ms()) / 1000, 0.0), _LOOK_S) if nearest is not None else _LOOK_S
+
+    async def reclaim(self, now: int) -> int:
+        """Put in doubt what lost workers held; how many messages."""
+        scripts, wait = self._records.scripts, self._settings.in_doubt_wait_ms
+        calls = [
+            scripts.reclaim(p, now, name, idle_ms=self._idle_ms(name), wait_ms=wait)
+            for p in range(self._records.partitions)
+            for name in ChannelName
+        ]
+        taken = sum(await scripts.run_many(calls))
+        if taken:
+            _log.warning("reclaimed", messages=taken)
+        return taken
+
+    def _idle_ms(self, name: ChannelName) -> int:
+        return self._settings.lease_ms + int(REQUEST_TIMEOUT_S[name] * 1000) + _MARGIN_MS
+
+
+async def every(seconds: float, work: Callable[[], Awaitable[object]], stop: asyncio.Event) -> None:
+    """Call `work` every so many seconds until `stop`; a store that is away is waited for."""
+    while not stop.is_set():
+        try:
+            await work()
+        except StoreUnavailable as error:
+            _log.warning("waits_for_store", error=str(error))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await stop.wait()

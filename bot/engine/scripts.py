@@ -1,0 +1,228 @@
+"""The Lua scripts as typed calls: the only door through which records change.
+
+A script is addressed by its hash, so two versions of tuma can run side by side on one server; a server that has
+forgotten it (restart, flush) is told again. Texts go in, texts come out: Lua would print large numbers as 1e14.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from redis.exceptions import NoScriptError
+
+from bot.engine import keys
+from bot.engine.store import Client, guard
+
+T = TypeVar("T")
+_FOLDER = Path(__file__).with_name("lua")
+
+
+def now_ms() -> int:
+    """Wall clock in ms since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+def pairs(flat: Sequence[str]) -> dict[str, str]:
+    """A flat field-value list as a dict."""
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _load(name: str) -> str:
+    head, _, body = (_FOLDER / f"{name}.lua").read_text().partition("\n")
+    return f"{head}\n{(_FOLDER / '_lib.lua').read_text()}\n{body}"
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One script: its text and the hash that addresses it."""
+
+    name: str
+    text: str
+    sha: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """One script call that has not been made: where, with what, and how its answer reads."""
+
+    script: str
+    keys: tuple[str, ...]
+    args: tuple[str | int, ...]
+    parse: Callable[[Any], T]
+
+
+class HandedOut(msgspec.Struct, frozen=True):
+    """A message this consumer now holds, with all that rendering needs (field maps, see lua/_lib.lua)."""
+
+    partition: int
+    id: str
+    entry: str
+    attempt: int
+    lane: str
+    message: Mapping[str, str]
+    share: Mapping[str, str]
+    account: Mapping[str, str]
+
+
+def _dump(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+class Scripts:
+    """Builds calls and makes them. Every method that names a script only builds the call."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._scripts: dict[str, Script] = {}
+        for path in sorted(_FOLDER.glob("[a-z]*.lua")):
+            text = _load(path.stem)
+            self._scripts[path.stem] = Script(path.stem, text, hashlib.sha1(text.encode()).hexdigest())  # noqa: S324
+
+    async def run(self, call: Call[T]) -> T:
+        """Make one call. Raises StoreUnavailable."""
+        script = self._scripts[call.script]
+        with guard():
+            try:
+                reply = await self._client.evalsha(
+                    script.sha, len(call.keys), *call.keys, *map(str, call.args)
+                )
+            except NoScriptError:
+                reply = await self._client.eval(script.text, len(call.keys), *call.keys, *map(str, call.args))
+        return call.parse(reply)
+
+    async def run_many(self, calls: Sequence[Call[T]]) -> list[T]:
+        """Make many calls in one round trip a server, in order. Raises StoreUnavailable; some may have been made."""
+        if not calls:
+            return []
+        with guard():
+            pipe = (
+                self._client.pipeline(transaction=False)
+                if not _is_cluster(self._client)
+                else self._client.pipeline()
+            )
+            for call in calls:
+                pipe.evalsha(self._scripts[call.script].sha, len(call.keys), *call.keys, *map(str, call.args))
+            replies = await pipe.execute(raise_on_error=False)
+        return [await self._answer(call, reply) for call, reply in zip(calls, replies, strict=True)]
+
+    async def _answer(self, call: Call[T], reply: Any) -> T:
+        if isinstance(reply, NoScriptError):
+            return await self.run(call)
+        if isinstance(reply, Exception):
+            with guard():
+                raise reply
+        return call.parse(reply)
+
+    # Intake
+
+    def claim(self, p: int, share_id: str, digest: str, number: str, job: str) -> Call[tuple[str, str, str]]:
+        """Take a share id: ('new' | 'open' | 'done' | 'conflict', sid, number)."""
+        return Call(
+            "claim",
+            (keys.prefix(p), keys.claim(p, share_id)),
+            (now_ms(), share_id, digest, number, keys.fresh_sid(), job),
+            lambda reply: (reply[0], reply[1], reply[2]),
+        )
+
+    def confirm(self, p: int, share_id: str, sid: str, *, accepted: bool) -> Call[bool]:
+        """Confirm a claim, or release it after a refusal."""
+        return Call(
+            "confirm",
+            (keys.prefix(p), keys.claim(p, share_id)),
+            (share_id, sid, "1" if accepted else "0"),
+            bool,
+        )
+
+    def accept(self, p: int, now: int, job: Mapping[str, Any]) -> Call[list[str]]:
+        """Put a share on its bill: ['ok', settled, id...], ['repeated'] or ['refused', code, detail]."""
+        return Call("accept", (keys.prefix(p),), (now, _dump(job)), list)
+
+    # Worker and scheduler
+
+    def hand_out(
+        self, p: int, now: int, channel: str, consumer: str, most: tuple[int, int]
+    ) -> Call[tuple[list[HandedOut], bool]]:
+        """Claim up to `most` (in all, of them bulk) messages; True if nothing waits there any more."""
+
+        def parse(reply: Any) -> tuple[list[HandedOut], bool]:
+            rows = [
+                HandedOut(p, row[0], row[1], int(row[2]), row[3], pairs(row[4]), pairs(row[5]), pairs(row[6]))
+                for row in reply[0]
+            ]
+            return rows, reply[1] == "1"
+
+        return Call("hand_out", (keys.prefix(p),), (now, channel, consumer, *most), parse)
+
+    def finish(self, p: int, now: int, results: Sequence[Mapping[str, str]]) -> Call[list[str]]:
+        """Record outcomes; returns the ids that were stale."""
+        return Call("finish", (keys.prefix(p),), (now, _dump(results)), list)
+
+    def due(self, p: int, now: int, limit: int, policies: Mapping[str, str]) -> Call[tuple[int, int | None]]:
+        """Handle due timers: how many, and when the next is due in ms."""
+        return Call(
+            "due",
+            (keys.prefix(p),),
+            (now, limit, _dump(policies)),
+            lambda reply: (int(reply[0]), int(float(reply[1])) if reply[1] else None),
+        )
+
+    def reclaim(self, p: int, now: int, channel: str, *, idle_ms: int, wait_ms: int) -> Call[int]:
+        """Put what dead consumers held for `idle_ms` in doubt."""
+        return Call("reclaim", (keys.prefix(p),), (now, channel, idle_ms, 100, wait_ms), int)
+
+    def delivery(self, p: int, now: int, values: Sequence[str]) -> Call[int]:
+        """Apply a provider's callback; values as in lua/delivery.lua from ARGV 2 on."""
+        return Call("delivery", (keys.prefix(p),), (now, *values), int)
+
+    # Payments and control
+
+    def settle(self, p: int, now: int, event: Mapping[str, Any]) -> Call[list[Any]]:
+        """Take one thing said about a payment: [outcome, payment id, reason, cancelled, receipts]."""
+        return Call("settle", (keys.prefix(p),), (now, _dump(event)), list)
+
+    def match_out(self, p: int, payment: str, number: str, *, counted: bool) -> Call[list[str]]:
+        """Reserve a kept payment for another number, or mark it counted there."""
+        return Call("match_out", (keys.prefix(p),), (payment, number, "1" if counted else "0"), list)
+
+    def hint(self, p: int, now: int, number: str, hold_ms: int) -> Call[bool]:
+        """Note an unproven payment of an open number."""
+        return Call("hint", (keys.prefix(p),), (now, number, hold_ms), bool)
+
+    def hint_done(self, p: int, number: str) -> Call[int]:
+        """End a hint and its hold."""
+        return Call("hint_done", (keys.prefix(p),), (number,), int)
+
+    def stop(self, p: int, now: int, number: str, by: str) -> Call[int]:
+        """Stop a number: messages cancelled, -1 if unknown."""
+        return Call("stop", (keys.prefix(p),), (now, number, by), int)
+
+    def suppress(self, p: int, now: int, number: str, channel: str, address: str, reason: str) -> Call[int]:
+        """Silence a contact's channel on one number ('' lifts it): messages that will not go out."""
+        return Call("suppress", (keys.prefix(p),), (now, number, channel, address, reason), int)
+
+    def link(self, p: int, now: int, sid: str, secret: str, chat: str, valid: int) -> Call[list[str]]:
+        """Give a share's contact a Telegram chat."""
+        return Call("link", (keys.prefix(p),), (now, sid, secret, chat, valid), list)
+
+    def resend(
+        self, p: int, now: int, sid: str, channel: str, valid: int, replay: str = ""
+    ) -> Call[list[str]]:
+        """Send instructions, or one ended message, again."""
+        return Call("resend", (keys.prefix(p),), (now, sid, channel, valid, replay), list)
+
+
+def _is_cluster(client: Client) -> bool:
+    from redis.asyncio import RedisCluster
+
+    return isinstance(client, RedisCluster)
+
+
+def text(value: object) -> str:
+    """A value as Lua wants it: '' for None."""
+    return "" if value is None else str(value)

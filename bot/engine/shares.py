@@ -1,0 +1,355 @@
+"""Taking share jobs: claimed by id, accepted on the bill, checked against consent, confirmed.
+
+Each step is one atomic script and may be repeated, so a crash between two of them loses nothing and doubles
+nothing: intake drives unconfirmed claims again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+
+from bot.domain.bill import AcceptedShare, ShareView, SkippedChannel
+from bot.domain.calendar import reminder_times, to_ms
+from bot.domain.money import plain, to_minor
+from bot.domain.share import ShareJob
+from bot.engine import keys, views
+from bot.engine.contacts import Contacts
+from bot.engine.records import Records
+from bot.engine.scripts import now_ms, text
+from bot.engine.views import Page
+from bot.errors import Conflict, NotFound, Problem, Refused
+from bot.settings import Settings
+from channels.base import ChannelName
+
+# How long instructions stay worth sending; a reminder is valid until the next one.
+INSTRUCTIONS_VALID = timedelta(days=7)
+_REDRIVE_AFTER_MS = 15_000
+_NEEDS = {"sms": "customer.phone", "whatsapp": "customer.phone", "email": "customer.email"}
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How a job's contact can be reached now: usable channels, the rest with reasons, consent as read."""
+
+    usable: tuple[str, ...]
+    skipped: tuple[SkippedChannel, ...]
+    suppressed: Mapping[str, str]
+    chat: str | None
+
+
+class Shares:
+    """The shares of all partitions."""
+
+    def __init__(self, records: Records, contacts: Contacts, settings: Settings) -> None:
+        self._records, self._contacts, self._settings = records, contacts, settings
+        self._off = settings.channels_off()
+
+    async def accept(self, job: ShareJob) -> AcceptedShare:
+        """Take one job; when this returns it is on disk.
+
+        Raises Conflict (same id with other content, or a bill that says otherwise), Refused, StoreUnavailable.
+        """
+        [answer] = await self.accept_many([job])
+        if isinstance(answer, Refused):
+            raise answer
+        return answer
+
+    async def accept_many(self, jobs: Sequence[ShareJob]) -> list[AcceptedShare | Refused]:
+        """Take many jobs in a few round trips; answers stand in the order of the jobs."""
+        answers: list[AcceptedShare | Refused | None] = [self._impossible(job) for job in jobs]
+        open_jobs = [i for i, answer in enumerate(answers) if answer is None]
+        claims, reaches = await asyncio.gather(
+            self._claim([jobs[i] for i in open_jobs]), self._reaches([jobs[i] for i in open_jobs])
+        )
+        todo: list[tuple[int, str, Reach]] = []
+        for i, (state, sid, number), reach in zip(open_jobs, claims, reaches, strict=True):
+            if state == "conflict":
+                answers[i] = Conflict(
+                    Problem(field="id", message="was used before for a job with other content")
+                )
+            elif state == "done":
+                answers[i] = await self._repeated(number, sid)
+            else:
+                todo.append((i, sid, reach))
+        for i, answer in zip([t[0] for t in todo], await self._complete(jobs, todo), strict=True):
+            answers[i] = answer
+        return [answer for answer in answers if answer is not None]
+
+    async def get(self, share_id: str) -> ShareView:
+        """A share by the producer's id. Raises NotFound."""
+        claim = await self._records.client_hash(keys.claim(self._records.partition(share_id), share_id))
+        if not claim:
+            raise NotFound(f"no share {share_id}")
+        return await self.view(self._records.partition(claim["num"]), claim["sid"])
+
+    async def view(self, p: int, sid: str) -> ShareView:
+        """A share by its place. Raises NotFound."""
+        fields = await self._records.share(p, sid)
+        messages = await self._records.messages_of(p, fields)
+        return views.share(p, fields, messages)
+
+    async def by_token(self, token: str) -> Page:
+        """What the page behind a token may show. Raises NotFound."""
+        p, sid = keys.parse_token(token, self._records.partitions)
+        fields = await self._records.share(p, sid)
+        account, payments = await asyncio.gather(
+            self._records.account(fields["num"]), self._records.payments_of(fields["num"])
+        )
+        return views.page(p, fields, account, payments)
+
+    async def resend(self, share_id: str, *, by: str, channel: str | None = None) -> list[str]:
+        """Send a share's instructions again; ids of the new messages. Raises NotFound, Refused."""
+        found = await self.get(share_id)
+        p, sid = keys.parse_token(found.token, self._records.partitions)
+        now = now_ms()
+        call = self._records.scripts.resend(p, now, sid, channel or "", now + _ms(INSTRUCTIONS_VALID))
+        made = replayed(await self._records.scripts.run(call), "channel" if channel else "share")
+        await self._records.audit(by, "resend", found.number, now)
+        return [keys.message_id(p, local) for local in made]
+
+    async def redrive(self, limit: int = 100) -> int:
+        """Complete claims whose maker was lost between two steps; how many."""
+        driven = 0
+        for p in range(self._records.partitions):
+            for share_id in await self._records.overdue_claims(p, now_ms() - _REDRIVE_AFTER_MS, limit):
+                claim = await self._records.client_hash(keys.claim(p, share_id))
+                if claim.get("job"):
+                    await self.accept_many([msgspec.json.decode(claim["job"], type=ShareJob)])
+                    driven += 1
+        return driven
+
+    def _impossible(self, job: ShareJob) -> Refused | None:
+        if job.bill.number is None:
+            return Refused(
+                Problem(
+                    field="bill.create",
+                    message="this version shares numbers that exist; it does not create them",
+                    expected="bill.number, a control number made at ClickPesa",
+                )
+            )
+        return None
+
+    async def _claim(self, jobs: Sequence[ShareJob]) -> list[tuple[str, str, str]]:
+        scripts = self._records.scripts
+        return await scripts.run_many(
+            [
+                scripts.claim(
+                    self._records.partition(job.id),
+                    job.id,
+                    job.digest,
+                    text(job.bill.number),
+                    msgspec.json.encode(job).decode(),
+                )
+                for job in jobs
+            ]
+        )
+
+    async def _reaches(self, jobs: Sequence[ShareJob]) -> list[Reach]:
+        consents = await self._contacts.read([job.customer for job in jobs])
+        return [self._reach(job, consent) for job, consent in zip(jobs, consents, strict=True)]
+
+    def _reach(self, job: ShareJob, consent: Mapping[str, str]) -> Reach:
+        chat = job.customer.telegram or consent.get("chat")
+        suppressed = {field[2:]: why for field, why in consent.items() if field.startswith("x:")}
+        usable, skipped = [], []
+        for channel in job.route.channels:
+            why = self._obstacle(job, channel, chat, suppressed)
+            if why is None:
+                usable.append(str(channel))
+            else:
+                skipped.append(SkippedChannel(str(channel), why))
+        return Reach(tuple(usable), tuple(skipped), suppressed, chat)
+
+    def _obstacle(
+        self, job: ShareJob, channel: ChannelName, chat: str | None, suppressed: Mapping[str, str]
+    ) -> str | None:
+        if channel in self._off:
+            return f"off: {self._off[channel]} is not set"
+        if channel is ChannelName.TELEGRAM and not chat:
+            return "the customer has not linked Telegram yet"
+        if channel in _NEEDS and not getattr(job.customer, _NEEDS[channel].split(".")[1]):
+            return f"no {_NEEDS[channel]}"
+        if channel in suppressed:
+            return f"suppressed: {suppressed[channel]}"
+        return None
+
+    async def _complete(
+        self, jobs: Sequence[ShareJob], todo: Sequence[tuple[int, str, Reach]]
+    ) -> list[AcceptedShare | Refused]:
+        """Accept, apply what consent changed meanwhile, confirm or release."""
+        scripts = self._records.scripts
+        now = now_ms()
+        able = [t for t in todo if t[2].usable]
+        replies = await scripts.run_many(
+            [
+                scripts.accept(self._place(jobs[i]), now, self._accept_args(jobs[i], sid, reach, now))
+                for i, sid, reach in able
+            ]
+        )
+        by_index = {t[0]: reply for t, reply in zip(able, replies, strict=True)}
+        taken = [t for t in able if by_index[t[0]][0] != "refused"]
+        await self._contacts.touch([(jobs[i], sid, reach.suppressed, reach.chat) for i, sid, reach in taken])
+        await scripts.run_many(
+            [
+                scripts.confirm(
+                    self._records.partition(jobs[i].id),
+                    jobs[i].id,
+                    sid,
+                    accepted=by_index.get(i, [""])[0] in _TAKEN,
+                )
+                for i, sid, _ in todo
+            ]
+        )
+        return [await self._answer(jobs[i], sid, reach, by_index.get(i)) for i, sid, reach in todo]
+
+    def _place(self, job: ShareJob) -> int:
+        return self._records.partition(text(job.bill.number))
+
+    async def _answer(
+        self, job: ShareJob, sid: str, reach: Reach, reply: list[str] | None
+    ) -> AcceptedShare | Refused:
+        if reply is None:
+            return Refused(
+                *(
+                    Problem(field="route.channels", message=f"{skip.channel}: {skip.reason}")
+                    for skip in reach.skipped
+                )
+            )
+        if reply[0] == "refused":
+            return _refusal(job, reply[1], reply[2])
+        if reply[0] == "repeated":
+            return await self._repeated(text(job.bill.number), sid)
+        p, plan = self._place(job), self._plan(job, now_ms())
+        return AcceptedShare(
+            id=job.id,
+            number=text(job.bill.number),
+            term=job.bill.term,
+            token=keys.token(p, sid),
+            channels=list(reach.usable),
+            skipped=list(reach.skipped),
+            messages=[keys.message_id(p, local) for local in reply[2:]],
+            next_reminder_at=views.moment(str(plan[0])) if plan and reply[1] == "0" else None,
+            settled=reply[1] == "1",
+            repeated=False,
+        )
+
+    async def _repeated(self, number: str, sid: str) -> AcceptedShare:
+        p = self._records.partition(number)
+        found = await self.view(p, sid)
+        first = [m.id for m in found.messages if m.kind == "instructions"]
+        return AcceptedShare(
+            id=found.id,
+            number=found.number,
+            term=found.term,
+            token=found.token,
+            channels=found.channels,
+            skipped=found.skipped,
+            messages=first[: len(found.channels)],
+            next_reminder_at=found.next_reminder_at,
+            settled=found.state == "paid",
+            repeated=True,
+        )
+
+    def _plan(self, job: ShareJob, now: int) -> list[int]:
+        if job.bill.due_at is None:
+            return []
+        at = views.moment(str(max(now, to_ms(job.send_at) if job.send_at else now)))
+        assert at is not None  # noqa: S101 - a number always makes a time
+        return [
+            to_ms(when)
+            for when in reminder_times(job.bill.due_at, job.reminders, at, zone=self._settings.zone)
+        ]
+
+    def _accept_args(self, job: ShareJob, sid: str, reach: Reach, now: int) -> dict[str, Any]:
+        bill, customer = job.bill, job.customer
+        start = max(now, to_ms(job.send_at)) if job.send_at else now
+        blob = views.Blob(name=customer.name, template=job.template, data=job.data)
+        linkable = (
+            ChannelName.TELEGRAM in job.route.channels and not reach.chat and "telegram" not in self._off
+        )
+        return {
+            "sid": sid,
+            "id": job.id,
+            "num": bill.number,
+            "kind": bill.kind,
+            "term": bill.term,
+            "amount": str(to_minor(bill.amount, bill.currency)),
+            "cur": bill.currency,
+            "desc": text(bill.description),
+            "due": str(to_ms(bill.due_at)) if bill.due_at else "",
+            "mode": bill.mode,
+            "name": text(customer.name).casefold(),
+            "phone": text(customer.phone),
+            "email": text(customer.email),
+            "telegram": text(customer.telegram),
+            "chat": text(reach.chat),
+            "additional": "1" if job.additional_contact else "0",
+            "route": job.route.mode,
+            "channels": " ".join(reach.usable),
+            "want": " ".join(c for c in job.route.channels if c not in self._off),
+            "confirm": str(_ms(job.route.confirm_within)),
+            "locale": customer.locale,
+            "lane": "u" if job.lane == "urgent" else "b",
+            "callback": text(job.callback_url),
+            "blob": msgspec.json.encode(blob).decode(),
+            "skip": msgspec.json.encode(reach.skipped).decode() if reach.skipped else "",
+            "plan": " ".join(map(str, self._plan(job, now))),
+            "send_at": str(start) if job.send_at else "",
+            "valid": str(start + _ms(INSTRUCTIONS_VALID)),
+            "link": secrets.token_urlsafe(12) if linkable else "",
+            "suppressed": dict(reach.suppressed),
+            "early": str(self._settings.early_payment_ms),
+        }
+
+
+_TAKEN = ("ok", "repeated")
+
+
+def _ms(span: timedelta) -> int:
+    return int(span.total_seconds() * 1000)
+
+
+def replayed(reply: list[str], field: str) -> list[str]:
+    """The ids a resend made. Raises NotFound, Refused."""
+    if reply[0] == "unknown":
+        raise NotFound("no such message")
+    if reply[0] == "refused":
+        raise Refused(Problem(field=field, message=f"cannot be sent again: {reply[1]}"))
+    return reply[1:]
+
+
+def _refusal(job: ShareJob, code: str, detail: str) -> Refused:
+    bill = job.bill
+    if code == "amount":
+        known = plain(int(detail), bill.currency)
+        return Conflict(
+            Problem(
+                field="bill.amount",
+                message=f"this number's term {bill.term} is on record with another amount",
+                given=str(bill.amount),
+                expected=f"{known}, or a new bill.term",
+            )
+        )
+    if code == "dead":
+        return Refused(
+            Problem(field="bill.number", message=f"this number is {detail}; nothing is sent for it")
+        )
+    if code == "contact":
+        return Refused(
+            Problem(
+                field="customer",
+                message="another contact holds this number",
+                expected='the contact on record, or "additional_contact": true',
+            )
+        )
+    expected = {"currency": detail, "kind": detail, "term": f"{detail}: an order number is one bill"}[code]
+    return Conflict(
+        Problem(field=f"bill.{code}", message="differs from the bill on record", expected=expected)
+    )

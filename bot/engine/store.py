@@ -1,0 +1,93 @@
+"""The connection to Redis or Valkey: one server, Sentinel or Cluster by URL.
+
+Commands are not repeated by the client: every caller knows whether its own call may be repeated. What Redis cannot
+do now (away, loading, full, read-only) is `StoreUnavailable`, whatever the library calls it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import redis.exceptions as errors
+from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster, Sentinel
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from bot.engine import keys
+from bot.errors import ConfigError, StoreUnavailable
+
+Client = Redis | RedisCluster
+_AWAY = (
+    errors.ConnectionError,
+    errors.TimeoutError,
+    errors.BusyLoadingError,
+    errors.ReadOnlyError,
+    errors.OutOfMemoryError,
+)
+_AWAY_WORDS = ("OOM", "READONLY", "MISCONF", "LOADING", "CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS", "MASTERDOWN")
+_OPTIONS: dict[str, Any] = {
+    "decode_responses": True,
+    # Foreign producers may add bytes that are no UTF-8; the inbox refuses what was replaced here.
+    "encoding_errors": "replace",
+    "socket_timeout": 15,
+    "socket_connect_timeout": 5,
+    "health_check_interval": 30,
+}
+
+
+@contextmanager
+def guard() -> Iterator[None]:
+    """Translate what the library raises when Redis cannot take a command now into StoreUnavailable."""
+    try:
+        yield
+    except _AWAY as error:
+        raise StoreUnavailable(f"Redis cannot answer now: {type(error).__name__}") from error
+    except errors.ResponseError as error:
+        if str(error).startswith(_AWAY_WORDS):
+            raise StoreUnavailable(f"Redis cannot take this now: {str(error).split(' ', 1)[0]}") from error
+        raise
+
+
+def connect(url: str) -> Client:
+    """A client for `url`: redis, rediss, unix, redis+cluster, rediss+cluster or redis+sentinel://host:port/name."""
+    parts = urlsplit(url)
+    retry = Retry(NoBackoff(), 0)
+    if parts.scheme.endswith("+cluster"):
+        return RedisCluster.from_url(url.replace("+cluster", "", 1), **_OPTIONS)
+    if parts.scheme == "redis+sentinel":
+        sentinels = [(host, int(port or 26379)) for host, _, port in _hosts(parts.netloc.rpartition("@")[2])]
+        name = parts.path.strip("/")
+        if not name:
+            raise ConfigError("REDIS_URL: expected redis+sentinel://host:port/master-name")
+        auth: dict[str, Any] = (
+            {"password": parts.password, "username": parts.username} if parts.password else {}
+        )
+        sentinel = Sentinel(sentinels, socket_timeout=5)  # type: ignore[no-untyped-call]
+        client: Redis = sentinel.master_for(name, retry=retry, **auth, **_OPTIONS)
+        return client
+    pool = BlockingConnectionPool.from_url(url, max_connections=64, timeout=30, retry=retry, **_OPTIONS)
+    return Redis.from_pool(pool)
+
+
+def _hosts(netloc: str) -> Iterator[tuple[str, str, str]]:
+    for host in netloc.split(","):
+        yield host.partition(":")
+
+
+async def fix_partitions(client: Client, wanted: int | None) -> int:
+    """The number of partitions of this data set: `wanted` (or the default) at the first start, the stored one after.
+
+    Raises ConfigError if `wanted` contradicts what is stored: every key would be looked for in the wrong place.
+    """
+    default = 256 if isinstance(client, RedisCluster) else 8
+    with guard():
+        await client.set(keys.PARTITIONS, wanted or default, nx=True)
+        stored = int(await client.get(keys.PARTITIONS) or 0)
+    if wanted is not None and wanted != stored:
+        raise ConfigError(
+            f"TUMA_PARTITIONS: this data set has {stored} partitions, which cannot change; leave it unset"
+        )
+    return stored

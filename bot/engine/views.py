@@ -1,0 +1,251 @@
+"""Records as others see them: field maps from Redis in, the values of bot.domain.bill out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Literal, cast
+
+import msgspec
+
+from bot.domain.bill import (
+    BillKind,
+    BillMode,
+    BillStatus,
+    BillView,
+    MessageView,
+    PaymentView,
+    ShareView,
+    SkippedChannel,
+    TermView,
+)
+from bot.domain.contact import mask
+from bot.domain.message import Kind, Lane, Outcome, State
+from bot.domain.money import from_minor, plain
+from bot.engine import keys
+
+Fields = Mapping[str, str]
+
+
+class Blob(msgspec.Struct, kw_only=True):
+    """What only rendering reads of a share; kept as one JSON text in its record."""
+
+    name: str | None = None
+    template: str = "default"
+    data: dict[str, str | int | float | bool | None] = {}
+
+
+class BillHit(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of a search."""
+
+    number: str
+    name: str | None
+    status: BillStatus
+    balance: str
+    currency: str
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """What the customer's page may show: one share, one bill, nothing the messages did not say."""
+
+    share: str
+    number: str
+    token: str
+    locale: str
+    name: str | None
+    status: BillStatus
+    kind: BillKind
+    mode: BillMode
+    amount: Decimal
+    total: Decimal
+    paid: Decimal
+    currency: str
+    description: str | None
+    due_at: datetime | None
+    payments: list[PaymentView]
+    channels: list[str]
+    suppressed: list[str]
+    telegram_linked: bool
+
+
+def moment(ms: str | None) -> datetime | None:
+    """Milliseconds as text, or nothing, as an aware UTC time."""
+    return datetime.fromtimestamp(int(float(ms)) / 1000, UTC) if ms else None
+
+
+def _moment(ms: str) -> datetime:
+    return datetime.fromtimestamp(int(float(ms)) / 1000, UTC)
+
+
+def minor(fields: Fields, name: str) -> int:
+    """A money field in minor units; 0 when absent."""
+    return int(fields.get(name) or 0)
+
+
+def terms_of(account: Fields) -> list[str]:
+    """The terms of a number, oldest first."""
+    return account.get("T", "").split()
+
+
+def balance(account: Fields, term: str) -> int:
+    """What is owed for one term, in minor units; never below 0."""
+    return max(minor(account, f"ta:{term}") - minor(account, f"tp:{term}"), 0)
+
+
+def shares_of(account: Fields) -> list[str]:
+    """Inner names of an account's shares."""
+    return sorted(field[3:] for field in account if field.startswith("sh:"))
+
+
+def contacts_of(account: Fields) -> list[tuple[str, str]]:
+    """(kind, address) of everybody put on this number."""
+    return sorted(
+        (kind, address)
+        for kind, _, address in (field[2:].partition(":") for field in account if field.startswith("k:"))
+    )
+
+
+def status(account: Fields) -> BillStatus:
+    """Where a number stands; held means staff must decide before reminders go on."""
+    state = BillStatus(account["st"])
+    return BillStatus.HELD if state is BillStatus.OPEN and account.get("hold") == "staff" else state
+
+
+def term(account: Fields, name: str) -> TermView:
+    """One bill of a number."""
+    currency = account["cur"]
+    return TermView(
+        term=name,
+        amount=plain(minor(account, f"ta:{name}"), currency),
+        paid=plain(minor(account, f"tp:{name}"), currency),
+        balance=plain(balance(account, name), currency),
+        due_at=moment(account.get(f"td:{name}")),
+        description=account.get(f"tx:{name}"),
+        mode=BillMode(account[f"tm:{name}"]),
+    )
+
+
+def payment(fields: Fields) -> PaymentView:
+    """A payment on record."""
+    currency = fields.get("cur") or None
+    known = fields.get("am")
+    return PaymentView(
+        id=fields["pid"],
+        number=fields["num"],
+        amount=plain(int(known), currency) if known and currency else None,
+        currency=currency,
+        status=fields["st"],
+        matched=fields.get("m") == "1",
+        reason=fields.get("why") or None,
+        channel=fields.get("ch") or None,
+        payer=fields.get("who") or None,
+        message=fields.get("msg") or None,
+        received_at=_moment(fields["at"]),
+        paid_at=moment(fields.get("paid")),
+    )
+
+
+def message(p: int, local: str, fields: Fields, share_id: str) -> MessageView:
+    """A message on record."""
+    return MessageView(
+        id=keys.message_id(p, local),
+        share=share_id,
+        number=fields["num"],
+        channel=fields["ch"],
+        kind=Kind(fields["k"]),
+        lane=Lane.URGENT if fields["ln"] == "u" else Lane.BULK,
+        state=State(fields["st"]),
+        outcome=Outcome(fields["o"]) if fields.get("o") else None,
+        reason=fields.get("why") or None,
+        error=fields.get("err") or None,
+        delivery=fields.get("dl") or None,
+        provider_id=fields.get("pid") or None,
+        attempts=int(fields["a"]),
+        possible_duplicate=fields.get("dup") == "1",
+        segments=int(fields["seg"]) if fields.get("seg") else None,
+        to=mask(fields["to"]) if fields.get("to") else None,
+        text=fields.get("txt") or None,
+        created_at=_moment(fields["at"]),
+        due_at=moment(fields.get("due")),
+        sent_at=moment(fields.get("sat")),
+    )
+
+
+def skipped(fields: Fields) -> list[SkippedChannel]:
+    """The channels a share could not use from the start."""
+    return msgspec.json.decode(fields["skip"], type=list[SkippedChannel]) if fields.get("skip") else []
+
+
+def next_reminder(fields: Fields) -> datetime | None:
+    """When a share reminds next, if it still does."""
+    plan = fields.get("plan", "").split()
+    at = int(fields.get("ri") or 0)
+    return moment(plan[at]) if fields["st"] == "active" and at < len(plan) else None
+
+
+def share(p: int, fields: Fields, messages: list[MessageView]) -> ShareView:
+    """A share on record."""
+    return ShareView(
+        id=fields["id"],
+        number=fields["num"],
+        term=fields["term"],
+        state=cast(Literal["active", "paid", "stopped"], fields["st"]),
+        channels=fields["ch"].split(),
+        skipped=skipped(fields),
+        messages=messages,
+        next_reminder_at=next_reminder(fields),
+        created_at=_moment(fields["at"]),
+        token=keys.token(p, fields["sid"]),
+    )
+
+
+def blob(fields: Fields) -> Blob:
+    """What rendering reads of a share."""
+    return msgspec.json.decode(fields["b"], type=Blob)
+
+
+def bill(number: str, account: Fields, shares: Sequence[Fields], payments: list[PaymentView]) -> BillView:
+    """All that is known of one control number."""
+    currency, names = account["cur"], terms_of(account)
+    upcoming = [at for s in shares if (at := next_reminder(s)) is not None]
+    return BillView(
+        number=number,
+        kind=BillKind(account["kind"]),
+        currency=currency,
+        status=status(account),
+        balance=plain(sum(balance(account, name) for name in names), currency),
+        paid=plain(minor(account, "paid"), currency),
+        credit=plain(minor(account, "credit"), currency),
+        terms=[term(account, name) for name in names],
+        payments=payments,
+        shares=[s["id"] for s in shares],
+        contacts=[mask(address) for _, address in contacts_of(account)],
+        customer=next((name for s in shares if (name := blob(s).name)), None),
+        next_reminder_at=min(upcoming, default=None),
+    )
+
+
+def page(p: int, fields: Fields, account: Fields, payments: list[PaymentView]) -> Page:
+    """What the customer's page may show."""
+    name, currency = fields["term"], account["cur"]
+    return Page(
+        share=fields["id"],
+        number=fields["num"],
+        token=keys.token(p, fields["sid"]),
+        locale=fields["loc"],
+        name=blob(fields).name,
+        status=status(account),
+        kind=BillKind(account["kind"]),
+        mode=BillMode(account[f"tm:{name}"]),
+        amount=from_minor(balance(account, name), currency),
+        total=from_minor(minor(account, f"ta:{name}"), currency),
+        paid=from_minor(minor(account, f"tp:{name}"), currency),
+        currency=currency,
+        description=account.get(f"tx:{name}"),
+        due_at=moment(account.get(f"td:{name}")),
+        payments=payments,
+        channels=fields["ch"].split(),
+        suppressed=sorted(field[2:] for field in fields if field.startswith("x:")),
+        telegram_linked=bool(fields.get("a:telegram")),
+    )

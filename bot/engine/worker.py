@@ -1,0 +1,303 @@
+"""A worker: takes what waits, renders, sends, records. Any number of them may run.
+
+It takes only as many messages as it can begin to send at once, so that a lease is spent on the wire and not in a
+list of ours. On stop it takes nothing more, finishes what it holds and records it; nothing stays pending.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+
+import structlog
+
+from bot.engine.compose import Composer, retained
+from bot.engine.contacts import Contacts
+from bot.engine.control import Channels
+from bot.engine.messages import confirms, reason
+from bot.engine.records import Records
+from bot.engine.scripts import HandedOut, now_ms
+from bot.engine.wakeups import Wakeups
+from bot.errors import StoreUnavailable, TemplateError
+from bot.settings import Settings
+from channels.base import DELIVERY_RANK, Accepted, Channel, ChannelName, Outgoing
+from channels.errors import (
+    ChannelError,
+    ContentRejected,
+    LeaseExpired,
+    Misconfigured,
+    RecipientInvalid,
+    RecipientOptedOut,
+    Throttled,
+    Unavailable,
+)
+
+_RETRY_MOST_MS = 900_000
+_THROTTLED_MS = 2_000
+# Of the slots of a channel, one in five never goes to bulk: a receipt need not wait for a campaign to breathe.
+_RESERVED = 5
+# Providers keep trying no longer than this; Twilio's own limit. Source: Twilio message resource, ValidityPeriod.
+_PROVIDER_VALIDITY_S = 36_000
+_log = structlog.get_logger(__name__)
+
+Result = dict[str, str]
+
+
+def backoff_ms(tries: int, first_ms: int) -> int:
+    """Wait before try `tries` + 2: doubling from `first_ms` up to 15 minutes, a fifth of jitter either way."""
+    wait = min(first_ms * 2 ** min(tries, 20), _RETRY_MOST_MS)
+    return int(wait * random.uniform(0.8, 1.2))
+
+
+class Finisher:
+    """Records results in batches: what gathers while one batch is on its way is the next."""
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+        self._waiting: dict[int, list[Result]] = defaultdict(list)
+        self._more = asyncio.Event()
+
+    def put(self, p: int, result: Result) -> None:
+        """Record this soon."""
+        self._waiting[p].append(result)
+        self._more.set()
+
+    async def run(self) -> None:
+        """Record for ever; cancel it and call `flush` for the rest."""
+        while True:
+            await self._more.wait()
+            self._more.clear()
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Record all that waits, however long Redis is away: what was sent must not be sent again."""
+        pause = 0.1
+        while self._waiting:
+            batch, self._waiting = self._waiting, defaultdict(list)
+            try:
+                await self._record(batch)
+            except StoreUnavailable as error:
+                _log.warning("finish_waits", error=str(error), messages=sum(map(len, batch.values())))
+                for p, results in batch.items():
+                    self._waiting[p] = results + self._waiting[p]
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 5)
+
+    async def _record(self, batch: Mapping[int, list[Result]]) -> None:
+        scripts, now = self._records.scripts, now_ms()
+        stale = await scripts.run_many([scripts.finish(p, now, results) for p, results in batch.items()])
+        for ids in stale:
+            if ids:
+                _log.warning("stale_finish_refused", messages=ids)
+
+
+class Worker:
+    """Sends over the given channels until stopped."""
+
+    def __init__(
+        self,
+        records: Records,
+        contacts: Contacts,
+        control: Channels,
+        composer: Composer,
+        settings: Settings,
+        channels: Mapping[ChannelName, Channel],
+        consumer: str,
+    ) -> None:
+        self._records, self._contacts, self._control = records, contacts, control
+        self._composer, self._settings, self._channels = composer, settings, channels
+        self._consumer = consumer
+        self._wakeups = Wakeups(records, channels)
+        self._finisher = Finisher(records)
+        self._sending: dict[ChannelName, set[asyncio.Task[None]]] = {name: set() for name in channels}
+        self._not_before: dict[ChannelName, float] = dict.fromkeys(channels, 0.0)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set, then finish what is held."""
+        finishing = asyncio.create_task(self._finisher.run())
+        for name in self._channels:
+            for p in range(self._records.partitions):
+                self._wakeups.mark(name, p)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._wakeups.run(stop))
+                for channel in self._channels.values():
+                    group.create_task(self._pump(channel, stop))
+        finally:
+            sending = [task for tasks in self._sending.values() for task in tasks]
+            await asyncio.gather(*sending, return_exceptions=True)
+            finishing.cancel()
+            await self._finisher.flush()
+
+    async def _pump(self, channel: Channel, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            try:
+                await self._turn(channel)
+            except StoreUnavailable as error:
+                _log.warning("worker_waits", channel=channel.name, error=str(error))
+                await asyncio.sleep(1)
+
+    async def _turn(self, channel: Channel) -> None:
+        sending, name = self._sending[channel.name], channel.name
+        pause = self._not_before[name] - time.monotonic()
+        if pause > 0:
+            await asyncio.sleep(min(pause, 1))
+            return
+        free = channel.concurrency - len(sending)
+        if free <= 0:
+            await asyncio.wait(sending, return_when=asyncio.FIRST_COMPLETED)
+            return
+        for p in self._wakeups.partitions(name):
+            taken, drained = await self._take(channel, p, free)
+            if drained:
+                self._wakeups.clean(name, p)
+            elif taken:
+                self._wakeups.rotate(name, p)
+            if taken:
+                return
+        await self._wakeups.wait(name)
+
+    async def _take(self, channel: Channel, p: int, free: int) -> tuple[int, bool]:
+        # A word that comes while we read must not be lost: forget the old one before, not after.
+        self._wakeups.clean(channel.name, p)
+        bulk = max(free - max(channel.concurrency // _RESERVED, 1), 0) if channel.concurrency > 1 else free
+        # The lease counts from before the claim: it is an upper bound on what Redis recorded.
+        deadline = time.monotonic() + self._settings.lease_ms / 1000
+        call = self._records.scripts.hand_out(p, now_ms(), channel.name, self._consumer, (free, bulk))
+        held, drained = await self._records.scripts.run(call)
+        if not drained:
+            self._wakeups.mark(channel.name, p)
+        if held:
+            await self._begin(channel, held, deadline)
+        return len(held), drained and p not in self._wakeups.partitions(channel.name)
+
+    async def _begin(self, channel: Channel, held: list[HandedOut], deadline: float) -> None:
+        try:
+            consents = await self._contacts.at_send(channel.name, [h.message["to"] for h in held])
+            username = await self._composer.username()
+        except StoreUnavailable:
+            for h in held:
+                self._finisher.put(h.partition, _result(h, "unsent"))
+            raise
+        for h, (allowed, inbound) in zip(held, consents, strict=True):
+            task = asyncio.create_task(
+                self._deliver(channel, h, deadline, username, inbound if allowed else -1)
+            )
+            self._sending[channel.name].add(task)
+            task.add_done_callback(self._sending[channel.name].discard)
+
+    async def _deliver(
+        self, channel: Channel, held: HandedOut, deadline: float, username: str | None, inbound: int
+    ) -> None:
+        if inbound < 0:
+            self._finisher.put(held.partition, _result(held, "suppressed", why="opted out", x="opted out"))
+            return
+        text = ""
+        try:
+            content = self._composer.content(held, username, inbound, now_ms())
+            text = retained(content)
+            accepted = await channel.send(self._outgoing(held, content, deadline))
+            result = self._sent(channel, held, accepted, text)
+        except TemplateError as error:
+            result = _result(held, "failed", why="template", err=str(error))
+        except ChannelError as error:
+            result = await self._failed(channel, held, error, text)
+        except Exception as error:
+            # Nobody knows how far it came, so it is in doubt; the type is told, the text may hold an address.
+            _log.exception("send_broke", channel=channel.name, message=held.id)
+            result = self._doubt(held, type(error).__name__, text)
+        self._finisher.put(held.partition, result)
+
+    def _outgoing(self, held: HandedOut, content: object, deadline: float) -> Outgoing:
+        left_s = (int(held.message["val"]) - now_ms()) // 1000
+        if held.message.get("rg") == "1":
+            left_s = min(left_s, int(held.share["cw"]) // 1000)
+        from bot.engine import keys
+
+        return Outgoing(
+            message_id=keys.message_id(held.partition, held.id),
+            attempt=held.attempt,
+            to=held.message["to"],
+            content=content,  # type: ignore[arg-type]
+            deadline=deadline,
+            validity_s=max(min(left_s, _PROVIDER_VALIDITY_S), 5),
+        )
+
+    def _sent(self, channel: Channel, held: HandedOut, accepted: Accepted, text: str) -> Result:
+        callbacks = self._settings.public_url is not None
+        confirmed = confirms(channel.name, accepted.delivery, receipts=self._settings.sms_receipts)
+        return _result(
+            held,
+            "sent",
+            pid=accepted.provider_id,
+            dl=accepted.delivery,
+            dr=str(DELIVERY_RANK[accepted.delivery]),
+            seg=str(accepted.segments or ""),
+            txt=text,
+            # Without callbacks nothing will ever confirm a rung, and every rung would go out.
+            ok="1" if confirmed or not callbacks else "0",
+        )
+
+    async def _failed(self, channel: Channel, held: HandedOut, error: ChannelError, text: str) -> Result:
+        match error:
+            case LeaseExpired():
+                return _result(held, "unsent")
+            case RecipientInvalid() | RecipientOptedOut():
+                await self._silence(channel, held, error)
+                outcome = "suppressed" if isinstance(error, RecipientOptedOut) else "failed"
+                return _result(held, outcome, why=reason(error), err=str(error), x=reason(error))
+            case ContentRejected():
+                return _result(held, "failed", why="refused by the provider", err=str(error))
+            case Misconfigured():
+                _log.error(
+                    "channel_misconfigured", channel=channel.name, code=error.code, detail=error.detail
+                )
+                await self._control.pause(channel.name, reason=str(error), by="tuma")
+                return _result(held, "unsent")
+            case Throttled():
+                return self._throttled(channel, held, error)
+            case Unavailable():
+                return self._later(held, error)
+            case _:
+                return self._doubt(held, str(error), text)
+
+    async def _silence(self, channel: Channel, held: HandedOut, error: ChannelError) -> None:
+        try:
+            await self._contacts.opt_out(
+                channel.name, held.message["to"], proof=f"provider: {error}", reason=reason(error)
+            )
+        except StoreUnavailable as away:
+            _log.warning("suppression_waits", error=str(away))
+
+    def _throttled(self, channel: Channel, held: HandedOut, error: Throttled) -> Result:
+        wait_ms = int(error.retry_after_s * 1000) if error.retry_after_s is not None else _THROTTLED_MS
+        if error.whole_channel:
+            self._not_before[channel.name] = time.monotonic() + wait_ms / 1000
+        at = now_ms() + int(wait_ms * random.uniform(1.0, 1.2))
+        return _result(
+            held, "retry", at=str(at), cost="0", why="throttled until its validity ended", err=str(error)
+        )
+
+    def _later(self, held: HandedOut, error: Unavailable) -> Result:
+        wait = backoff_ms(int(held.message.get("t") or 0), self._settings.retry_first_ms)
+        if error.retry_after_s is not None:
+            wait = max(wait, int(error.retry_after_s * 1000))
+        return _result(
+            held,
+            "retry",
+            at=str(now_ms() + wait),
+            cost="1",
+            why="not taken before its validity ended",
+            err=str(error),
+        )
+
+    def _doubt(self, held: HandedOut, error: str, text: str) -> Result:
+        at = str(now_ms() + self._settings.in_doubt_wait_ms)
+        return _result(held, "doubt", at=at, err=error, txt=text)
+
+
+def _result(held: HandedOut, outcome: str, **fields: str) -> Result:
+    return {"id": held.id, "a": str(held.attempt), "r": outcome, "why": "", "err": "", **fields}

@@ -1,0 +1,255 @@
+"""Accepting shares, and what a payment does to them, straight on the scripts."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from bot.domain.bill import BillKind, BillStatus
+from bot.domain.message import Kind, Outcome, State
+from bot.engine.engine import Engine
+from bot.errors import Conflict, NotFound, Refused
+from tests.engine.conftest import job, paid
+
+
+async def test_an_accepted_share_has_one_queued_message(engine: Engine) -> None:
+    accepted = await engine.shares.accept(job("100"))
+    [message] = (await engine.shares.get(accepted.id)).messages
+    assert (message.state, message.kind, message.channel) == (State.QUEUED, Kind.INSTRUCTIONS, "sms")
+    assert accepted.messages == [message.id]
+
+
+async def test_the_same_job_again_gives_the_same_answer(engine: Engine) -> None:
+    first, second = await engine.shares.accept(j := job("100")), await engine.shares.accept(j)
+    assert second.repeated
+    assert (second.token, second.messages) == (first.token, first.messages)
+    assert (await engine.ledger.stats()).created == 1
+
+
+async def test_fifty_copies_at_once_make_one_message(engine: Engine) -> None:
+    j = job("100")
+    answers = await asyncio.gather(*(engine.shares.accept(j) for _ in range(50)))
+    assert len({a.token for a in answers}) == 1
+    assert (await engine.ledger.stats()).created == 1
+
+
+async def test_the_same_id_with_other_content_conflicts(engine: Engine) -> None:
+    await engine.shares.accept(job("100", id="a"))
+    with pytest.raises(Conflict, match="id: was used before"):
+        await engine.shares.accept(job("100", id="a", amount="46000"))
+
+
+async def test_another_amount_for_the_same_term_conflicts_and_leaves_nothing(engine: Engine) -> None:
+    j = job("100", id="a")
+    await engine.shares.accept(j)
+    with pytest.raises(Conflict, match=r"bill.amount.*45000"):
+        await engine.shares.accept(job("100", id="b", amount="46000", phone=j.customer.phone))
+    with pytest.raises(NotFound):
+        await engine.shares.get("b")
+
+
+async def test_a_second_contact_needs_consent(engine: Engine) -> None:
+    await engine.shares.accept(job("100"))
+    with pytest.raises(Refused, match="another contact holds this number"):
+        await engine.shares.accept(job("100"))
+    await engine.shares.accept(job("100", additional_contact=True))
+
+
+async def test_the_same_phone_with_a_new_email_is_the_same_contact(engine: Engine) -> None:
+    await engine.shares.accept(job("100", phone="+255754000001"))
+    await engine.shares.accept(job("100", phone="+255754000001", email="a@example.com"))
+    with pytest.raises(Refused, match="another contact"):
+        await engine.shares.accept(job("100", phone="+255754000001", email="b@example.com"))
+
+
+async def test_full_payment_settles_cancels_and_queues_one_receipt(engine: Engine) -> None:
+    accepted = await engine.shares.accept(job("100"))
+    result = await engine.payments.settle(paid("100"))
+    assert (result.outcome, result.canceled, result.receipts) == ("settled", 1, 1)
+    first, receipt = (await engine.shares.get(accepted.id)).messages
+    assert (first.outcome, first.reason) == (Outcome.CANCELED, "paid")
+    assert (receipt.kind, receipt.state) == (Kind.RECEIPT, State.QUEUED)
+    assert (await engine.bills.get("100")).status is BillStatus.SETTLED
+
+
+async def test_a_payment_counts_once_under_any_of_its_names(engine: Engine) -> None:
+    await engine.shares.accept(job("100", kind=BillKind.CUSTOMER, amount="90000"))
+    first = paid("100", "45000", id="p1")
+    assert (await engine.payments.settle(first)).outcome == "partial"
+    by_reference = paid("100", "45000", ids=(first.ids[1],), status="SETTLED")
+    assert (await engine.payments.settle(first)).outcome == "repeated"
+    assert (await engine.payments.settle(by_reference)).outcome == "advanced"
+    assert (await engine.bills.get("100")).balance == "45000"
+
+
+async def test_a_failed_attempt_then_success_under_the_same_id_counts(engine: Engine) -> None:
+    await engine.shares.accept(job("100"))
+    failed = paid("100", id="p1", event="failed", status="FAILED", amount=None, currency=None)
+    assert (await engine.payments.settle(failed)).outcome == "failed"
+    assert (await engine.payments.settle(paid("100", id="p1"))).outcome == "settled"
+
+
+async def test_partial_on_an_order_number_closes_it(engine: Engine) -> None:
+    await engine.shares.accept(job("100"))
+    result = await engine.payments.settle(paid("100", "20000"))
+    bill = await engine.bills.get("100")
+    assert (result.outcome, bill.status, bill.balance) == ("partial", BillStatus.CLOSED, "25000")
+    with pytest.raises(Refused, match="closed; nothing is sent"):
+        await engine.shares.accept(job("100"))
+
+
+async def test_partial_on_a_customer_number_goes_on_with_the_balance(engine: Engine) -> None:
+    j = job("100", kind=BillKind.CUSTOMER)
+    await engine.shares.accept(j)
+    await engine.payments.settle(paid("100", "20000"))
+    bill = await engine.bills.get("100")
+    assert (bill.status, bill.balance) == (BillStatus.OPEN, "25000")
+    assert bill.next_reminder_at is not None
+
+
+async def test_overpayment_is_credit(engine: Engine) -> None:
+    await engine.shares.accept(job("100", kind=BillKind.CUSTOMER))
+    result = await engine.payments.settle(paid("100", "50000"))
+    assert (result.outcome, (await engine.bills.get("100")).credit) == ("over", "5000")
+
+
+async def test_payments_go_to_the_oldest_unpaid_term(engine: Engine) -> None:
+    one = job("100", kind=BillKind.CUSTOMER)
+    await engine.shares.accept(one)
+    await engine.shares.accept(job("100", kind=BillKind.CUSTOMER, term="2", phone=one.customer.phone))
+    await engine.payments.settle(paid("100", "60000"))
+    assert [t.balance for t in (await engine.bills.get("100")).terms] == ["0", "30000"]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [({"currency": "USD"}, "currency"), ({"amount": None, "currency": None}, "no amount")],
+)
+async def test_money_that_cannot_be_allocated_waits_for_staff(
+    engine: Engine, change: dict[str, object], reason: str
+) -> None:
+    await engine.shares.accept(job("100"))
+    result = await engine.payments.settle(paid("100", **change))
+    assert (result.outcome, result.reason) == ("unmatched", reason)
+    [kept] = await engine.payments.unmatched()
+    assert kept.reason == reason
+
+
+async def test_a_wrong_amount_on_an_exact_bill_holds_it(engine: Engine) -> None:
+    await engine.shares.accept(job("100", bill_mode="exact"))
+    result = await engine.payments.settle(paid("100", "44000"))
+    assert result.reason == "wrong amount on an exact bill"
+    assert (await engine.bills.get("100")).status is BillStatus.HELD
+    await engine.payments.match(result.payment, "100", by="cli")
+    assert (await engine.bills.get("100")).status is BillStatus.CLOSED
+
+
+async def test_a_payment_before_its_share_settles_an_order_number(engine: Engine) -> None:
+    assert (await engine.payments.settle(paid("100"))).reason == "unknown number"
+    accepted = await engine.shares.accept(job("100"))
+    assert accepted.settled
+    assert [m.kind for m in (await engine.shares.get(accepted.id)).messages] == [Kind.RECEIPT]
+    assert await engine.payments.unmatched() == []
+
+
+async def test_an_old_payment_before_a_customer_share_stays_with_staff(engine: Engine) -> None:
+    await engine.payments.settle(paid("100", created_at=datetime.now(UTC) - timedelta(days=3)))
+    accepted = await engine.shares.accept(job("100", kind=BillKind.CUSTOMER))
+    assert not accepted.settled
+    assert len(await engine.payments.unmatched()) == 1
+
+
+async def test_staff_match_a_payment_to_another_number_once(engine: Engine) -> None:
+    await engine.shares.accept(job("200"))
+    kept = await engine.payments.settle(paid("199"))
+    assert (await engine.payments.match(kept.payment, "200", by="cli")).outcome == "settled"
+    assert await engine.payments.unmatched() == []
+    await engine.shares.accept(job("300"))
+    with pytest.raises(Conflict, match="was given to"):
+        await engine.payments.match(kept.payment, "300", by="cli")
+
+
+async def test_a_returned_payment_holds_the_bill_for_staff(engine: Engine) -> None:
+    await engine.shares.accept(job("100", kind=BillKind.CUSTOMER))
+    await engine.payments.settle(paid("100", "20000", id="p1"))
+    result = await engine.payments.settle(paid("100", "20000", id="p1", status="REVERSED"))
+    assert (result.outcome, result.reason) == ("advanced", "returned")
+    assert (await engine.bills.get("100")).status is BillStatus.HELD
+    assert [p.reason for p in await engine.payments.unmatched()] == ["returned: reversed"]
+
+
+async def test_stop_cancels_what_waits_and_refuses_more(engine: Engine) -> None:
+    accepted = await engine.shares.accept(job("100"))
+    assert await engine.bills.stop("100", by="cli") == 1
+    assert (await engine.shares.get(accepted.id)).state == "stopped"
+    with pytest.raises(NotFound):
+        await engine.bills.stop("101", by="cli")
+
+
+async def test_a_payment_after_stop_still_gets_its_receipt(engine: Engine) -> None:
+    await engine.shares.accept(job("100"))
+    await engine.bills.stop("100", by="cli")
+    assert (await engine.payments.settle(paid("100"))).receipts == 1
+    assert (await engine.ledger.stats()).open_bills == 0
+
+
+async def test_a_share_without_any_usable_channel_is_refused_with_reasons(engine: Engine) -> None:
+    with pytest.raises(Refused, match="email: no customer.email"):
+        await engine.shares.accept(job("100", id="a", channels=("email", "telegram")))
+    with pytest.raises(NotFound):
+        await engine.shares.get("a")
+
+
+async def test_opting_out_cancels_what_waits_and_keeps_proof(engine: Engine) -> None:
+    accepted = await engine.shares.accept(job("100", phone="+255754000001"))
+    assert await engine.contacts.opt_out("sms", "+255754000001", proof="page") == 1
+    [message] = (await engine.shares.get(accepted.id)).messages
+    assert message.outcome is Outcome.SUPPRESSED
+    [suppression] = (await engine.contacts.show("+255754000001")).suppressed
+    assert (suppression.channel, suppression.proof) == ("sms", "page")
+    with pytest.raises(Refused, match="suppressed: opted out"):
+        await engine.shares.accept(job("101", phone="+255754000001"))
+
+
+async def test_linking_telegram_sends_the_waiting_instructions_once(engine: Engine) -> None:
+    accepted = await engine.shares.accept(job("100", channels=("sms", "telegram")))
+    assert [s.channel for s in accepted.skipped] == ["telegram"]
+    secret = (await engine.redis.hget(_share_key(engine, "100", accepted.token), "lt")) or ""
+    payload = f"{accepted.token}-{secret}"
+    assert await engine.contacts.link(payload, "777") == "100"
+    assert await engine.contacts.link(payload, "777") == "100"
+    with pytest.raises(Conflict):
+        await engine.contacts.link(payload, "888")
+    with pytest.raises(NotFound):
+        await engine.contacts.link(accepted.token + "-" + "x" * 16, "777")
+    assert [m.channel for m in (await engine.shares.get(accepted.id)).messages] == ["sms", "telegram"]
+    assert [b.number for b in await engine.bills.of_chat("777")] == ["100"]
+
+
+def _share_key(engine: Engine, number: str, token: str) -> str:
+    return f"tuma:{{{engine.records.partition(number)}}}:s:{token.partition('-')[2]}"
+
+
+async def test_search_finds_by_number_phone_name_and_id(engine: Engine) -> None:
+    await engine.shares.accept(job("100", id="inv-x", phone="+255754000001", name="Neema Kileo"))
+    for words in ("100", "0754 000 001", "kileo", "inv-x"):
+        assert [hit.number for hit in await engine.bills.search(words)] == ["100"], words
+    assert await engine.bills.search("nobody") == []
+
+
+async def test_the_ledger_adds_up_and_notices_when_it_does_not(engine: Engine) -> None:
+    await engine.shares.accept(job("100"))
+    await engine.payments.settle(paid("100"))
+    assert (await engine.ledger.check()).ok
+    await engine.redis.hincrby(f"tuma:{{{engine.records.partition('100')}}}:n", "queued", 1)
+    report = await engine.ledger.check()
+    assert not report.ok
+    assert any("queued: counters say 2, records 1" in text for text in report.differences)
+
+
+async def test_accept_many_answers_in_order_with_per_row_refusals(engine: Engine) -> None:
+    good, bad = job("100"), job("101", channels=("email",))
+    answers = await engine.shares.accept_many([good, bad, job("102")])
+    assert [isinstance(a, Refused) for a in answers] == [False, True, False]
