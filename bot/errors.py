@@ -1,12 +1,12 @@
 """tuma's own errors, and the problem list that every refused input is told with.
 
-    TumaError
-    +-- ConfigError         a setting is missing or wrong; the program cannot start
-    +-- StoreUnavailable    Redis is away, loading, full or read-only; try again
-    +-- Refused             input that cannot be taken; carries problems, HTTP 400 or 422
-    |   +-- Conflict        the same id or term with other content, HTTP 409
-    +-- NotFound            no such share, bill, message, HTTP 404
-    +-- TemplateError       a template is wrong, or lacks a variable
+TumaError
++-- ConfigError         a setting is missing or wrong; the program cannot start
++-- StoreUnavailable    Redis is away, loading, full or read-only; try again
++-- Refused             input that cannot be taken; carries problems, HTTP 400 or 422
+|   +-- Conflict        the same id or term with other content, HTTP 409
++-- NotFound            no such share, bill, message, HTTP 404
++-- TemplateError       a template is wrong, or lacks a variable
 """
 
 from __future__ import annotations

@@ -1,1 +1,37 @@
-"""The command line `tuma`."""
+"""The command line `tuma`: what it is called and what belongs together.
+
+Every command stands in the module of its subject and imports what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from bot.cli import bills, channel, contact, dead, key, payments, share, sms, webhook
+from bot.cli.output import Commands
+
+app = typer.Typer(
+    name="tuma",
+    cls=Commands,
+    help="Send a ClickPesa control number to the customer, remind, and stop the second it is paid.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_BILLS = "Bills"
+_OPERATE = "Operate"
+_DEVELOPERS = "For developers"
+
+app.command("share", rich_help_panel=_BILLS)(share.share_command)
+app.command("status", rich_help_panel=_BILLS)(bills.status_command)
+app.command("stop", rich_help_panel=_BILLS)(bills.stop_command)
+app.add_typer(bills.app, name="bill", rich_help_panel=_BILLS)
+app.add_typer(payments.app, name="payments", rich_help_panel=_BILLS)
+app.add_typer(contact.app, name="contact", rich_help_panel=_BILLS)
+app.add_typer(dead.app, name="dead", rich_help_panel=_OPERATE)
+app.add_typer(channel.app, name="channel", rich_help_panel=_OPERATE)
+app.add_typer(key.app, name="key", rich_help_panel=_OPERATE)
+app.add_typer(sms.app, name="sms", rich_help_panel=_DEVELOPERS)
+app.add_typer(webhook.app, name="webhook", rich_help_panel=_DEVELOPERS)

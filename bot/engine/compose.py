@@ -18,7 +18,6 @@ from bot.render.templates import Renderer
 from bot.settings import Settings
 from channels.base import ChannelName, Content, EmailContent, SmsContent, TelegramContent, WhatsAppContent
 
-BOT_USERNAME = "tuma:bot:username"
 # WhatsApp's window is 24 h from the customer's last message; the margin covers the way there.
 # Source: Twilio error 63016.
 _WINDOW_MS = 24 * 3_600_000 - 300_000
@@ -37,7 +36,7 @@ class Composer:
         until, known = self._username
         if time.monotonic() >= until:
             with guard():
-                known = await self._records.client.get(BOT_USERNAME)
+                known = await self._records.client.get(keys.BOT_USERNAME)
             self._username = (time.monotonic() + _USERNAME_KEPT_S, known)
         return known
 

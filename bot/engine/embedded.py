@@ -42,6 +42,8 @@ POLL_S = 0.02
 ANSWER_S = 2.0
 # A server that loads a large append-only file answers LOADING for about 10 s per GB.
 PATIENCE_S = 120.0
+# More than one start: the first may be killed by whatever killed the server before.
+STARTS = 3
 
 _NO_SERVER = (
     "REDIS_URL: not set, and no Valkey or Redis server was found to start; "
@@ -170,18 +172,18 @@ class EmbeddedServer:
             os.close(lock)
 
     async def _bring_up(self, deadline: float) -> None:
-        log_from: int | None = None
+        log_from, starts = 0, 0
         while (answer := await _ask(self.socket, b"PING")) is None or answer.startswith(b"-LOADING"):
             alive = _lock(self.folder / "alive.lock", fcntl.LOCK_EX)
-            if alive is not None and log_from is not None:
+            if alive is not None and starts == STARTS:
                 os.close(alive)
                 raise ConfigError(self._why("stopped while starting", log_from))
             if alive is not None:
                 # A cancelled caller leaves the thread behind: closing the lock is the thread's own business.
-                log_from = await asyncio.to_thread(self._spawn, alive)
+                log_from, starts = await asyncio.to_thread(self._spawn, alive), starts + 1
             elif time.monotonic() > deadline:
                 what = "still loads its data" if answer else "does not answer"
-                raise ConfigError(self._why(what, log_from or 0))
+                raise ConfigError(self._why(what, log_from))
             await asyncio.sleep(POLL_S)
 
     def _spawn(self, alive: int) -> int:

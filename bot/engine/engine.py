@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from dataclasses import dataclass
 
+from bot.engine import keys
 from bot.engine.api_keys import ApiKeys
 from bot.engine.bills import Bills
 from bot.engine.contacts import Contacts
@@ -17,6 +20,7 @@ from bot.engine.records import Records
 from bot.engine.scripts import Scripts
 from bot.engine.shares import Shares
 from bot.engine.store import Client, connect, fix_partitions, guard
+from bot.engine.tokens import Tokens
 from bot.settings import Settings
 
 
@@ -37,7 +41,9 @@ class Engine:
     news: News
     ledger: Ledger
     api_keys: ApiKeys
+    tokens: Tokens
     server: EmbeddedServer | None
+    _watch: asyncio.Task[None] | None
 
     @classmethod
     async def open(cls, settings: Settings) -> Engine:
@@ -68,7 +74,9 @@ class Engine:
             news=News(records),
             ledger=Ledger(records),
             api_keys=ApiKeys(client, settings.api_keys),
+            tokens=Tokens(client),
             server=server,
+            _watch=asyncio.create_task(server.watch()) if server else None,
         )
 
     @property
@@ -76,8 +84,17 @@ class Engine:
         """How many partitions this data set has."""
         return self.records.partitions
 
+    async def announce_bot(self, username: str) -> None:
+        """Tell every process under which user name the bot can be found, for deep links."""
+        with guard():
+            await self.records.client.set(keys.BOT_USERNAME, username)
+
     async def close(self) -> None:
         """Disconnect; the last user stops the embedded server."""
         await self.redis.aclose()
+        if self._watch:
+            self._watch.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._watch
         if self.server:
             await self.server.release()

@@ -4,6 +4,8 @@
 
     tuma:partitions          string  number of partitions, fixed at the first start
     tuma:keys                hash    API keys (bot.engine.api_keys)
+    tuma:bot:username        string  the bot's user name, for deep links
+    tuma:audit               stream  what staff did
     tuma:token:<name>        string  cached provider token, with its lifetime
     tuma:inbox               stream  share jobs of any producer; on a cluster also tuma:inbox:{p}
     tuma:rejected            stream  jobs that could not be taken: job, error, entry
@@ -24,6 +26,8 @@ from bot.errors import NotFound
 PARTITIONS = "tuma:partitions"
 INBOX = "tuma:inbox"
 REJECTED = "tuma:rejected"
+AUDIT = "tuma:audit"
+BOT_USERNAME = "tuma:bot:username"
 GROUP = "w"
 _TOKEN = re.compile(r"([0-9a-f]{1,4})-([A-Za-z0-9_-]{16})")
 _MESSAGE = re.compile(r"([0-9a-f]{1,4})-([A-Za-z0-9_-]{16}\.[0-9]{1,6})")

@@ -11,7 +11,6 @@ from bot.engine.scripts import Scripts
 from bot.engine.store import Client, guard
 from bot.errors import NotFound
 
-AUDIT = "tuma:audit"
 _AUDIT_KEPT = 100_000
 
 
@@ -86,7 +85,7 @@ class Records:
         """Note what a person did, for whoever asks later."""
         with guard():
             await self.client.xadd(
-                AUDIT,
+                keys.AUDIT,
                 {"by": by, "action": action, "subject": subject, "at": str(now)},
                 maxlen=_AUDIT_KEPT,
                 approximate=True,

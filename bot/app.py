@@ -1,0 +1,239 @@
+"""The composition root: the only place that builds things out of settings and wires them together.
+
+    async with open_app(settings, roles) as app:
+        await app.run(stop)
+
+A process may play any mix of roles, and any number of processes may run. All state is in Redis; closing loses nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import structlog
+
+from bot.domain.contact import mask_text
+from bot.engine.compose import Composer
+from bot.engine.engine import Engine
+from bot.engine.inbox import Inbox
+from bot.engine.scheduler import Scheduler
+from bot.engine.worker import Worker
+from bot.errors import ConfigError
+from bot.render.templates import Renderer
+from bot.settings import Settings
+from channels.base import Channel, ChannelName
+from channels.registry import ChannelConfigs, SmtpConfig, TelegramConfig, TwilioConfig, build
+
+_log = structlog.get_logger(__name__)
+
+
+class Role(StrEnum):
+    """What a process does."""
+
+    API = "api"
+    INTAKE = "intake"
+    WORKER = "worker"
+    SCHEDULER = "scheduler"
+    STAFF = "staff"
+
+
+def renderer(settings: Settings) -> Renderer:
+    """The renderer of one merchant. Raises TemplateError when a mapping file cannot be read."""
+    return Renderer(
+        merchant_name=settings.merchant_name,
+        merchant_contact=settings.merchant_contact,
+        mpesa_business_number=settings.mpesa_business_number,
+        zone=settings.timezone,
+        default_locale=settings.locale,
+        overrides=settings.templates,
+        whatsapp_templates=settings.whatsapp_templates,
+        sms_max_segments=settings.sms_max_segments,
+    )
+
+
+def channel_configs(settings: Settings, only: Collection[str] | None = None) -> ChannelConfigs:
+    """What each channel that is on needs to know; `only` leaves out the others."""
+    off = settings.channels_off()
+
+    def on(name: ChannelName) -> bool:
+        return name not in off and (only is None or name in only)
+
+    twilio = TwilioConfig(
+        account_sid=settings.twilio_account_sid or "",
+        auth_token=settings.twilio_auth_token or "",
+        sms_from=settings.twilio_sms_from,
+        messaging_service_sid=settings.twilio_messaging_service_sid,
+        whatsapp_from=settings.twilio_whatsapp_from,
+        api_base=settings.twilio_api_base,
+        status_callback=f"{settings.public_url}/webhooks/twilio/status" if settings.public_url else None,
+    )
+    return ChannelConfigs(
+        sms=twilio if on(ChannelName.SMS) else None,
+        whatsapp=twilio if on(ChannelName.WHATSAPP) else None,
+        email=_smtp(settings) if on(ChannelName.EMAIL) else None,
+        telegram=(
+            TelegramConfig(token=settings.telegram_bot_token or "", api_base=settings.telegram_api_base)
+            if on(ChannelName.TELEGRAM)
+            else None
+        ),
+    )
+
+
+def _smtp(settings: Settings) -> SmtpConfig:
+    return SmtpConfig(url=settings.smtp_url or "", sender=settings.email_from or "")
+
+
+@asynccontextmanager
+async def open_channels(
+    settings: Settings, only: Collection[str] | None = None
+) -> AsyncIterator[Mapping[ChannelName, Channel]]:
+    """Every channel that is on, closed at the end."""
+    channels = build(channel_configs(settings, only))
+    try:
+        yield channels
+    finally:
+        for channel in channels.values():
+            await channel.close()
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """A process: the engine, and what its roles run."""
+
+    engine: Engine
+    roles: frozenset[Role]
+    tasks: Mapping[str, Callable[[asyncio.Event], Awaitable[None]]]
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Play every role until `stop` is set; each then finishes what it holds. A role that breaks ends all."""
+        async with asyncio.TaskGroup() as group:
+            for name, task in self.tasks.items():
+                group.create_task(self._guarded(name, task, stop), name=name)
+
+    async def _guarded(
+        self, name: str, task: Callable[[asyncio.Event], Awaitable[None]], stop: asyncio.Event
+    ) -> None:
+        try:
+            await task(stop)
+        except Exception as error:
+            _log.error("role_broke", role=name, error=mask_text(f"{type(error).__name__}: {error}"))
+            raise
+
+
+@asynccontextmanager
+async def open_app(
+    settings: Settings, roles: Collection[Role] = tuple(Role), channels: Collection[str] | None = None
+) -> AsyncIterator[App]:
+    """Wire a process for `roles`, its worker for `channels` (all that are on when None).
+
+    Raises ConfigError, StoreUnavailable, TemplateError.
+    """
+    async with AsyncExitStack() as stack:
+        engine = await Engine.open(settings)
+        stack.push_async_callback(engine.close)
+        tasks: dict[str, Callable[[asyncio.Event], Awaitable[None]]] = {}
+        consumer = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        made = renderer(settings)
+        if Role.WORKER in roles:
+            opened = await stack.enter_async_context(open_channels(settings, channels))
+            tasks["worker"] = _worker(engine, made, settings, opened, consumer).run
+        if Role.INTAKE in roles:
+            tasks["intake"] = Inbox(engine.records, engine.shares, settings, consumer).run
+        if Role.SCHEDULER in roles:
+            tasks.update(_scheduling(engine, settings, stack))
+        bot = _staff(engine, settings, made, roles)
+        if bot is not None and Role.STAFF in roles:
+            tasks["staff"] = bot.run
+        if Role.API in roles:
+            updates = bot.feed if bot is not None and settings.telegram_updates == "webhook" else None
+            tasks["api"] = _api(engine, settings, made, updates)
+        yield App(engine, frozenset(roles), tasks)
+
+
+def _worker(
+    engine: Engine,
+    made: Renderer,
+    settings: Settings,
+    channels: Mapping[ChannelName, Channel],
+    consumer: str,
+) -> Worker:
+    composer = Composer(engine.records, made, settings)
+    return Worker(engine.records, engine.contacts, engine.channels, composer, settings, channels, consumer)
+
+
+def _scheduling(
+    engine: Engine, settings: Settings, stack: AsyncExitStack
+) -> dict[str, Callable[[asyncio.Event], Awaitable[None]]]:
+    from bot.web.callbacks import Deliverer
+
+    tasks: dict[str, Callable[[asyncio.Event], Awaitable[None]]] = {
+        "scheduler": Scheduler(engine.records, engine.shares, settings).run,
+        "callbacks": Deliverer(engine, settings).run,
+    }
+    client = clickpesa(engine, settings)
+    if client is not None:
+        from bot.billpay.poller import HintVerifier
+
+        stack.push_async_callback(client.close)
+        tasks["hints"] = HintVerifier(client, engine.payments).run
+    return tasks
+
+
+def clickpesa(engine: Engine | None, settings: Settings) -> Any:
+    """ClickPesa's client, None without credentials; with an engine its token is shared by all processes."""
+    if not settings.clickpesa_client_id or not settings.clickpesa_api_key:
+        return None
+    from bot.billpay.client import ClickPesa, MemoryTokens
+
+    return ClickPesa(
+        base=settings.clickpesa_api_base,
+        client_id=settings.clickpesa_client_id,
+        api_key=settings.clickpesa_api_key,
+        checksum_key=settings.clickpesa_checksum_key,
+        tokens=engine.tokens if engine is not None else MemoryTokens(),
+    )
+
+
+def _staff(engine: Engine, settings: Settings, made: Renderer, roles: Collection[Role]) -> Any:
+    by_webhook = settings.telegram_updates == "webhook" and Role.API in roles
+    if settings.telegram_bot_token is None or not (Role.STAFF in roles or by_webhook):
+        return None
+    from bot.staff.bot import StaffBot
+
+    return StaffBot(engine, settings, made)
+
+
+def _api(
+    engine: Engine, settings: Settings, made: Renderer, updates: Any
+) -> Callable[[asyncio.Event], Awaitable[None]]:
+    async def run(stop: asyncio.Event) -> None:
+        from aiohttp import web
+
+        from bot.web.server import build as build_web
+
+        host, _, port = settings.listen.rpartition(":")
+        runner = web.AppRunner(build_web(engine, settings, made, updates=updates), access_log=None)
+        await runner.setup()
+        try:
+            await _listen(web.TCPSite(runner, host.strip("[]"), int(port)), settings.listen)
+            _log.info("api_listens", address=settings.listen)
+            await stop.wait()
+        finally:
+            await runner.cleanup()
+
+    return run
+
+
+async def _listen(site: Any, address: str) -> None:
+    try:
+        await site.start()
+    except OSError as error:
+        raise ConfigError(f"TUMA_LISTEN: cannot listen on {address}: {error.strerror}") from error

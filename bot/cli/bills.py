@@ -1,0 +1,135 @@
+"""`tuma bill`, `tuma status` and `tuma stop`: what became of a bill, and how to end it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+
+from bot.cli import runtime
+from bot.cli.output import JsonFlag, emit, facts, say, table
+from bot.domain.bill import BillView, ShareView
+from bot.errors import NotFound
+
+if TYPE_CHECKING:
+    from bot.engine.engine import Engine
+
+app = typer.Typer(help="Bills, by their control numbers.", no_args_is_help=True)
+
+Number = Annotated[str, typer.Argument(help="Control number.")]
+_MESSAGE_COLUMNS = (
+    "Message",
+    "Kind",
+    "Channel",
+    "To",
+    "State",
+    "Outcome",
+    "Delivery",
+    "Why",
+    "Created",
+    "Sent",
+)
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """A bill with its shares and their messages."""
+
+    bill: BillView
+    shares: list[ShareView]
+
+
+@app.command("show")
+def show_command(number: Number, as_json: JsonFlag = False) -> None:
+    """Show a bill: what is owed, what was paid, who was told."""
+    found = runtime.with_engine(lambda engine: engine.bills.get(number))
+    if as_json:
+        emit(found)
+    else:
+        _print_bill(found)
+
+
+def status_command(
+    what: Annotated[str, typer.Argument(metavar="NUMBER|SHARE_ID", help="Control number, or id of a share.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Show a bill, its payments, and every message about it."""
+    found = runtime.with_engine(lambda engine: _status(engine, what))
+    if as_json:
+        emit(found)
+        return
+    _print_bill(found.bill)
+    for share in found.shares:
+        _print_share(share)
+
+
+def stop_command(number: Number, as_json: JsonFlag = False) -> None:
+    """Send nothing more about a bill: cancel what waits, end its reminders."""
+    canceled = runtime.with_engine(lambda engine: engine.bills.stop(number, by=runtime.operator()))
+    if as_json:
+        emit({"ok": True, "number": number, "canceled": canceled})
+    else:
+        say(f"{number} is stopped; {canceled} waiting message(s) canceled.")
+
+
+async def _status(engine: Engine, what: str) -> Status:
+    try:
+        bill = await engine.bills.get(what)
+    except NotFound:
+        share = await _share(engine, what)
+        return Status(bill=await engine.bills.get(share.number), shares=[share])
+    return Status(bill=bill, shares=[await engine.shares.get(share) for share in bill.shares])
+
+
+async def _share(engine: Engine, share_id: str) -> ShareView:
+    try:
+        return await engine.shares.get(share_id)
+    except NotFound as error:
+        raise NotFound(f"no bill and no share is called {share_id}") from error
+
+
+def _print_bill(bill: BillView) -> None:
+    facts(
+        {
+            "Number": f"{bill.number} ({bill.kind})",
+            "Status": bill.status,
+            "Customer": bill.customer,
+            "Contacts": bill.contacts,
+            "Balance": f"{bill.currency} {bill.balance}",
+            "Paid": f"{bill.currency} {bill.paid}",
+            "Credit": None if bill.credit in ("", "0") else f"{bill.currency} {bill.credit}",
+            "Next reminder": bill.next_reminder_at,
+            "Shares": bill.shares,
+        }
+    )
+    terms = ((t.term, t.amount, t.paid, t.balance, t.due_at, t.mode, t.description) for t in bill.terms)
+    table(("Term", "Amount", "Paid", "Balance", "Due", "Mode", "Description"), terms)
+    if bill.payments:
+        paid = (
+            (p.received_at, p.amount, p.status, p.channel, p.payer, p.reason, p.id) for p in bill.payments
+        )
+        table(("Received", "Amount", "Status", "Channel", "Payer", "Note", "Payment"), paid, title="Payments")
+
+
+def _print_share(share: ShareView) -> None:
+    skipped = ", ".join(f"{one.channel} ({one.reason})" for one in share.skipped)
+    say(
+        f"Share {share.id}: {share.state}, over {', '.join(share.channels)}"
+        + (f"; skipped: {skipped}" * bool(skipped))
+    )
+    rows = (
+        (
+            m.id,
+            m.kind,
+            m.channel,
+            m.to,
+            m.state,
+            m.outcome,
+            m.delivery,
+            m.error or m.reason,
+            m.created_at,
+            m.sent_at,
+        )
+        for m in share.messages
+    )
+    table(_MESSAGE_COLUMNS, rows)

@@ -1,0 +1,45 @@
+"""`tuma payments`: money that waits for a decision of staff."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from bot.cli import runtime
+from bot.cli.output import JsonFlag, emit, emit_all, say, table
+
+app = typer.Typer(help="Payments that match no bill.", no_args_is_help=True)
+
+_COLUMNS = ("Received", "Number", "Amount", "Currency", "Status", "Payer", "Why", "Payment")
+
+
+@app.command("unmatched")
+def unmatched_command(
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Most payments to list.")] = 50,
+    as_json: JsonFlag = False,
+) -> None:
+    """List payments that wait for a decision, and why."""
+    found = runtime.with_engine(lambda engine: engine.payments.unmatched(limit))
+    if as_json:
+        emit_all(found)
+        return
+    rows = ((p.received_at, p.number, p.amount, p.currency, p.status, p.payer, p.reason, p.id) for p in found)
+    table(_COLUMNS, rows, title="Unmatched payments")
+
+
+@app.command("match")
+def match_command(
+    payment: Annotated[str, typer.Argument(help="The payment's id, as `payments unmatched` shows it.")],
+    number: Annotated[str, typer.Argument(help="Control number of the bill that it pays.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Count a payment for a bill."""
+    result = runtime.with_engine(lambda engine: engine.payments.match(payment, number, by=runtime.operator()))
+    if as_json:
+        emit(result)
+        return
+    reason = f" ({result.reason})" if result.reason else ""
+    say(
+        f"{result.outcome}{reason}: {result.canceled} message(s) canceled, {result.receipts} receipt(s) queued."
+    )

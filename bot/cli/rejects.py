@@ -1,0 +1,87 @@
+"""The errors file: rows that were refused, as they came, each with what is wrong with it.
+
+Written next to the input as `FILE.errors.csv` (from CSV and XLSX) or `FILE.errors.ndjson`, only when there is
+something to write. It can be corrected and sent again: the column `error` is ignored on the way in. A cell
+that a spreadsheet would run as a formula gets an apostrophe in front, which is taken off again on the way in.
+
+Source: OWASP, CSV Injection.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import msgspec
+
+from bot.cli.columns import ERROR, Row
+from bot.cli.files import Source
+from bot.errors import Problem, Refused
+
+_FORMULA = re.compile(r"[=@]|[+-](?![\d\s().-]*$)")
+
+
+class ErrorsFile:
+    """Collects refused rows. `count` says how many; the file exists only if there are any."""
+
+    def __init__(self, source_path: Path | None, source: Source) -> None:
+        kind = "csv" if source.columns else "ndjson"
+        self.path = Path(f"{source_path or 'stdin'}.errors.{kind}")
+        self.count = 0
+        self._source = source
+        self._file: IO[str] | None = None
+
+    def __enter__(self) -> ErrorsFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def add(self, row: Row, problems: Sequence[Problem]) -> None:
+        """Write `row` with its problems. Raises Refused if the file cannot be written."""
+        said = "; ".join(map(str, problems))
+        try:
+            if self._file is None:
+                self._file = self._open()
+            self._write(self._file, row.original, said)
+        except OSError as error:
+            problem = Problem(field=str(self.path), message=f"cannot be written: {error.strerror}")
+            raise Refused(problem) from error
+        self.count += 1
+
+    def _open(self) -> IO[str]:
+        if not self._source.columns:
+            return self.path.open("w", encoding="utf-8")
+        # The byte order mark makes spreadsheets read it as UTF-8.
+        file = self.path.open("w", encoding="utf-8-sig", newline="")
+        self._table = csv.writer(file, delimiter=self._source.delimiter)
+        self._kept = [place for place, name in enumerate(self._source.columns) if name.lower() != ERROR]
+        self._table.writerow([*(self._source.columns[place] for place in self._kept), ERROR])
+        return file
+
+    def _write(self, file: IO[str], original: Any, said: str) -> None:
+        if self._source.columns:
+            self._table.writerow([*self._cells(original), said])
+            return
+        line = original | {ERROR: said} if isinstance(original, dict) else {"line": original, ERROR: said}
+        file.write(msgspec.json.encode(line).decode() + "\n")
+
+    def _cells(self, cells: Sequence[str]) -> list[str]:
+        width = len(self._source.columns)
+        padded = [*cells, *[""] * (width - len(cells))]
+        beyond = [cell for cell in padded[width:] if cell.strip()]
+        if beyond:  # too many cells: kept in the last column, so that nothing is lost
+            last = self._kept[-1]
+            padded[last] = self._source.delimiter.join([padded[last], *beyond])
+        return [_guarded(padded[place]) for place in self._kept]
+
+
+def _guarded(cell: str) -> str:
+    return f"'{cell}" if _FORMULA.match(cell) else cell

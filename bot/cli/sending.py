@@ -1,0 +1,113 @@
+"""A file of bills handed to the engine, batch by batch.
+
+What was accepted is on disk before the next batch is read. A file that is sent again, after a crash or by mistake,
+sends nothing twice, because every row has an id, its own or its content's. Refused rows go to the errors file.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import msgspec
+
+from bot.cli import runtime
+from bot.cli.columns import Row
+from bot.cli.files import Source
+from bot.cli.intake import job_of, refusal
+from bot.cli.output import Failed, emit, note, say
+from bot.cli.preview import Previewer
+from bot.cli.progress import progress, show_refusal
+from bot.cli.rejects import ErrorsFile
+from bot.domain.bill import AcceptedShare
+from bot.domain.share import ShareJob
+from bot.engine.engine import Engine
+from bot.errors import Refused, StoreUnavailable
+from bot.settings import Settings
+
+_BATCH = 200
+
+
+@dataclass
+class _Sending:
+    """One run over one file."""
+
+    engine: Engine
+    previewer: Previewer
+    rejects: ErrorsFile
+    settings: Settings
+    as_json: bool
+    tally: Counter[str] = field(default_factory=Counter)
+
+    async def take(self, batch: list[Row]) -> None:
+        """Hand a batch in and report every row of it. Raises Failed when Redis is away."""
+        judged = [(row, self._judge(row)) for row in batch]
+        answers = iter(await self._accept([job for _, job in judged if isinstance(job, ShareJob)], batch[0]))
+        for row, job in judged:
+            self._report(row, next(answers) if isinstance(job, ShareJob) else job)
+
+    def _judge(self, row: Row) -> ShareJob | Refused:
+        try:
+            job = job_of(row, self.settings)
+            self.previewer.check(job)
+        except Refused as refused:
+            return refused
+        return job
+
+    async def _accept(self, jobs: list[ShareJob], first: Row) -> list[AcceptedShare | Refused]:
+        try:
+            return await self.engine.shares.accept_many(jobs)
+        except StoreUnavailable as error:
+            taken = self.tally["accepted"] + self.tally["repeated"]
+            raise Failed(
+                f"stopped at row {first.number}: {error}. {taken} row(s) before it are accepted. "
+                "Send the file again: what is accepted is not sent twice."
+            ) from error
+
+    def _report(self, row: Row, answer: AcceptedShare | Refused) -> None:
+        if isinstance(answer, AcceptedShare):
+            self.tally["repeated" if answer.repeated else "accepted"] += 1
+            if self.as_json:
+                emit({"row": row.number, "ok": True, "errors": [], **msgspec.to_builtins(answer)})
+            return
+        found = refusal(row, answer)
+        self.rejects.add(row, found.errors)
+        if self.as_json:
+            emit(found)
+        else:
+            show_refusal(found, self.rejects.count)
+
+    def sum_up(self) -> None:
+        """Say how many were taken, and where the rest is."""
+        accepted, repeated, refused = self.tally["accepted"], self.tally["repeated"], self.rejects.count
+        line = f"{accepted} accepted, {repeated} accepted before, {refused} refused."
+        if refused:
+            line += f" The refused rows are in {self.rejects.path}: correct them there and send that file."
+        if self.as_json:
+            note(line)
+        else:
+            say(line)
+
+
+async def send(path: Path | None, source: Source, settings: Settings, as_json: bool) -> bool:
+    """Hand in every row of `source`; whether all were accepted. Raises Failed, StoreUnavailable, ConfigError."""
+    from bot.app import renderer
+
+    previewer = Previewer(settings, renderer(settings))
+    with ErrorsFile(path, source) as rejects:
+        async with runtime.open_engine(settings) as engine:
+            sending = _Sending(engine, previewer, rejects, settings, as_json)
+            with progress(source.total) as advance:
+                for batch in _batches(source.rows()):
+                    await sending.take(batch)
+                    advance(len(batch))
+    sending.sum_up()
+    return not rejects.count
+
+
+def _batches(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    while batch := list(islice(rows, _BATCH)):
+        yield batch

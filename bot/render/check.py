@@ -1,0 +1,4 @@
+from dataclasses import dataclass
+@dataclass
+class Finding: pass
+def inspect(r): return []

@@ -1,0 +1,72 @@
+"""What a message may say: the facts of one bill and one contact, and nothing else.
+
+The engine gathers them, the renderer turns them into text. Amounts are Decimal in the currency's major
+unit, times are aware UTC, contacts are masked. Nothing here formats, looks up or sends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from bot.domain.message import Kind
+from channels.base import ChannelName
+
+DataValue = str | int | float | bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaymentFacts:
+    """One payment, for a receipt or for a failed attempt.
+
+    `amount` is None when the provider named none (a failed attempt). `balance` is still owed after it,
+    `credit` was paid above what was owed. `payer` is masked: the receipt goes to the bill's contact, not to
+    the payer. `reason` says why a payment failed, in the provider's words. `number_closed` is true when
+    nobody can pay to the control number any more.
+    """
+
+    amount: Decimal | None
+    currency: str
+    balance: Decimal
+    credit: Decimal
+    reference: str
+    paid_at: datetime | None
+    payer: str | None
+    reason: str | None
+    number_closed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """Everything one message may say.
+
+    `amount` is what is to be paid now: the balance; `total` and `paid` are the bill's. `order_number` is true
+    for a number that closes at its first payment, `exact` when only the exact amount is taken. `pay_url` is
+    the customer's page, `out_url` the opt-out page, `link_url` Telegram's deep link while the customer has
+    not linked a chat. `data` holds the share job's own values. `window_open` is true inside WhatsApp's 24
+    hours.
+    """
+
+    kind: Kind
+    channel: ChannelName
+    locale: str
+    template: str
+    message_id: str
+    name: str | None
+    number: str
+    amount: Decimal
+    total: Decimal
+    paid: Decimal
+    currency: str
+    description: str | None
+    due_at: datetime | None
+    order_number: bool
+    exact: bool
+    payment: PaymentFacts | None
+    pay_url: str | None
+    out_url: str | None
+    link_url: str | None
+    data: Mapping[str, DataValue]
+    window_open: bool

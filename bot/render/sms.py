@@ -1,0 +1,139 @@
+"""Fitting a text into its SMS: what matters is always there, the rest as far as there is room.
+
+Number and amount are never cut and never left out. Names and descriptions are shortened, links and extras
+left out: a text that is too long is rendered with the least a template can do with, and gets back in the
+order of `OPTIONS` what still fits.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from bot.render.segments import cut, to_gsm, units
+from bot.render.variables import on_every_text
+
+Render = Callable[[Mapping[str, Any]], str]
+Ways = Callable[[str], Sequence[str]]
+
+_RUNS = re.compile(r"[ \t]{2,}")
+_MERCHANT_FLOOR = 11  # as long as a registered sender name
+_DATA_ROOM = 16
+
+
+def _whole(value: str) -> list[str]:
+    return [value]
+
+
+def _up_to(room: int, value: str) -> list[str]:
+    return [cut(value, room)]
+
+
+def _fewer(separator: str, value: str) -> list[str]:
+    items = value.split(separator)
+    return [separator.join(items[:kept]) for kept in range(len(items), 0, -1)]
+
+
+def _first_word(value: str) -> list[str]:
+    return [cut(value.partition(" ")[0], 20)]
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """A value that may give way. `ways` writes it, longest first; `floor`: it may also be cut to that many
+    units.
+    """
+
+    path: tuple[str, ...]
+    ways: Ways = _whole
+    floor: int | None = None
+
+
+# In the order of worth: what comes first gets the room first.
+OPTIONS = (
+    Option(("merchant",), partial(_up_to, 20)),
+    Option(("payment", "reason"), floor=16),
+    Option(("first_name",), _first_word),
+    Option(("name",), _first_word),
+    Option(("pay_url",)),
+    Option(("merchant",), floor=_MERCHANT_FLOOR),
+    Option(("how",), partial(_fewer, ", ")),
+    Option(("order",)),
+    Option(("description",), floor=18),
+    Option(("payment", "reference")),
+    Option(("name",), partial(_fewer, " ")),
+    Option(("payment", "payer")),
+    Option(("merchant_contact",)),
+    Option(("out_url",)),
+    Option(("link_url",)),
+)
+
+
+def fit(render: Render, values: Mapping[str, Any], room: int) -> str:
+    """Render the best text of at most `room` units in the GSM alphabet.
+
+    `render` turns values into text. The answer is longer than `room` when even the least does not fit.
+    """
+    full = on_every_text(values, to_gsm)
+    text = tidy(render(full))
+    if units(text) <= room:
+        return text
+    now = _least(full)
+    text = tidy(render(now))
+    for option in OPTIONS:
+        now, text = _grow(render, option, full, now, text, room)
+    return text
+
+
+def tidy(text: str) -> str:
+    """A rendered SMS as it is sent: in the alphabet, without the blanks that left-out parts leave behind."""
+    return _RUNS.sub(" ", to_gsm(text)).strip()
+
+
+def _least(full: Mapping[str, Any]) -> dict[str, Any]:
+    least = dict(full)
+    for option in OPTIONS:
+        least = _with(least, option.path, "")
+    least["merchant"] = cut(full["merchant"], _MERCHANT_FLOOR)
+    least["how"] = full["how"].partition(", ")[0]
+    least["data"] = {key: cut(value, _DATA_ROOM) for key, value in full["data"].items()}
+    return least
+
+
+def _grow(
+    render: Render, option: Option, full: Mapping[str, Any], now: dict[str, Any], text: str, room: int
+) -> tuple[dict[str, Any], str]:
+    """`now` with as much of one option as still fits, and its text."""
+    before = units(_of(now, option.path))
+    limit = before + room - units(text)
+    for candidate in _candidates(option, _of(full, option.path), before, limit):
+        trial = _with(now, option.path, candidate)
+        longer = tidy(render(trial))
+        if units(longer) <= room:
+            return trial, longer
+    return now, text
+
+
+def _candidates(option: Option, value: str, before: int, limit: int) -> Iterator[str]:
+    """Ways to write one value, longest first: more than the `before` units it has, at most `limit`."""
+    for text in option.ways(value):
+        if before < units(text) <= limit:
+            yield text
+    if option.floor is not None and units(value) > limit:
+        # The template's own words around a value are not known here: give way a few units at a time.
+        for room in range(limit, max(option.floor, before + 1) - 1, -3):
+            yield cut(value, room)
+
+
+def _of(values: Mapping[str, Any], path: tuple[str, ...]) -> str:
+    for key in path:
+        values = values[key]
+    return str(values)
+
+
+def _with(values: Mapping[str, Any], path: tuple[str, ...], value: str) -> dict[str, Any]:
+    key, *rest = path
+    return {**values, key: _with(values[key], tuple(rest), value) if rest else value}

@@ -1,0 +1,235 @@
+"""From the facts of one bill and one contact to what a channel sends.
+
+A renderer is built once and holds nothing but the merchant and the templates: two messages cannot meet in it. It
+renders in the customer's language where there is a template for it, and never sends, stores or looks anything up.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from bot.domain.message import Kind
+from bot.errors import TemplateError
+from bot.render.check import Finding, inspect
+from bot.render.facts import Facts
+from bot.render.jinja import Sandbox
+from bot.render.library import PARTS, WORDS, Bundle, Library, templates_dir
+from bot.render.payment_methods import methods
+from bot.render.segments import count, to_gsm
+from bot.render.sms import fit
+from bot.render.variables import Merchant, clean, gather
+from bot.render.whatsapp import TOTAL_ROOM, Approved, Mapped, one_line
+from channels.base import (
+    Button,
+    ChannelName,
+    Content,
+    EmailContent,
+    SmsContent,
+    TelegramContent,
+    WhatsAppContent,
+)
+
+Findings = list[Finding]  # `list` is a method's name inside the class
+
+_SUBJECT_ROOM = 150
+_BLANK_LINES = re.compile(r"\n[ \t]*\n(?:[ \t]*\n)+")
+# Septets of an SMS of n segments: one stands alone, several carry a header each.
+_ALONE, _JOINED = 160, 153
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One message that can be rendered. `overridden`: at least one of its files is the merchant's own."""
+
+    set: str
+    locale: str
+    kind: Kind
+    channel: ChannelName
+    files: tuple[Path, ...]
+    overridden: bool
+
+
+Listing = list[Listed]
+
+
+class Renderer:
+    """Renders every kind on every channel. Raises TemplateError at once when the mapping file is unreadable."""
+
+    def __init__(
+        self,
+        *,
+        merchant_name: str,
+        merchant_contact: str | None = None,
+        mpesa_business_number: str | None = None,
+        zone: str = "Africa/Dar_es_Salaam",
+        default_locale: str = "sw",
+        overrides: Path | None = None,
+        whatsapp_templates: Path | None = None,
+        sms_max_segments: int = 1,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        shown = tuple(methods(mpesa_business_number))
+        self.merchant = Merchant(name=merchant_name, contact=merchant_contact, zone=zone, methods=shown)
+        self.library = Library(templates_dir(), overrides, default_locale)
+        self.approved = Mapped(whatsapp_templates)
+        self.sms_max_segments = sms_max_segments
+        self._clock = clock
+        self._expressions = {name: text for entry in self.approved for name, text in entry.sources.items()}
+        self.sandbox = Sandbox(self._source)
+        self._words: dict[tuple[str, str], Mapping[str, Any]] = {}
+        self._writers: dict[ChannelName, Callable[[Facts, Bundle, dict[str, Any]], Content]] = {
+            ChannelName.SMS: self._sms,
+            ChannelName.WHATSAPP: self._whatsapp,
+            ChannelName.EMAIL: self._email,
+            ChannelName.TELEGRAM: self._telegram,
+        }
+
+    @property
+    def version(self) -> str:
+        """Twelve hex digits that change whenever any template does."""
+        return self.library.version
+
+    def render(self, facts: Facts) -> Content:
+        """What `facts.channel` sends. Raises TemplateError naming file, line and variable."""
+        if facts.kind is Kind.RECEIPT and facts.payment is None:
+            raise TemplateError("a receipt needs a payment")
+        bundle = self.library.bundle(facts.template, facts.locale, facts.kind, facts.channel)
+        values = self.values(facts, bundle.set, bundle.locale)
+        return self._writers[facts.channel](facts, bundle, values)
+
+    def values(self, facts: Facts, template_set: str, locale: str) -> dict[str, Any]:
+        """The template variables of one message in one language. Raises TemplateError."""
+        reasons = self.words(template_set, locale).get("reasons", {})
+        return gather(facts, self.merchant, locale, reasons, self._clock())
+
+    def check(self) -> Findings:
+        """Everything wrong with the templates, before a campaign starts. Empty when there is nothing to say."""
+        return inspect(self)
+
+    def list(self) -> Listing:
+        """Every message that can be rendered, by set, locale, kind and channel."""
+        found = [
+            self._listed(template_set, locale, kind, channel)
+            for template_set in self.library.sets
+            for locale in self.library.locales(template_set)
+            for kind in Kind
+            for channel in ChannelName
+        ]
+        return [entry for entry in found if entry is not None]
+
+    def data_fields(self, template: str, locale: str, kind: Kind, channel: ChannelName) -> set[str]:
+        """Which of a share's own `data` values one message needs. Raises TemplateError."""
+        names = self.library.bundle(template, locale, kind, channel).names
+        used = {name for file in names for name in self.sandbox.names_used(file)}
+        return {name.split(".")[1] for name in used if name.startswith("data.")}
+
+    def words(self, template_set: str, locale: str) -> Mapping[str, Any]:
+        """Short texts of one set and language, such as button labels. Raises TemplateError."""
+        key = (template_set, locale)
+        if key not in self._words:
+            self._words[key] = self._read_words(*key)
+        return self._words[key]
+
+    def _read_words(self, template_set: str, locale: str) -> Mapping[str, Any]:
+        for folder_set, folder_locale in self.library.chain(template_set, locale):
+            name = f"{folder_set}/{folder_locale}/{WORDS}"
+            text = self.library.source(name)
+            if text is not None:
+                try:
+                    return tomllib.loads(text)
+                except tomllib.TOMLDecodeError as error:
+                    raise TemplateError(f"{name}: not valid TOML: {error}") from error
+        raise TemplateError(f"{template_set}/{locale}/{WORDS} is missing")
+
+    def _listed(self, template_set: str, locale: str, kind: Kind, channel: ChannelName) -> Listed | None:
+        names = [f"{template_set}/{locale}/{kind}.{part}" for part in PARTS[channel]]
+        files = tuple(path for path in map(self.library.path, names) if path is not None)
+        own = any(name in self.library.overridden for name in names)
+        return Listed(template_set, locale, kind, channel, files, own) if len(files) == len(names) else None
+
+    def _source(self, name: str) -> str | None:
+        return self._expressions.get(name) or self.library.source(name)
+
+    def _sms(self, facts: Facts, bundle: Bundle, values: dict[str, Any]) -> SmsContent:
+        if not to_gsm(values["merchant"]).strip():
+            raise TemplateError("MERCHANT_NAME has no character that an SMS can carry")
+        (name,) = bundle.names
+        room = _ALONE if self.sms_max_segments == 1 else _JOINED * self.sms_max_segments
+        text = fit(lambda chosen: self.sandbox.render(name, chosen), values, room)
+        segments = count(text).segments
+        if segments > self.sms_max_segments:
+            raise TemplateError(f"{name}: {segments} SMS segments at the shortest, {self.sms_max_segments} allowed")
+        return SmsContent(text)
+
+    def _whatsapp(self, facts: Facts, bundle: Bundle, values: dict[str, Any]) -> WhatsAppContent:
+        text = _paragraphs(self.sandbox.render(bundle.names[0], values))
+        approved = self._find_approved(facts)
+        if approved is None:
+            return WhatsAppContent(text, None, {}, facts.window_open)
+        filled = self.fill(approved, self.values(facts, approved.set, approved.locale))
+        return WhatsAppContent(text, approved.content_sid, filled, facts.window_open)
+
+    def _find_approved(self, facts: Facts) -> Approved | None:
+        places = self.library.chain(facts.template, facts.locale.replace("-", "_"))
+        found = (self.approved.find(*place, facts.kind) for place in places)
+        return next((approved for approved in found if approved is not None), None)
+
+    def fill(self, approved: Approved, values: dict[str, Any]) -> dict[str, str]:
+        """Every placeholder of an approved template, by its number. Raises TemplateError."""
+        filled = {}
+        for place, name in enumerate(approved.sources, 1):
+            filled[str(place)] = one_line(self.sandbox.render(name, values))
+            if not filled[str(place)]:
+                raise TemplateError(f"{name}: is empty; give it something else to say, as in: name or 'mteja'")
+        if len(approved.filled(filled)) > TOTAL_ROOM:
+            raise TemplateError(f"{approved.name}: longer than {TOTAL_ROOM} characters once filled")
+        return filled
+
+    def _email(self, facts: Facts, bundle: Bundle, values: dict[str, Any]) -> EmailContent:
+        subject, text, html = (self.sandbox.render(name, values) for name in bundle.names)
+        contact = self.merchant.contact
+        return EmailContent(
+            subject=clean(subject, _SUBJECT_ROOM),
+            text=_paragraphs(text) + "\n",
+            html=html,
+            unsubscribe_url=facts.out_url,
+            reply_to=contact if contact and "@" in contact else None,
+        )
+
+    def _telegram(self, facts: Facts, bundle: Bundle, values: dict[str, Any]) -> TelegramContent:
+        html = _paragraphs(self.sandbox.render(bundle.names[0], values))
+        return TelegramContent(html, self._buttons(facts, bundle))
+
+    def _buttons(self, facts: Facts, bundle: Bundle) -> tuple[tuple[Button, ...], ...]:
+        words = self.words(bundle.set, bundle.locale)
+        rows = []
+        if _is_payable(facts):
+            rows.append((Button(words["copy_number"], copy=facts.number),))
+        if facts.pay_url and _is_linkable(facts.pay_url):
+            rows.append((Button(words["open_bill"], url=facts.pay_url),))
+        return tuple(rows)
+
+
+def _is_payable(facts: Facts) -> bool:
+    """Whether somebody who reads this message should pay the number: not once it is closed or all is paid."""
+    if facts.payment is None:
+        return True
+    return not facts.payment.number_closed and (facts.kind is not Kind.RECEIPT or facts.payment.balance > 0)
+
+
+def _paragraphs(text: str) -> str:
+    """Text without the empty lines that left-out parts leave behind."""
+    lines = "\n".join(line.rstrip() for line in text.strip().splitlines())
+    return _BLANK_LINES.sub("\n\n", lines)
+
+
+def _is_linkable(url: str) -> bool:
+    # Telegram refuses the whole message over a button whose host has no dot, such as localhost.
+    return "." in (urlsplit(url).hostname or "")

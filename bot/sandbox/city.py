@@ -1,0 +1,238 @@
+"""The whole sandbox: every provider as a local server, the people they reach, and the page.
+
+    async with Sandbox() as city:
+        city.connect("http://127.0.0.1:8000")   # where tuma is
+        city.settings_env()                     # what points tuma here
+        await city.pay("55042914871931", 45000)
+        city.world.screen("sms", "+255754123456")
+
+Everything listens on one host and lives in memory; `stop` leaves nothing behind. Needs no network beyond this machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from decimal import Decimal
+from typing import Any, Self
+
+import msgspec
+from aiohttp import web
+
+from bot.sandbox.clickpesa import ROOT, ClickPesaAccount, ClickPesaApi
+from bot.sandbox.clickpesa_bills import EXACT, PARTIAL, Bill, Payment
+from bot.sandbox.faults import Faults
+from bot.sandbox.mail import MailAccount, MailServer
+from bot.sandbox.page import Page
+from bot.sandbox.serving import Errands, LocalServer, Postman, Reply
+from bot.sandbox.telegram import TelegramAccount, TelegramApi
+from bot.sandbox.twilio import TwilioAccount, TwilioApi
+from bot.sandbox.twilio_carrier import Carrier, Pace
+from bot.sandbox.wallet import WALLETS, Payer, Wallet
+from bot.sandbox.world import Clock, World, now
+
+
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """The credentials that the servers accept."""
+
+    twilio: TwilioAccount = field(default_factory=TwilioAccount)
+    telegram: TelegramAccount = field(default_factory=TelegramAccount)
+    clickpesa: ClickPesaAccount = field(default_factory=ClickPesaAccount)
+    smtp: MailAccount = field(default_factory=MailAccount)
+
+
+class Sandbox:
+    """All servers together.
+
+    `ports` maps twilio, telegram, clickpesa, smtp and page to a port; 0 or absent: any free one.
+    """
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        *,
+        ports: Mapping[str, int] | None = None,
+        accounts: Accounts | None = None,
+        pace: Pace | None = None,
+        faults: Faults | None = None,
+        clock: Clock = now,
+    ) -> None:
+        self.host, self._ports = host, dict(ports or {})
+        self.accounts = accounts or Accounts()
+        self.world = World(clock)
+        self.faults = faults or Faults()
+        self.faults.on_change = self.world.changed
+        self._postman, self._errands = Postman(), Errands()
+        self.twilio = TwilioApi(self.accounts.twilio, self.world, self.faults)
+        self.carrier = Carrier(self.twilio, self._postman, self._errands, pace or Pace())
+        self.telegram = TelegramApi(
+            self.accounts.telegram, self.world, self.faults, self._postman, self._errands
+        )
+        self.clickpesa = ClickPesaApi(self.accounts.clickpesa, self.world, self.faults)
+        self.wallet = Wallet(self.clickpesa, self._postman)
+        self.mail = MailServer(self.accounts.smtp, self.world, self.faults)
+        self.page = Page(self)
+        self.urls: dict[str, str] = {}
+        self._servers: list[LocalServer] = []
+
+    # Life
+
+    async def start(self) -> None:
+        """Open every port. After this `urls` holds where things are."""
+        await self._postman.start()
+        for name, app in self._apps().items():
+            server = LocalServer(app, self.host, self._ports.get(name, 0))
+            self.urls[name] = await server.start()
+            self._servers.append(server)
+        self.urls["clickpesa"] += ROOT
+        self.urls["smtp"] = await self.mail.start(self.host, self._ports.get("smtp", 0))
+
+    def _apps(self) -> dict[str, web.Application]:
+        return {
+            "twilio": self.twilio.app(),
+            "telegram": self.telegram.app(),
+            "clickpesa": self.clickpesa.app(),
+            "page": self.page.app(),
+        }
+
+    async def stop(self) -> None:
+        """Close every port and end every task."""
+        self.page.stop()
+        self.telegram.updates.release()
+        await self._errands.stop()
+        for server in self._servers:
+            await server.stop()
+        await self.mail.stop()
+        await self._postman.stop()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    # Pointing tuma here, and here at tuma
+
+    @property
+    def credentials(self) -> dict[str, dict[str, Any]]:
+        """What each server accepts."""
+        return asdict(self.accounts)
+
+    def settings_env(self) -> dict[str, str]:
+        """The environment variables that point tuma at this sandbox."""
+        twilio, clickpesa = self.accounts.twilio, self.clickpesa.account
+        env = {
+            "TWILIO_ACCOUNT_SID": twilio.sid,
+            "TWILIO_AUTH_TOKEN": twilio.token,
+            "TWILIO_SMS_FROM": twilio.sms_from,
+            "TWILIO_WHATSAPP_FROM": twilio.whatsapp_from,
+            "TWILIO_API_BASE": self.urls["twilio"],
+            "SMTP_URL": self.mail.login_url(self.urls["smtp"]),
+            "EMAIL_FROM": self.accounts.smtp.sender,
+            "TELEGRAM_BOT_TOKEN": self.accounts.telegram.token,
+            "TELEGRAM_API_BASE": self.urls["telegram"],
+            "CLICKPESA_CLIENT_ID": clickpesa.client_id,
+            "CLICKPESA_API_KEY": clickpesa.api_key,
+            "CLICKPESA_API_BASE": self.urls["clickpesa"],
+        }
+        return env | ({"CLICKPESA_CHECKSUM_KEY": clickpesa.checksum_key} if clickpesa.checksum_key else {})
+
+    def connect(self, tuma: str) -> None:
+        """Say where tuma is: ClickPesa's and Twilio's inbound webhooks go there from now on.
+
+        Telegram is told by the bot itself (setWebhook), and Twilio's status callbacks by each message.
+        """
+        base = tuma.rstrip("/")
+        self.wallet.webhook_url = f"{base}/webhooks/clickpesa"
+        self.carrier.inbound_url = f"{base}/webhooks/twilio/inbound"
+
+    # What the demo and tests do most
+
+    def bill(
+        self, number: str, amount: Decimal | int | str | None, *, kind: str = "order", exact: bool = False
+    ) -> Bill:
+        """Register a control number that tuma shares without having created it here. `kind`: order or customer."""
+        bill = Bill(
+            number=number,
+            kind=kind,
+            amount=None if amount is None else Decimal(amount),
+            mode=EXACT if exact else PARTIAL,
+            source="demo",
+            created=self.world.clock(),
+        )
+        self.clickpesa.add(bill)
+        return bill
+
+    async def pay(
+        self,
+        number: str,
+        amount: Decimal | int | str,
+        wallet: str = WALLETS[0],
+        payer: Payer | None = None,
+        *,
+        notify: bool = True,
+    ) -> Payment:
+        """A customer pays: see `Wallet.pay`."""
+        return await self.wallet.pay(number, amount, wallet, payer, notify=notify)
+
+    async def fail(self, number: str, reason: str = "Insufficient balance") -> Payment:
+        """A customer tries to pay and fails: see `Wallet.fail`."""
+        return await self.wallet.fail(number, reason)
+
+    async def one_click(self, url: str) -> Reply:
+        """Unsubscribe as a mail provider does it: one POST, no cookies (RFC 8058)."""
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        return await self._postman.post(url, b"List-Unsubscribe=One-Click", form)
+
+
+async def main(
+    json: bool = False,
+    *,
+    host: str = "127.0.0.1",
+    ports: Mapping[str, int] | None = None,
+    tuma: str = "http://127.0.0.1:8000",
+    checksum: bool = True,
+    stop: asyncio.Event | None = None,
+    write: Callable[[str], object] = sys.stdout.write,
+) -> None:
+    """Run the sandbox until SIGINT or SIGTERM (or `stop`). The first line written says where everything is.
+
+    `json`: that line is one JSON object with `twilio`, `telegram`, `clickpesa`, `smtp`, `page` (base URLs, the values
+    that the `*_API_BASE` settings want), `credentials`, and `env` (settings that point tuma here).
+    """
+    accounts = Accounts() if checksum else Accounts(clickpesa=ClickPesaAccount(checksum_key=None))
+    async with Sandbox(host, ports=ports, accounts=accounts) as city:
+        city.connect(tuma)
+        write(_announcement(city) if json else _greeting(city))
+        sys.stdout.flush()
+        await _until_stopped(stop or asyncio.Event())
+
+
+def _announcement(city: Sandbox) -> str:
+    facts = city.urls | {"credentials": city.credentials, "env": city.settings_env()}
+    return msgspec.json.encode(facts).decode() + "\n"
+
+
+def _greeting(city: Sandbox) -> str:
+    env = "\n".join(f"{name}={_quoted(value)}" for name, value in city.settings_env().items())
+    return f"Open {city.urls['page']}\n\nSettings that point tuma here:\n\n{env}\n\nCtrl-C ends it.\n"
+
+
+def _quoted(value: str) -> str:
+    return f'"{value}"' if " " in value else value
+
+
+async def _until_stopped(stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(name, stop.set)
+    try:
+        await stop.wait()
+    finally:
+        for name in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(name)

@@ -1,0 +1,277 @@
+"""The page's HTTP side: the document, its state, a stream that says "something changed", and what people do.
+
+    GET  /                    the page                 GET  /api/state?find=   what it shows (JSON)
+    GET  /api/events          server-sent events       GET  /api/accepted      every accepted message (JSON lines)
+    GET  /mail/{id}           one mail's HTML, sandboxed
+    POST /api/faults          {"provider", "mode"}
+    POST /api/pay             {"number", "amount", "wallet"?}       POST /api/fail   {"number", "reason"?}
+    POST /api/whatsapp        {"phone", "text"}                     POST /api/whatsapp/user  {"phone", "has"}
+    POST /api/telegram/start  {"chat", "payload"?}                  POST /api/telegram/write {"chat", "text"}
+    POST /api/telegram/press  {"chat", "message", "data"}           POST /api/telegram/block {"chat", "blocked"}
+    POST /api/unsubscribe     {"mail"}  (one-click, as a mail provider does it)
+    POST /api/people          {"name"?, "phone"?, "email"?, "chat"?, "whatsapp"?, "staff"?, "started"?}
+    POST /api/bills           {"number", "amount", "kind"?, "exact"?}   POST /api/connect {"tuma"}
+
+POST bodies are JSON and answers are `{"ok": true}` or, 400, `{"error": text}`. Other origins are refused: anything
+here can be asked to act, and a page elsewhere in the browser must not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import msgspec
+from aiohttp import web
+
+from bot.sandbox.clickpesa_bills import Declined
+from bot.sandbox.page_view import unsubscribe_url, view
+from bot.sandbox.wallet import WALLETS
+from bot.sandbox.world import Message
+
+if TYPE_CHECKING:
+    from bot.sandbox.city import Sandbox
+
+_FOLDER = Path(__file__).parent / "static"
+_TYPES = {"page.html": "text/html", "page.js": "text/javascript", "page.css": "text/css"}
+_HEARTBEAT_S, _GATHER_S = 15.0, 0.12
+_SAFE = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "frame-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+}
+# A mail is what a stranger wrote: no scripts, no requests, no access to the page around it.
+_MAIL = _SAFE | {
+    "Content-Security-Policy": (
+        "sandbox allow-popups allow-popups-to-escape-sandbox; default-src 'none'; style-src 'unsafe-inline'; "
+        "img-src data:; base-uri 'self'; form-action 'none'; frame-ancestors 'self'"
+    )
+}
+Json = dict[str, Any]
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Action = Callable[[Json], Awaitable[object]]
+
+
+class Page:
+    """Serves the page and does what its buttons ask."""
+
+    def __init__(self, city: Sandbox) -> None:
+        self._city = city
+        self._stopping = asyncio.Event()
+
+    def app(self) -> web.Application:
+        """The routes."""
+        app = web.Application(middlewares=[self._guard])
+        app.router.add_get("/", self._file("page.html"))
+        app.router.add_get("/page.js", self._file("page.js"))
+        app.router.add_get("/page.css", self._file("page.css"))
+        app.router.add_get("/api/state", self._state)
+        app.router.add_get("/api/events", self._events)
+        app.router.add_get("/api/accepted", self._accepted)
+        app.router.add_get("/mail/{id}", self._mail)
+        for path, action in self._actions().items():
+            app.router.add_post(f"/api/{path}", _acting(action))
+        return app
+
+    def stop(self) -> None:
+        """End the streams."""
+        self._stopping.set()
+        self._city.world.changed()
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        origin = request.headers.get("Origin")
+        if origin is not None and urlsplit(origin).netloc != request.host:
+            raise web.HTTPForbidden(text="another origin may not ask the sandbox")
+        if request.method == "POST" and request.content_type != "application/json":
+            raise web.HTTPUnsupportedMediaType(text="expected application/json")
+        return await handler(request)
+
+    # Showing
+
+    def _file(self, name: str) -> Handler:
+        async def serve(request: web.Request) -> web.Response:
+            text = (_FOLDER / name).read_text(encoding="utf-8")
+            return web.Response(text=text, content_type=_TYPES[name], headers=_SAFE)
+
+        return serve
+
+    async def _state(self, request: web.Request) -> web.Response:
+        state = view(self._city, request.query.get("find", ""))
+        return web.Response(body=msgspec.json.encode(state), content_type="application/json", headers=_SAFE)
+
+    async def _events(self, request: web.Request) -> web.StreamResponse:
+        stream = web.StreamResponse(
+            headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
+        )
+        await stream.prepare(request)
+        async for line in self._news():
+            await stream.write(line)
+        return stream
+
+    async def _news(self) -> AsyncIterator[bytes]:
+        """A line per change, changes close together gathered into one; a comment when nothing happens."""
+        yield b"retry: 1000\n\n"
+        seen = -1
+        while not self._stopping.is_set():
+            if seen == self._city.world.version:
+                yield await self._wait()
+                continue
+            seen = self._city.world.version
+            yield f"data: {seen}\n\n".encode()
+            await asyncio.sleep(_GATHER_S)
+
+    async def _wait(self) -> bytes:
+        try:
+            async with asyncio.timeout(_HEARTBEAT_S):
+                await self._city.world.change()
+        except TimeoutError:
+            pass
+        return b": still here\n\n"
+
+    async def _accepted(self, request: web.Request) -> web.Response:
+        records = self._city.world.accepted(request.query.get("channel"), request.query.get("address"))
+        lines = (msgspec.json.encode(_record(each)) for each in records)
+        return web.Response(
+            body=b"".join(line + b"\n" for line in lines), content_type="application/x-ndjson"
+        )
+
+    async def _mail(self, request: web.Request) -> web.Response:
+        mail = _found(self._city, request.match_info["id"])
+        if mail is None or not mail.extra["html"]:
+            raise web.HTTPNotFound
+        html = '<base target="_blank">' + mail.extra["html"]
+        return web.Response(text=html, content_type="text/html", headers=_MAIL)
+
+    # Acting
+
+    def _actions(self) -> dict[str, Action]:
+        return {
+            "faults": self._set_fault,
+            "pay": self._pay,
+            "fail": self._fail,
+            "whatsapp": self._write_whatsapp,
+            "whatsapp/user": self._set_whatsapp,
+            "telegram/start": self._start,
+            "telegram/write": self._write,
+            "telegram/press": self._press,
+            "telegram/block": self._block,
+            "unsubscribe": self._unsubscribe,
+            "people": self._add_person,
+            "bills": self._add_bill,
+            "connect": self._connect,
+        }
+
+    async def _set_fault(self, asked: Json) -> None:
+        self._city.faults.set(asked["provider"], asked["mode"])
+
+    async def _pay(self, asked: Json) -> None:
+        wallet = str(asked.get("wallet") or WALLETS[0])
+        await self._city.pay(str(asked["number"]), _money(asked["amount"]), wallet)
+
+    async def _fail(self, asked: Json) -> None:
+        await self._city.fail(str(asked["number"]), str(asked.get("reason") or "Insufficient balance"))
+
+    async def _write_whatsapp(self, asked: Json) -> None:
+        await self._city.carrier.write(str(asked["phone"]), _words(asked["text"]))
+
+    async def _set_whatsapp(self, asked: Json) -> None:
+        self._city.world.owner("whatsapp", str(asked["phone"])).whatsapp = bool(asked["has"])
+        self._city.world.changed()
+
+    async def _start(self, asked: Json) -> None:
+        self._city.telegram.chats.start(int(asked["chat"]), str(asked.get("payload") or ""))
+
+    async def _write(self, asked: Json) -> None:
+        self._city.telegram.chats.write(int(asked["chat"]), _words(asked["text"]))
+
+    async def _press(self, asked: Json) -> None:
+        self._city.telegram.chats.press(int(asked["chat"]), int(asked["message"]), str(asked["data"]))
+
+    async def _block(self, asked: Json) -> None:
+        self._city.telegram.chats.block(int(asked["chat"]), blocked=bool(asked["blocked"]))
+
+    async def _unsubscribe(self, asked: Json) -> None:
+        mail = _found(self._city, str(asked["mail"]))
+        url = unsubscribe_url(mail) if mail else None
+        if url is None:
+            raise ValueError("that mail has no one-click unsubscribe")
+        reply = await self._city.one_click(url)
+        if not reply.ok:
+            raise ValueError(f"the unsubscribe address answered {reply.status or 'nothing'}")
+
+    async def _add_person(self, asked: Json) -> None:
+        started = bool(asked.pop("started", False))
+        person = self._city.world.person(**asked)
+        if started and person.chat:
+            self._city.telegram.chats.begin(person.chat)
+
+    async def _add_bill(self, asked: Json) -> None:
+        amount = None if asked.get("amount") is None else _money(asked["amount"])
+        kind, exact = str(asked.get("kind") or "order"), bool(asked.get("exact"))
+        self._city.bill(str(asked["number"]), amount, kind=kind, exact=exact)
+
+    async def _connect(self, asked: Json) -> None:
+        self._city.connect(str(asked["tuma"]))
+
+
+def _acting(action: Action) -> Handler:
+    """An action as a handler: what was asked wrongly, or refused by a wallet, is 400 with the reason."""
+
+    async def handle(request: web.Request) -> web.Response:
+        try:
+            asked = msgspec.json.decode(await request.read(), type=dict[str, Any])
+            await action(asked)
+        except KeyError as error:
+            return _refusal(f"{error.args[0]} is missing or unknown")
+        except (Declined, LookupError, ValueError, TypeError, msgspec.MsgspecError) as error:
+            return _refusal(str(error))
+        return web.json_response({"ok": True})
+
+    return handle
+
+
+def _refusal(text: str) -> web.Response:
+    return web.json_response({"error": text}, status=400)
+
+
+def _money(value: object) -> Decimal:
+    try:
+        return Decimal(str(value).replace(",", ""))
+    except InvalidOperation:
+        raise ValueError("the amount is not a number") from None
+
+
+def _words(value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("there is no text")
+    return value.strip()
+
+
+def _found(city: Sandbox, mail_id: str) -> Message | None:
+    mails = (each for each in reversed(city.world.messages) if each.channel == "email")
+    return next((each for each in mails if each.id == mail_id), None)
+
+
+def _record(message: Message) -> Json:
+    return {
+        "provider": message.provider,
+        "channel": message.channel,
+        "id": message.id,
+        "address": message.address,
+        "text": message.text,
+        "at": message.at,
+        "status": message.status,
+        "arrived": message.arrived,
+        "error": message.error,
+        "reference": message.reference,
+        "numbers": message.numbers,
+    }

@@ -1,0 +1,106 @@
+"""One aiohttp application on one port, the tasks that outlive a request, and outgoing webhooks.
+
+Promises that `stop` ends every task and socket it began. Retries nothing that a provider does not retry.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import ClientError, ClientSession, ClientTimeout, DummyCookieJar, web
+from yarl import URL
+
+
+class LocalServer:
+    """An application that listens on `host`:`port` (0: any free port)."""
+
+    def __init__(self, app: web.Application, host: str, port: int) -> None:
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
+        self._host, self._port = host, port
+
+    async def start(self) -> str:
+        """Listen, and return the origin, such as `http://127.0.0.1:40123`."""
+        await self._runner.setup()
+        await web.TCPSite(self._runner, self._host, self._port).start()
+        return f"http://{origin_host(self._host)}:{self._runner.addresses[0][1]}"
+
+    async def stop(self) -> None:
+        """Close the socket and every connection."""
+        await self._runner.cleanup()
+
+
+def origin_host(host: str) -> str:
+    """How clients on this machine name a listening address."""
+    return {"0.0.0.0": "127.0.0.1", "::": "[::1]", "::1": "[::1]"}.get(host, host)
+
+
+class Errands:
+    """Tasks that go on after the request that began them was answered."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def begin(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` in the background until it ends or `stop` cancels it."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def stop(self) -> None:
+        """Cancel what still runs."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a webhook's receiver answered. `status` 0: nobody answered. `ms` is how long it took."""
+
+    status: int
+    ms: float
+    body: bytes = b""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the receiver said 2xx."""
+        return 200 <= self.status < 300
+
+
+class Postman:
+    """Makes the providers' outgoing requests; one connection pool for all of them."""
+
+    def __init__(self) -> None:
+        self._session: ClientSession | None = None
+
+    async def start(self) -> None:
+        """Open the pool; needs a running loop."""
+        timeout = ClientTimeout(total=15, sock_connect=5)
+        self._session = ClientSession(timeout=timeout, cookie_jar=DummyCookieJar())
+
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Reply:
+        """POST `body` to exactly `url` (nothing is re-encoded). Never raises for what the receiver does."""
+        if self._session is None:
+            raise RuntimeError("the postman was not started")
+        began = time.perf_counter()
+        try:
+            target = URL(url, encoded=True)
+            async with self._session.post(
+                target, data=body, headers=headers, allow_redirects=False
+            ) as answer:
+                return Reply(answer.status, _ms(began), await answer.read())
+        except (ClientError, TimeoutError, OSError, ValueError):
+            return Reply(0, _ms(began))
+
+    async def stop(self) -> None:
+        """Close the pool."""
+        if self._session is not None:
+            await self._session.close()
+
+
+def _ms(began: float) -> float:
+    return round((time.perf_counter() - began) * 1000, 1)

@@ -1,0 +1,227 @@
+"""What happens after Twilio took a message: statuses, signed callbacks, and what people write back.
+
+Promises callbacks in order for one message, signed over the exact URL including its query. A callback that finds
+nobody is tried once more, an error answer never, as Twilio's default is.
+Source: Twilio guides on outbound status callbacks, webhook requests and webhook security.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from urllib.parse import urldefrag, urlencode
+
+from bot.sandbox.serving import Errands, Postman, Reply
+from bot.sandbox.twilio import WHATSAPP, TwilioAccount, TwilioApi, TwilioMessage
+from bot.sandbox.twilio_rules import CHANNEL_MESSAGES, whatsapp_fault
+from bot.sandbox.world import Message, World
+
+WINDOW = timedelta(hours=24)
+_FORM = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8", "User-Agent": "TwilioProxy/1.1"}
+
+
+@dataclass(slots=True)
+class Pace:
+    """Seconds from one status to the next."""
+
+    queued: float = 0.05
+    sent: float = 0.2
+    delivered: float = 0.4
+    read: float = 1.5
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """How a message to one recipient ends instead of being delivered: `undelivered` or `failed`, and the code."""
+
+    code: int
+    status: str = "undelivered"
+
+
+class Carrier:
+    """Carries what the API took. `fates` is keyed by `To` as the API has it (`+255...`, `whatsapp:+255...`)."""
+
+    def __init__(self, api: TwilioApi, postman: Postman, errands: Errands, pace: Pace) -> None:
+        self.api, self.pace = api, pace
+        self.fates: dict[str, Fate] = {}
+        self.inbound_url: str | None = None
+        self.reads_whatsapp = True
+        self._postman, self._errands = postman, errands
+        self._written: dict[str, datetime] = {}
+        api.take = lambda message: errands.begin(self.carry(message))
+
+    @property
+    def _world(self) -> World:
+        return self.api.world
+
+    @property
+    def _account(self) -> TwilioAccount:
+        return self.api.account
+
+    # Outbound
+
+    async def carry(self, message: TwilioMessage) -> None:
+        """Take one message from its first status to its last."""
+        if not await self._wait_until_due(message):
+            return
+        if message.request.service:
+            await self._move(message, "queued", self.pace.queued)
+        fate = self._fate(message)
+        if fate and fate.status == "failed":
+            await self._end(message, fate)
+            return
+        await self._move(message, "sent", self.pace.sent)
+        if fate:
+            await self._end(message, fate)
+            return
+        await self._move(message, "delivered", self.pace.delivered)
+        if message.shown.channel == "whatsapp" and self.reads_whatsapp:
+            await self._move(message, "read", self.pace.read)
+
+    async def _wait_until_due(self, message: TwilioMessage) -> bool:
+        if message.request.send_at is not None:
+            wait = message.request.send_at - self._world.clock()
+            await asyncio.sleep(max(wait.total_seconds(), 0))
+        return message.shown.status != "canceled"
+
+    def _fate(self, message: TwilioMessage) -> Fate | None:
+        asked = message.request
+        if asked.to in self.fates or asked.channel == "sms":
+            return self.fates.get(asked.to)
+        owner = self._world.owner("whatsapp", asked.address)
+        code = whatsapp_fault(
+            asked,
+            message.shown.text,
+            has_whatsapp=owner.whatsapp,
+            window_open=self.window_open(asked.address),
+        )
+        return Fate(code) if code else None
+
+    def window_open(self, phone: str) -> bool:
+        """Whether `phone` wrote on WhatsApp in the last 24 hours."""
+        written = self._written.get(phone)
+        return written is not None and self._world.clock() - written < WINDOW
+
+    async def _end(self, message: TwilioMessage, fate: Fate) -> None:
+        message.shown.error = str(fate.code)
+        await self._move(message, fate.status, self.pace.delivered)
+
+    async def _move(self, message: TwilioMessage, status: str, wait_s: float) -> None:
+        await asyncio.sleep(wait_s)
+        message.shown.status = status
+        message.updated = self._world.clock()
+        if status == "sent":
+            message.sent = message.updated
+        message.shown.arrived = message.shown.arrived or status in {"delivered", "read"}
+        self._world.changed()
+        await self._call_back(message, status)
+
+    async def _call_back(self, message: TwilioMessage, status: str) -> None:
+        url = message.request.status_callback
+        if url is None:
+            return
+        fields = self._status_fields(message, status)
+        reply = await self._send(url, fields)
+        if reply.status == 0:
+            reply = await self._send(url, fields)
+        message.callbacks.append((status, reply.status))
+        self._world.changed()
+
+    def _status_fields(self, message: TwilioMessage, status: str) -> dict[str, str]:
+        fields = {
+            "SmsSid": message.sid,
+            "SmsStatus": status,
+            "MessageStatus": status,
+            "To": message.request.to,
+            "MessageSid": message.sid,
+            "AccountSid": self._account.sid,
+            "From": message.sender,
+            "ApiVersion": "2010-04-01",
+        }
+        if message.request.service:
+            fields["MessagingServiceSid"] = message.request.service
+        if message.shown.error and status in {"undelivered", "failed"}:
+            fields["ErrorCode"] = message.shown.error
+        return fields | self._channel_fields(message, status)
+
+    def _channel_fields(self, message: TwilioMessage, status: str) -> dict[str, str]:
+        if message.shown.channel == "sms":
+            done = {"RawDlrDoneDate": message.updated.strftime("%y%m%d%H%M")}
+            return done if status in {"delivered", "undelivered"} else {}
+        fields = {"ChannelPrefix": "whatsapp", "ChannelToAddress": message.request.to}
+        if status in {"delivered", "read"}:
+            fields["EventType"] = status.upper()
+        if message.shown.error:
+            fields["ChannelStatusMessage"] = CHANNEL_MESSAGES.get(int(message.shown.error), "")
+        return fields
+
+    async def _send(self, url: str, fields: Mapping[str, str]) -> Reply:
+        target = urldefrag(url).url
+        signature = sign(target, fields, self._account.token)
+        token = {"X-Twilio-Signature": signature, "I-Twilio-Idempotency-Token": secrets.token_hex(16)}
+        return await self._postman.post(target, urlencode(fields).encode(), _FORM | token)
+
+    # Inbound
+
+    async def write(
+        self, phone: str, text: str, *, channel: str = "whatsapp", name: str | None = None
+    ) -> Reply:
+        """The customer writes. On WhatsApp this opens the 24 h window; tuma is told through `inbound_url`."""
+        message = self._written_message(phone, text, channel)
+        self._world.accept(message)
+        if channel == "whatsapp":
+            self._written[phone] = message.at
+        if self.inbound_url is None:
+            return Reply(0, 0)
+        return await self._send(self.inbound_url, self._inbound_fields(message, name))
+
+    def _written_message(self, phone: str, text: str, channel: str) -> Message:
+        to = WHATSAPP + self._account.whatsapp_from if channel == "whatsapp" else self._account.sms_from
+        return Message(
+            provider="twilio",
+            channel=channel,
+            id="SM" + secrets.token_hex(16),
+            address=phone,
+            sender=to,
+            text=text,
+            at=self._world.clock(),
+            outgoing=False,
+            status="received",
+        )
+
+    def _inbound_fields(self, message: Message, name: str | None) -> dict[str, str]:
+        whatsapp = message.channel == "whatsapp"
+        fields = {
+            "SmsMessageSid": message.id,
+            "NumMedia": "0",
+            "SmsSid": message.id,
+            "SmsStatus": "received",
+            "Body": message.text,
+            "To": message.sender,
+            "NumSegments": "1",
+            "MessageSid": message.id,
+            "AccountSid": self._account.sid,
+            "From": WHATSAPP + message.address if whatsapp else message.address,
+            "ApiVersion": "2010-04-01",
+        }
+        if whatsapp:
+            profile = name or self._world.owner("whatsapp", message.address).name or "Mteja"
+            fields |= {
+                "ProfileName": profile,
+                "WaId": message.address.removeprefix("+"),
+                "MessageType": "text",
+            }
+        return fields
+
+
+def sign(url: str, fields: Mapping[str, str], token: str) -> str:
+    """X-Twilio-Signature: HMAC-SHA1 over the URL and the sorted names and values, base64."""
+    text = url + "".join(name + fields[name] for name in sorted(fields))
+    digest = hmac.new(token.encode(), text.encode(), hashlib.sha1).digest()
+    return base64.b64encode(digest).decode()

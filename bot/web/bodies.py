@@ -1,0 +1,72 @@
+"""Request bodies with a size and a time: read whole, or not at all.
+
+Both limits count what arrives after decompression, and from the first byte on, so neither a small compressed
+bomb nor a sender of one byte a second holds a handler for long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+from aiohttp import web
+from multidict import MultiDict
+
+from bot.web.problems import Rejected
+
+_MAX_FIELDS = 200
+_JSON = msgspec.json.Decoder(dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """The most a body may be, in bytes, and the longest it may take to arrive, in seconds."""
+
+    size: int
+    seconds: float = 10.0
+
+
+async def read(request: web.Request, limit: Limit) -> bytes:
+    """The whole body. Raises Rejected: 413 too large, 408 too slow, 400 if it breaks off."""
+    if request.content_length is not None and request.content_length > limit.size:
+        raise _too_large(limit)
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(limit.seconds):
+            async for part in request.content.iter_any():
+                size += len(part)
+                if size > limit.size:
+                    raise _too_large(limit)
+                parts.append(part)
+    except TimeoutError as error:
+        raise Rejected("too-slow", f"a body must arrive within {limit.seconds:g} seconds") from error
+    except web.RequestPayloadError as error:
+        raise Rejected("bad-request", "the body broke off or could not be decompressed") from error
+    return b"".join(parts)
+
+
+def json_object(raw: bytes) -> dict[str, Any]:
+    """The body as one JSON object. Raises Rejected (400)."""
+    try:
+        value = _JSON.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        # The library's text names a position and a type, never what was given.
+        raise Rejected("not-understood", str(error)) from error
+    return value
+
+
+def form(raw: bytes) -> MultiDict[str]:
+    """The body as a form, empty fields kept: signatures cover them too. Raises Rejected (400)."""
+    try:
+        pairs = parse_qsl(raw.decode(), keep_blank_values=True, max_num_fields=_MAX_FIELDS, errors="strict")
+    except ValueError as error:
+        raise Rejected("bad-request", "the body is not a form in UTF-8") from error
+    return MultiDict(pairs)
+
+
+def _too_large(limit: Limit) -> Rejected:
+    return Rejected("too-large", f"at most {limit.size} bytes are taken here")

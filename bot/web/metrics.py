@@ -1,0 +1,72 @@
+"""What Prometheus reads: the ledger's figures, and what this process has served since it started.
+
+Labels hold route templates, channels and outcomes; never a contact, a number, a token or a key. The ledger is
+read at the scrape, so its figures are the same from every process; the counters are each process's own.
+
+Source: Prometheus exposition format and naming advice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+if TYPE_CHECKING:
+    from bot.engine.ledger import Stats
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_PLAIN: Mapping[str, str] = {
+    "created": "Messages ever created.",
+    "scheduled": "Messages that wait for their time, retries among them.",
+    "queued": "Messages that wait for a worker.",
+    "handed_out": "Messages that a worker holds.",
+    "in_doubt": "Messages that may have been sent.",
+    "inbox": "Share jobs not yet acknowledged.",
+    "dead": "Messages that cannot be sent until staff act.",
+    "unmatched": "Payments that staff must place.",
+    "open_bills": "Control numbers on which something is owed.",
+}
+
+
+class Metrics:
+    """The counters of one process, and the figures of the last ledger reading."""
+
+    def __init__(self) -> None:
+        own = CollectorRegistry()
+        self._registry = own
+        self._ledger = _Ledger()
+        own.register(self._ledger)
+        by_route = ["method", "route", "status"]
+        self.requests = Counter("tuma_http_requests", "HTTP requests answered.", by_route, registry=own)
+        self.seconds = Histogram("tuma_http_request_seconds", "Time to answer.", ["route"], registry=own)
+        self.webhooks = Counter("tuma_webhooks", "Webhooks by outcome.", ["sender", "outcome"], registry=own)
+        self.rows = Counter("tuma_bulk_rows", "Rows of bulk requests.", ["outcome"], registry=own)
+
+    def exposition(self, stats: Stats) -> bytes:
+        """Everything, in the text format."""
+        self._ledger.stats = stats
+        return generate_latest(self._registry)
+
+
+class _Ledger(Collector):
+    stats: Stats | None = None
+
+    def collect(self) -> Iterator[Metric]:
+        stats = self.stats
+        if stats is None:
+            return
+        for name, meaning in _PLAIN.items():
+            yield GaugeMetricFamily(f"tuma_{name}", meaning, value=getattr(stats, name))
+        done = GaugeMetricFamily("tuma_done", "Messages done, by outcome.", labels=["outcome"])
+        for outcome, count in stats.done.items():
+            done.add_metric([outcome], count)
+        yield done
+        waiting = GaugeMetricFamily("tuma_waiting", "Messages in streams.", labels=["channel", "lane"])
+        for queue, count in stats.waiting.items():
+            channel, _, lane = queue.partition(".")
+            waiting.add_metric([channel, lane], count)
+        yield waiting

@@ -1,0 +1,68 @@
+"""The HTTP server put together: route table, middlewares, headers.
+
+Constructs nothing but handlers; the engine, the settings and whoever handles Telegram's updates are given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from bot.web.api import Api
+from bot.web.gate import Gate, headers
+from bot.web.metrics import Metrics
+from bot.web.pages import Pages
+from bot.web.routes import Route
+from bot.web.system import System
+from bot.web.webhooks import Updates, Webhooks
+
+if TYPE_CHECKING:
+    from bot.engine.engine import Engine
+    from bot.render.templates import Renderer
+    from bot.settings import Settings
+
+# Also the longest that a connection may take over its first headers.
+_KEEPALIVE_S = 75.0
+_LINGER_S = 2.0
+# Handlers read bodies through bot.web.bodies, which knows each one's limit; this one is only a second wall.
+_MAX_BODY = 1024 * 1024
+
+
+def build(
+    engine: Engine,
+    settings: Settings,
+    renderer: Renderer,
+    *,
+    updates: Updates | None = None,
+    roles: Sequence[str] = (),
+) -> web.Application:
+    """The application. `updates` takes Telegram's updates, None when they are fetched by polling.
+
+    Raises TemplateError if a page file is missing or wrong.
+    """
+    metrics = Metrics()
+    pages = Pages(engine, settings)
+    system = System(engine, settings, metrics, roles)
+    gate = Gate(engine.api_keys, metrics, pages.error_page)
+    app = web.Application(middlewares=gate.middlewares(), client_max_size=_MAX_BODY)
+    hooks = Webhooks(engine, settings, metrics, updates)
+    routes = [*Api(engine, settings, metrics).routes(), *hooks.routes(), *pages.routes(), *system.routes()]
+    system.documented = routes
+    for route in routes:
+        _add(app, gate, route)
+    app.on_response_prepare.append(headers(https=(settings.public_url or "").startswith("https://")))
+    return app
+
+
+def runner(app: web.Application) -> web.AppRunner:
+    """How the application is served: no access log of the library's, which would write paths with tokens."""
+    return web.AppRunner(app, access_log=None, keepalive_timeout=_KEEPALIVE_S, lingering_time=_LINGER_S)
+
+
+def _add(app: web.Application, gate: Gate, route: Route) -> None:
+    # One resource per address, so that a wrong method is answered 405 with what is right.
+    methods = ["GET", "HEAD"] if route.method == "GET" else [route.method]
+    for method in methods:
+        gate.routes[app.router.add_route(method, route.path, route.handler)] = route

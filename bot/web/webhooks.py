@@ -1,0 +1,205 @@
+"""What providers tell us over HTTP: verified first, then handed to the engine before anything is answered.
+
+A webhook that does not verify changes nothing, costs one hash over a small body, and is counted. 2xx means that what
+was said is on disk; 503 that Redis is away and the provider should say it again. The same webhook may come twice.
+
+Sources: ClickPesa webhooks and checksum; Twilio status callbacks and incoming messages (X-Twilio-Signature);
+Telegram Bot API, setWebhook (X-Telegram-Bot-Api-Secret-Token).
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from aiohttp import web
+from multidict import MultiDict
+
+from bot.billpay import checksum, webhook
+from bot.domain.bill import SettleResult
+from bot.errors import NotFound, Refused
+from bot.web import bodies, problems
+from bot.web.answers import json_answer
+from bot.web.metrics import Metrics
+from bot.web.problems import Rejected
+from bot.web.routes import Answer, Body, Route
+from channels import twilio_status
+
+if TYPE_CHECKING:
+    from bot.engine.engine import Engine
+    from bot.settings import Settings
+
+log = structlog.get_logger("tuma.web.webhooks")
+
+Updates = Callable[[dict[str, Any]], Awaitable[None]]
+_LIMIT = bodies.Limit(256 * 1024)
+_SECRET_HEADER = "X-Telegram-Bot-Api-Secret-Token"  # noqa: S105 - the name of a header
+_STOP = frozenset({"STOP", "STOPALL", "UNSUBSCRIBE", "ACHA", "ACHENI"})
+_START = frozenset({"START", "UNSTOP", "ANZA"})
+_EMPTY_TWIML = '<?xml version="1.0" encoding="UTF-8"?><Response/>'
+
+
+class Webhooks:
+    """The addresses that providers call."""
+
+    def __init__(self, engine: Engine, settings: Settings, metrics: Metrics, updates: Updates | None) -> None:
+        self._engine = engine
+        self._settings = settings
+        self._metrics = metrics
+        self._updates = updates
+
+    def routes(self) -> list[Route]:
+        """The provider addresses, for the route table."""
+        return [
+            Route(
+                method="POST",
+                path="/webhooks/clickpesa",
+                handler=self.clickpesa,
+                summary="A payment event of ClickPesa",
+                tag="webhooks",
+                body=Body(schemas={"application/json": None}),
+                answers={200: Answer(meaning="Settled, repeated or kept for staff", body=SettleResult)},
+                problems=("not-understood", "wrong-checksum", "too-large", "unavailable"),
+            ),
+            self._twilio("/webhooks/twilio/status", self.delivery_status, "A message status of Twilio", 204),
+            self._twilio("/webhooks/twilio/inbound", self.customer_message, "A message from a customer", 200),
+            Route(
+                method="POST",
+                path="/webhooks/telegram",
+                handler=self.telegram,
+                summary="An update of Telegram",
+                tag="webhooks",
+                body=Body(schemas={"application/json": None}),
+                headers={_SECRET_HEADER: "The secret given to Telegram with the webhook."},
+                answers={200: Answer(meaning="Taken")},
+                problems=("not-understood", "wrong-signature", "unavailable"),
+            ),
+        ]
+
+    def _twilio(self, path: str, handler: Any, summary: str, status: int) -> Route:
+        return Route(
+            method="POST",
+            path=path,
+            handler=handler,
+            summary=summary,
+            tag="webhooks",
+            body=Body(schemas={"application/x-www-form-urlencoded": None}),
+            headers={"X-Twilio-Signature": "Twilio's signature over the public URL and the form."},
+            answers={status: Answer(meaning="Taken, or known already", media_type="text/xml")},
+            problems=("bad-request", "wrong-signature", "unavailable"),
+        )
+
+    # ClickPesa
+
+    async def clickpesa(self, request: web.Request) -> web.Response:
+        """Settle a signed payment event; without a checksum key take it as a hint to ask ClickPesa."""
+        raw = await bodies.read(request, _LIMIT)
+        key = self._settings.clickpesa_checksum_key
+        if key is not None and not checksum.verify(raw, key):
+            raise self._unverified("clickpesa", raw)
+        try:
+            event = webhook.parse(raw)
+        except Refused as error:
+            self._count("clickpesa", "not understood")
+            return problems.respond(problems.details("not-understood", errors=error.problems))
+        if key is None:
+            hinted = await self._engine.payments.hint(event.number)
+            self._count("clickpesa", "hint" if hinted else "ignored hint")
+            return json_answer({"outcome": "noted"})
+        result = await self._engine.payments.settle(event)
+        self._count("clickpesa", result.outcome)
+        return json_answer(result)
+
+    def _unverified(self, sender: str, raw: bytes) -> Rejected:
+        self._count(sender, "unverified")
+        bodies.json_object(raw)  # what is no JSON object carries no checksum that could be wrong
+        return Rejected("wrong-checksum")
+
+    # Twilio
+
+    async def delivery_status(self, request: web.Request) -> web.Response:
+        """Apply a delivery status to the message that the address names."""
+        form = await self._twilio_form(request)
+        try:
+            update = twilio_status.parse_status(request.query, form)
+        except ValueError as error:
+            raise self._not_understood("twilio", error) from error
+        try:
+            changed = await self._engine.messages.delivery(update)
+        except NotFound:
+            # Twilio can do nothing about it, and would report a 404 as our failure.
+            changed = False
+        self._count("twilio", "delivery" if changed else "old delivery")
+        return web.Response(status=204)
+
+    async def customer_message(self, request: web.Request) -> web.Response:
+        """Open WhatsApp's window for the sender, and obey the words that stop and start messages."""
+        form = await self._twilio_form(request)
+        try:
+            inbound = twilio_status.parse_inbound(form)
+        except ValueError as error:
+            raise self._not_understood("twilio", error) from error
+        if inbound.sender is not None:
+            await self._engine.contacts.inbound(inbound.kind, inbound.sender)
+            await self._obey(inbound, inbound.sender)
+        self._count("twilio", "inbound")
+        return web.Response(text=_EMPTY_TWIML, content_type="text/xml")
+
+    async def _obey(self, inbound: twilio_status.Inbound, sender: str) -> None:
+        word = inbound.opt_out_type or keyword(inbound.text)
+        proof = f"{inbound.kind} keyword {word}, {inbound.message_sid}"
+        if word in _STOP:
+            await self._engine.contacts.opt_out(inbound.kind, sender, proof=proof)
+        elif word in _START:
+            await self._engine.contacts.opt_in(inbound.kind, sender, proof=proof)
+
+    async def _twilio_form(self, request: web.Request) -> MultiDict[str]:
+        form = bodies.form(await bodies.read(request, _LIMIT))
+        token = self._settings.twilio_auth_token or ""
+        signature = request.headers.get("X-Twilio-Signature", "")
+        if not twilio_status.verify(self._public_address(request), form, signature, token):
+            self._count("twilio", "unverified")
+            raise Rejected("wrong-signature")
+        return form
+
+    def _public_address(self, request: web.Request) -> str:
+        # The path as it came, byte for byte: the signature covers it, and a Host header may be anybody's.
+        return f"{self._settings.public_url or ''}{request.raw_path}"
+
+    # Telegram
+
+    async def telegram(self, request: web.Request) -> web.Response:
+        """Hand an update to the bot, and answer only when it is handled: an unhandled one comes again."""
+        if self._updates is None:
+            raise Rejected("not-found", "updates are fetched by long polling")
+        self._check_secret(request)
+        update = bodies.json_object(await bodies.read(request, _LIMIT))
+        await self._updates(update)
+        self._count("telegram", "update")
+        return web.Response()
+
+    def _check_secret(self, request: web.Request) -> None:
+        secret = self._settings.telegram_webhook_secret or ""
+        given = request.headers.get(_SECRET_HEADER, "")
+        same = hmac.compare_digest(given.encode("utf-8", "surrogateescape"), secret.encode())
+        if not secret or not same:
+            self._count("telegram", "unverified")
+            raise Rejected("wrong-signature")
+
+    # Shared
+
+    def _not_understood(self, sender: str, error: ValueError) -> Rejected:
+        self._count(sender, "not understood")
+        return Rejected("bad-request", str(error))
+
+    def _count(self, sender: str, outcome: str) -> None:
+        self._metrics.webhooks.labels(sender, outcome).inc()
+
+
+def keyword(text: str) -> str:
+    """The one word that a message is, in capitals; empty if it is more than one word."""
+    match = re.fullmatch(r"\W*(\w+)\W*", text.strip())
+    return match[1].upper() if match else ""

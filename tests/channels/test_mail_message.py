@@ -1,0 +1,153 @@
+"""Mails as bytes, read back by Python's own parser."""
+
+from __future__ import annotations
+
+import email
+import email.policy
+from email.message import EmailMessage
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from channels.base import EmailContent
+from channels.errors import ChannelError, ContentRejected, Misconfigured, RecipientInvalid
+from channels.mail_message import compose, message_id, recipient, sender
+
+FROM = sender("Shule ya Mt. Ñusu <ada@shule.example>")
+TO = recipient("asha@example.com")
+HEADERS = {
+    *("From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted", "Reply-To", "List-Unsubscribe"),
+    *("List-Unsubscribe-Post", "MIME-Version", "Content-Type"),
+}
+
+
+def content(**changes: Any) -> EmailContent:
+    values: dict[str, Any] = {
+        "subject": "Ada ya shule — muhula wa 2",
+        "text": "Habari Asha,\n.\nLipa TZS 45,000 – asante.\n",
+        "html": "<p>Lipa <b>TZS 45,000</b> – asante.</p>\n",
+        "unsubscribe_url": "https://pay.example.com/out/" + "k" * 120 + ".email",
+        "reply_to": "ofisi@shule.example",
+    }
+    return EmailContent(**values | changes)
+
+
+def read(raw: bytes) -> EmailMessage:
+    message = email.message_from_bytes(raw, policy=email.policy.default)
+    assert isinstance(message, EmailMessage)
+    return message
+
+
+def test_a_mail_has_exactly_the_headers_it_should() -> None:
+    mail = read(compose("0a-x.4", FROM, TO, content()))
+    assert (len(mail.keys()), set(mail.keys())) == (len(HEADERS), HEADERS)
+    assert mail["Subject"] == "Ada ya shule — muhula wa 2"
+    assert mail["From"].addresses[0].display_name == "Shule ya Mt. Ñusu"
+    assert mail["Auto-Submitted"] == "auto-generated"
+    assert mail["Reply-To"] == "ofisi@shule.example"
+
+
+def test_text_and_html_arrive_as_written() -> None:
+    mail = read(compose("0a-x.4", FROM, TO, content()))
+    text, html = mail.get_body(("plain",)), mail.get_body(("html",))
+    assert text is not None
+    assert html is not None
+    assert text.get_content().replace("\r\n", "\n") == content().text
+    assert html.get_content().replace("\r\n", "\n") == content().html
+
+
+def test_one_click_unsubscribe_is_one_plain_line() -> None:
+    raw = compose("0a-x.4", FROM, TO, content())
+    line = next(line for line in raw.split(b"\r\n") if line.startswith(b"List-Unsubscribe:"))
+    assert line.decode() == f"List-Unsubscribe: <{content().unsubscribe_url}>"
+    assert b"\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n" in raw
+
+
+def test_without_a_public_address_there_is_no_unsubscribe_header() -> None:
+    mail = read(compose("0a-x.4", FROM, TO, content(unsubscribe_url=None, reply_to=None)))
+    assert not [name for name in mail if name.startswith("List-") or name == "Reply-To"]
+
+
+def test_a_mail_is_seven_bit_with_short_lines() -> None:
+    raw = compose("0a-x.4", FROM, TO, content(text="–" * 5000, html="<p>" + "é" * 5000))
+    assert raw.isascii()
+    assert max(map(len, raw.split(b"\r\n"))) <= 998
+    assert b"\n" not in raw.replace(b"\r\n", b"")
+
+
+def test_the_same_message_has_the_same_id_at_the_senders_domain() -> None:
+    first, second = (read(compose("0a-x.4", FROM, TO, content())) for _ in range(2))
+    assert first["Message-ID"] == second["Message-ID"] == message_id("0a-x.4", FROM)
+    assert message_id("0a-x.4", FROM) == "<0a-x.4@shule.example>"
+
+
+@pytest.mark.parametrize(
+    "end", ["\r\n", "\n", "\r", "\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029", "\x00"]
+)
+@pytest.mark.parametrize("field", ["subject", "reply_to", "unsubscribe_url"])
+def test_a_line_break_in_a_header_is_refused(field: str, end: str) -> None:
+    good = getattr(content(), field)
+    with pytest.raises(ContentRejected):
+        compose("0a-x.4", FROM, TO, content(**{field: f"{good}{end}Bcc: thief@example.com"}))
+
+
+@pytest.mark.parametrize("url", ["https://a/ b", "https://a/>,<https://b", "https://é"])
+def test_an_unsubscribe_address_cannot_leave_its_brackets(url: str) -> None:
+    with pytest.raises(ContentRejected):
+        compose("0a-x.4", FROM, TO, content(unsubscribe_url=url))
+
+
+@given(st.text(), st.text(), st.text())
+def test_whatever_a_customer_is_called_no_header_is_added(subject: str, text: str, html: str) -> None:
+    try:
+        mail = read(compose("0a-x.4", FROM, TO, content(subject=subject, text=text, html=html)))
+    except ContentRejected:
+        return
+    assert (len(mail.keys()), set(mail.keys())) == (len(HEADERS), HEADERS)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *(
+            "",
+            "asha",
+            "asha@",
+            "@example.com",
+            "a b@example.com",
+            "a@example.com, b@example.com",
+            "a@b\r\nBcc: c@d",
+        ),
+        *(
+            "Asha <a@example.com>",
+            "<a@example.com>",
+            "a@b@c",
+            "ashá@example.com",
+            "a@example.com\x00",
+            "a@exa mple",
+        ),
+    ],
+)
+def test_what_is_no_address_is_the_recipients_fault(address: str) -> None:
+    with pytest.raises(RecipientInvalid) as caught:
+        recipient(address)
+    assert "example" not in str(caught.value)
+
+
+def test_a_domain_in_other_letters_is_sent_in_ascii() -> None:
+    assert recipient("asha@bücher.example").addr_spec == "asha@xn--bcher-kva.example"
+
+
+@given(st.text())
+def test_any_text_is_an_address_or_refused(text: str) -> None:
+    try:
+        assert "@" in recipient(text).addr_spec
+    except ChannelError as error:
+        assert type(error) is RecipientInvalid
+
+
+def test_a_sender_that_is_no_address_is_our_fault() -> None:
+    with pytest.raises(Misconfigured, match="EMAIL_FROM"):
+        sender("Shule")

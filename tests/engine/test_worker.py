@@ -1,0 +1,358 @@
+"""A worker on a real server, with a channel that does what the test says."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from bot.app import renderer
+from bot.domain.bill import BillKind
+from bot.domain.message import Kind, Lane, Outcome, State
+from bot.engine.compose import Composer
+from bot.engine.engine import Engine
+from bot.engine.scheduler import Scheduler
+from bot.engine.scripts import now_ms
+from bot.engine.worker import Worker, backoff_ms
+from channels.base import Accepted, ChannelName, Delivery, Outgoing, Probe, StatusUpdate, check_lease
+from channels.errors import (
+    ChannelError,
+    ContentRejected,
+    Misconfigured,
+    RecipientInvalid,
+    Throttled,
+    Unavailable,
+    Uncertain,
+)
+from tests.engine.conftest import job, paid
+
+
+@dataclass
+class Scripted:
+    """A channel that answers with the next scripted error, or accepts."""
+
+    name: ChannelName = ChannelName.SMS
+    concurrency: int = 10
+    request_timeout_s: float = 5
+    errors: list[ChannelError] = field(default_factory=list)
+    sent: list[Outgoing] = field(default_factory=list)
+    gate: asyncio.Event | None = None
+
+    async def send(self, outgoing: Outgoing) -> Accepted:
+        if self.gate is not None:
+            await self.gate.wait()
+        check_lease(outgoing.deadline)
+        if self.errors:
+            raise self.errors.pop(0)
+        self.sent.append(outgoing)
+        return Accepted(f"SM{len(self.sent):032}", Delivery.QUEUED, 1)
+
+    async def probe(self) -> Probe:
+        return Probe(ok=True, detail="scripted")
+
+    async def close(self) -> None:
+        return None
+
+
+@asynccontextmanager
+async def working(engine: Engine, *channels: Scripted, schedule: bool = True) -> AsyncIterator[Worker]:
+    """A worker and a scheduler at work until the block ends."""
+    stop = asyncio.Event()
+    composer = Composer(engine.records, renderer(engine.settings), engine.settings)
+    worker = Worker(
+        engine.records,
+        engine.contacts,
+        engine.channels,
+        composer,
+        engine.settings,
+        {c.name: c for c in channels},
+        "test",
+    )
+    tasks = [asyncio.create_task(worker.run(stop))]
+    if schedule:
+        tasks.append(asyncio.create_task(Scheduler(engine.records, engine.shares, engine.settings).run(stop)))
+    try:
+        yield worker
+    finally:
+        stop.set()
+        await asyncio.gather(*tasks)
+
+
+async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 15) -> None:
+    """Wait until a condition holds; fail after a while."""
+    deadline = time.monotonic() + seconds
+    while not await condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        await asyncio.sleep(0.02)
+
+
+async def settled(engine: Engine) -> bool:
+    stats = await engine.ledger.stats()
+    return stats.scheduled + stats.queued + stats.handed_out + stats.in_doubt == 0
+
+
+async def test_a_message_is_sent_once_and_recorded(engine: Engine) -> None:
+    channel = Scripted()
+    accepted = await engine.shares.accept(job("100"))
+    async with working(engine, channel):
+        await until(lambda: settled(engine))
+    [message] = (await engine.shares.get(accepted.id)).messages
+    assert (message.outcome, message.delivery, message.segments) == (Outcome.SENT, "queued", 1)
+    assert "100" in (message.text or "")
+    assert len(channel.sent) == 1
+    assert (await engine.ledger.check()).ok
+
+
+@pytest.mark.parametrize(
+    "error", [Unavailable("smtp 451", "later"), Throttled("429", "slow", retry_after_s=0.05)]
+)
+async def test_a_passing_failure_is_tried_again(engine: Engine, error: ChannelError) -> None:
+    channel = Scripted(errors=[error])
+    await engine.shares.accept(job("100"))
+    async with working(engine, channel):
+        await until(lambda: settled(engine))
+    assert [o.attempt for o in channel.sent] == [2]
+
+
+async def test_an_invalid_number_fails_suppresses_and_is_dead(engine: Engine) -> None:
+    channel = Scripted(errors=[RecipientInvalid("21614", "not a mobile number")])
+    await engine.shares.accept(job("100", phone="+255754000001"))
+    async with working(engine, channel):
+        await until(lambda: settled(engine))
+    [dead] = await engine.messages.dead()
+    assert (dead.outcome, dead.reason, dead.error) == (
+        Outcome.FAILED,
+        "invalid address",
+        "21614: not a mobile number",
+    )
+    assert [s.reason for s in (await engine.contacts.show("+255754000001")).suppressed] == ["invalid address"]
+
+
+async def test_a_refused_message_can_be_replayed(engine: Engine) -> None:
+    channel = Scripted(errors=[ContentRejected("21617", "too long")])
+    await engine.shares.accept(job("100"))
+    async with working(engine, channel):
+        await until(lambda: settled(engine))
+        [dead] = await engine.messages.dead()
+        again = await engine.messages.replay(dead.id, by="cli")
+        await until(lambda: settled(engine))
+    assert (await engine.messages.get(again)).outcome is Outcome.SENT
+    assert await engine.messages.dead() == []
+
+
+async def test_wrong_credentials_pause_the_channel_and_keep_the_message(engine: Engine) -> None:
+    channel = Scripted(errors=[Misconfigured("20003", "authenticate")])
+    accepted = await engine.shares.accept(job("100"))
+    async with working(engine, channel):
+        await until(lambda: _paused(engine))
+        await until(lambda: _waits(engine))
+        assert (await engine.shares.get(accepted.id)).messages[0].state is State.QUEUED
+        await engine.channels.resume("sms", by="cli")
+        await until(lambda: settled(engine))
+    assert len(channel.sent) == 1
+    kinds = [item.type for item in await engine.news.read("test")]
+    assert kinds == ["channel_paused", "channel_resumed"]
+
+
+async def _paused(engine: Engine) -> bool:
+    return "sms" in await engine.channels.paused()
+
+
+async def _waits(engine: Engine) -> bool:
+    return (await engine.ledger.stats()).queued == 1
+
+
+async def test_an_in_doubt_message_is_sent_again_once_and_flagged(engine: Engine) -> None:
+    channel = Scripted(errors=[Uncertain("timeout", "no answer")])
+    accepted = await engine.shares.accept(job("100"))
+    async with working(engine, channel):
+        await until(lambda: settled(engine))
+    [message] = (await engine.shares.get(accepted.id)).messages
+    assert (message.outcome, message.possible_duplicate, message.attempts) == (Outcome.SENT, True, 2)
+    assert (await engine.ledger.stats()).possible_duplicates == 1
+
+
+async def test_in_doubt_twice_is_left_to_staff(engine: Engine) -> None:
+    channel = Scripted(errors=[Uncertain("timeout", "no answer"), Uncertain("timeout", "no answer")])
+    await engine.shares.accept(job("100"))
+    async with working(engine, channel):
+        await until(lambda: settled(engine))
+    assert [m.reason for m in await engine.messages.dead()] == ["in doubt twice"]
+    assert channel.sent == []
+
+
+async def test_an_in_doubt_telegram_message_is_held_but_a_receipt_goes_again(engine: Engine) -> None:
+    channel = Scripted(name=ChannelName.TELEGRAM, errors=[Uncertain("timeout", "no answer")])
+    await engine.shares.accept(job("100", channels=("telegram",), telegram="777"))
+    async with working(engine, channel):
+        await until(lambda: _dead(engine, 1))
+        assert (await engine.ledger.stats()).in_doubt == 1
+        channel.errors.append(Uncertain("timeout", "no answer"))
+        await engine.payments.settle(paid("100"))
+        await until(lambda: _sent(channel, 1))
+    assert (await engine.ledger.stats()).possible_duplicates == 1
+
+
+async def _dead(engine: Engine, count: int) -> bool:
+    return len(await engine.messages.dead()) == count
+
+
+async def _sent(channel: Scripted, count: int) -> bool:
+    return len(channel.sent) == count
+
+
+async def test_a_callback_settles_a_message_in_doubt(engine: Engine) -> None:
+    channel = Scripted(errors=[Uncertain("timeout", "no answer")])
+    accepted = await engine.shares.accept(job("100"))
+    async with working(engine, channel, schedule=False):
+        await until(lambda: _in_doubt(engine))
+    update = StatusUpdate(accepted.messages[0], "SM1", Delivery.DELIVERED)
+    assert await engine.messages.delivery(update)
+    message = await engine.messages.get(accepted.messages[0])
+    assert (message.outcome, message.delivery, message.possible_duplicate) == (
+        Outcome.SENT,
+        "delivered",
+        False,
+    )
+
+
+async def _in_doubt(engine: Engine) -> bool:
+    return (await engine.ledger.stats()).in_doubt == 1
+
+
+async def test_callbacks_in_any_order_leave_the_highest_rank(engine: Engine) -> None:
+    accepted = await engine.shares.accept(job("100"))
+    async with working(engine, Scripted()):
+        await until(lambda: settled(engine))
+    changed = [
+        await engine.messages.delivery(StatusUpdate(accepted.messages[0], "SM1", status))
+        for status in (Delivery.DELIVERED, Delivery.SENT, Delivery.UNDELIVERED, Delivery.DELIVERED)
+    ]
+    assert changed == [True, False, False, False]
+    assert (await engine.messages.get(accepted.messages[0])).delivery == "delivered"
+
+
+async def test_a_first_route_goes_on_when_a_rung_fails(engine: Engine) -> None:
+    whatsapp = Scripted(name=ChannelName.WHATSAPP, errors=[RecipientInvalid("63024", "not a user")])
+    sms = Scripted()
+    accepted = await engine.shares.accept(job("100", channels=("whatsapp", "sms"), mode="first"))
+    async with working(engine, whatsapp, sms):
+        await until(lambda: settled(engine))
+    assert [m.channel for m in (await engine.shares.get(accepted.id)).messages] == ["whatsapp", "sms"]
+    assert len(sms.sent) == 1
+
+
+async def test_a_first_route_goes_on_when_a_rung_is_not_confirmed_in_time(engine: Engine) -> None:
+    whatsapp, sms = Scripted(name=ChannelName.WHATSAPP), Scripted()
+    quick = timedelta(milliseconds=100)
+    await engine.shares.accept(job("100", channels=("whatsapp", "sms"), mode="first", confirm_within=quick))
+    async with working(engine, whatsapp, sms):
+        await until(lambda: _sent(sms, 1))
+    assert len(whatsapp.sent) == 1
+
+
+async def test_a_confirmed_rung_is_the_last(engine: Engine) -> None:
+    whatsapp, sms = Scripted(name=ChannelName.WHATSAPP), Scripted()
+    accepted = await engine.shares.accept(job("100", channels=("whatsapp", "sms"), mode="first"))
+    async with working(engine, whatsapp, sms):
+        await until(lambda: _sent(whatsapp, 1))
+        await engine.messages.delivery(StatusUpdate(accepted.messages[0], "SM1", Delivery.DELIVERED))
+        await engine.payments.settle(paid("100"))
+        await until(lambda: _sent(whatsapp, 2))
+    assert sms.sent == []
+    assert not [t for t in await _timers(engine) if t.startswith("c:") and t.endswith(".1")]
+
+
+async def _timers(engine: Engine) -> list[str]:
+    return [
+        member
+        for p in range(engine.partitions)
+        for member in await engine.records.client.zrange(f"tuma:{{{p}}}:timers", 0, -1)
+    ]
+
+
+async def test_reminders_come_when_due_and_stop_at_payment(engine: Engine) -> None:
+    channel = Scripted()
+    due = timedelta(seconds=1)
+    plan = (timedelta(milliseconds=900), timedelta(milliseconds=500), timedelta(milliseconds=-3_600_000))
+    accepted = await engine.shares.accept(job("100", due_in=due, before=plan, kind=BillKind.CUSTOMER))
+    async with working(engine, channel):
+        await until(lambda: _sent(channel, 3))
+        await engine.payments.settle(paid("100"))
+        await until(lambda: _sent(channel, 4))
+    kinds = [m.kind for m in (await engine.shares.get(accepted.id)).messages]
+    assert kinds == [Kind.INSTRUCTIONS, Kind.REMINDER, Kind.REMINDER, Kind.RECEIPT]
+    assert await _timers(engine) == []
+
+
+async def test_after_an_outage_one_reminder_speaks_for_all(engine: Engine) -> None:
+    plan = tuple(timedelta(hours=h) for h in (3, 2, 1))
+    accepted = await engine.shares.accept(job("100", due_in=timedelta(hours=4), before=plan))
+    late = now_ms() + 5 * 3_600_000
+    await Scheduler(engine.records, engine.shares, engine.settings).tick(late)
+    messages = (await engine.shares.get(accepted.id)).messages
+    assert [(m.kind, m.outcome) for m in messages] == [
+        (Kind.INSTRUCTIONS, Outcome.SUPERSEDED),
+        (Kind.REMINDER, None),
+    ]
+
+
+async def test_a_scheduled_share_waits_for_its_time(engine: Engine) -> None:
+    channel = Scripted()
+    at = datetime.now(UTC) + timedelta(milliseconds=400)
+    accepted = await engine.shares.accept(job("100", send_at=at))
+    assert (await engine.messages.get(accepted.messages[0])).state is State.SCHEDULED
+    async with working(engine, channel):
+        await until(lambda: _sent(channel, 1))
+    assert datetime.now(UTC) >= at
+
+
+async def test_stopping_a_worker_leaves_nothing_pending(engine: Engine) -> None:
+    gate = asyncio.Event()
+    channel = Scripted(gate=gate)
+    await engine.shares.accept_many([job() for _ in range(30)])
+    async with working(engine, channel, schedule=False):
+        await until(lambda: _handed_out(engine))
+        gate.set()
+    stats = await engine.ledger.stats()
+    assert stats.handed_out == 0
+    assert stats.queued + stats.done["sent"] == 30
+
+
+async def _handed_out(engine: Engine) -> bool:
+    return (await engine.ledger.stats()).handed_out > 0
+
+
+async def test_a_lease_that_runs_out_gives_the_message_back(engine: Engine) -> None:
+    gate = asyncio.Event()
+    channel = Scripted(gate=gate)
+    accepted = await engine.shares.accept(job("100"))
+    async with working(engine, channel):
+        await until(lambda: _handed_out(engine))
+        await asyncio.sleep(engine.settings.lease_ms / 1000 + 0.1)
+        gate.set()
+        await until(lambda: settled(engine))
+    message = await engine.messages.get(accepted.messages[0])
+    assert (len(channel.sent), message.attempts, message.possible_duplicate) == (1, 2, False)
+
+
+async def test_urgent_messages_overtake_bulk(engine: Engine) -> None:
+    channel = Scripted(concurrency=1)
+    same = [job(lane=Lane.BULK) for _ in range(20)]
+    await engine.shares.accept_many(same)
+    urgent = await engine.shares.accept(job("100"))
+    async with working(engine, channel):
+        await until(lambda: settled(engine))
+    place = [o.message_id for o in channel.sent].index(urgent.messages[0])
+    assert place <= engine.partitions
+
+
+def test_backoff_doubles_up_to_a_quarter_of_an_hour() -> None:
+    assert all(40 <= backoff_ms(0, 50) <= 60 for _ in range(100))
+    assert all(320 <= backoff_ms(3, 50) <= 480 for _ in range(100))
+    assert all(720_000 <= backoff_ms(50, 50) <= 1_080_000 for _ in range(100))

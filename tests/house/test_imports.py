@@ -1,0 +1,222 @@
+"""Who may import whom, and who may do what: data walks one way, and each outside thing has one door."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).parents[2]
+
+# For each package or module the modules of ours that it may import, by prefix. What is not listed may import all.
+MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
+    "channels": ("channels",),
+    "bot.errors": (),
+    "bot.settings": ("bot.errors",),
+    "bot.log": ("bot.domain.contact", "bot.settings"),
+    "bot.domain": ("bot.domain", "bot.errors", "channels.base"),
+    "bot.render": ("bot.render", "bot.domain", "bot.errors", "channels.base"),
+    "bot.billpay": ("bot.billpay", "bot.domain", "bot.errors", "channels.base"),
+    "bot.engine": (
+        *("bot.engine", "bot.render", "bot.domain", "bot.errors", "bot.settings"),
+        *("channels.base", "channels.errors"),
+    ),
+    "bot.web": (
+        *("bot.web", "bot.engine", "bot.render", "bot.billpay", "bot.domain", "bot.errors", "bot.settings"),
+        *("channels.base", "channels.errors", "channels.twilio_status"),
+    ),
+    "bot.staff": (
+        "bot.staff",
+        "bot.engine",
+        "bot.render",
+        "bot.domain",
+        "bot.errors",
+        "bot.settings",
+        "channels.base",
+    ),
+    # The sandbox must not share tuma's own reading of a wire format, or both sides could be wrong alike.
+    "bot.sandbox": ("bot.sandbox", "bot.render.segments"),
+}
+
+# Libraries with one door each.
+DOORS: Mapping[str, tuple[str, ...]] = {
+    "redis": ("bot.engine", "bot.staff.memory"),  # memory: the bot framework brings its own storage
+    "twilio": ("channels",),
+    "aiosmtplib": ("channels",),
+    "aiogram": ("channels.telegram", "bot.staff"),
+    "httpx": ("bot.billpay", "bot.cli.webhook"),
+    "minijinja": ("bot.render", "bot.web"),
+    "phonenumbers": ("bot.domain.contact",),
+    "aiosmtpd": ("bot.sandbox",),
+    "dotenv": ("bot.settings",),
+    "typer": ("bot.cli",),
+    "rich": ("bot.cli",),
+}
+
+# Modules that build the engine and the channels: the composition root, and commands that need one part alone.
+BUILDERS = ("bot.app", "bot.cli")
+ENVIRONMENT = {"bot.settings"}
+SCRIPTS = {"bot.engine.scripts"}
+STREAMS = {
+    "bot.engine.scripts",
+    "bot.engine.inbox",
+    "bot.engine.control",  # news to staff
+    "bot.engine.events",  # news to staff
+    "bot.engine.records",  # the audit stream
+}
+STREAM_COMMANDS = {
+    "xadd",
+    "xread",
+    "xreadgroup",
+    "xack",
+    "xdel",
+    "xtrim",
+    "xclaim",
+    "xautoclaim",
+    "xgroup_create",
+}
+SCRIPT_COMMANDS = {"eval", "eval_ro", "evalsha", "evalsha_ro", "register_script", "script_load", "fcall"}
+VAGUE = {"utils", "util", "helpers", "helper", "manager", "common", "misc"}
+SLOW = {"aiogram", "twilio", "babel", "reportlab", "phonenumbers", "aiohttp", "httpx", "redis", "minijinja"}
+
+
+def source_files() -> list[Path]:
+    return sorted(path for top in ("bot", "channels") for path in (REPO / top).rglob("*.py"))
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(REPO).with_suffix("").parts).removesuffix(".__init__")
+
+
+TREES = {module_name(path): ast.parse(path.read_text(), str(path)) for path in source_files()}
+PACKAGES = {module_name(path) for path in source_files() if path.name == "__init__.py"}
+
+
+def within(module: str, prefixes: tuple[str, ...]) -> bool:
+    return any(module == prefix or module.startswith(f"{prefix}.") for prefix in prefixes)
+
+
+def imports(module: str, tree: ast.AST) -> Iterator[str]:
+    """Full names of everything imported, at the top or inside a function; a name from a package counts as a module."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            source = base_of(module, node)
+            yield from (f"{source}.{alias.name}" if source in PACKAGES else source for alias in node.names)
+
+
+def base_of(module: str, node: ast.ImportFrom) -> str:
+    if not node.level:
+        return node.module or ""
+    parts = module.split(".") if module in PACKAGES else module.split(".")[:-1]
+    return ".".join([*parts[: len(parts) - node.level + 1], *([node.module] if node.module else [])])
+
+
+def misdirected(module: str, tree: ast.AST) -> list[str]:
+    """Imports of ours that `module` may not make."""
+    ours = [name for name in imports(module, tree) if within(name, ("bot", "channels"))]
+    wrong = [name for name in ours if within(name, ("bot.app", "bot.cli")) and not within(module, BUILDERS)]
+    for owner, allowed in MAY_IMPORT.items():
+        if within(module, (owner,)):
+            wrong += [name for name in ours if not within(name, allowed)]
+    return [] if module == "bot.__main__" else sorted(set(wrong))
+
+
+def calls(tree: ast.AST) -> Iterator[str]:
+    """Names of all methods called."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            yield node.func.attr
+
+
+def reads_environment(tree: ast.AST) -> bool:
+    names = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    return bool(names & {"os.environ", "os.getenv", "os.environb"})
+
+
+@pytest.mark.parametrize("module", TREES)
+def test_imports_go_the_way_data_walks(module: str) -> None:
+    assert misdirected(module, TREES[module]) == []
+
+
+@pytest.mark.parametrize("library", DOORS)
+def test_a_library_is_imported_only_where_it_belongs(library: str) -> None:
+    users = {
+        module
+        for module, tree in TREES.items()
+        if library in {n.split(".")[0] for n in imports(module, tree)}
+    }
+    assert sorted(module for module in users if not within(module, DOORS[library])) == []
+
+
+def test_only_the_settings_read_the_environment() -> None:
+    assert {module for module, tree in TREES.items() if reads_environment(tree)} <= ENVIRONMENT
+
+
+def test_scripts_are_called_in_one_place() -> None:
+    assert {module for module, tree in TREES.items() if SCRIPT_COMMANDS & set(calls(tree))} <= SCRIPTS
+
+
+def test_stream_commands_are_issued_in_few_places() -> None:
+    assert {module for module, tree in TREES.items() if STREAM_COMMANDS & set(calls(tree))} <= STREAMS
+
+
+def test_only_the_composition_root_builds_channels() -> None:
+    makers = tuple(f"channels.{name}" for name in ("registry", "sms", "whatsapp", "email", "telegram"))
+    users = {
+        module
+        for module, tree in TREES.items()
+        if any(within(name, makers) for name in imports(module, tree))
+    }
+    assert {module for module in users if not within(module, (*BUILDERS, "channels"))} == set()
+
+
+def test_only_the_composition_root_opens_the_engine() -> None:
+    openers = {module for module, tree in TREES.items() if opens_engine(tree)}
+    assert {module for module in openers if not within(module, BUILDERS)} == set()
+
+
+def opens_engine(tree: ast.AST) -> bool:
+    calls = (node.func for node in ast.walk(tree) if isinstance(node, ast.Call))
+    return any(ast.unparse(function) in {"Engine", "Engine.open"} for function in calls)
+
+
+def test_every_module_says_what_it_is() -> None:
+    assert [module for module, tree in TREES.items() if not ast.get_docstring(tree)] == []
+
+
+def test_no_module_has_a_name_that_could_hold_anything() -> None:
+    assert [module for module in TREES if module.rsplit(".", 1)[-1] in VAGUE] == []
+
+
+def test_help_imports_nothing_slow() -> None:
+    code = f"import sys, bot.cli; print(*sorted({SLOW!r} & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True, check=True)
+    assert found.stdout.split() == []
+
+
+@pytest.mark.parametrize(
+    ("module", "code", "wrong"),
+    [
+        ("bot.domain.money", "from bot.engine import keys", ["bot.engine.keys"]),
+        ("bot.domain.money", "def late():\n    import channels.registry", ["channels.registry"]),
+        ("bot.domain.money", "from bot.domain import contact\nfrom channels.base import ChannelName", []),
+        ("bot.engine.worker", "from ..web import server", ["bot.web.server"]),
+        ("bot.engine.worker", "from .keys import prefix", []),
+        ("channels.sms", "from bot import log", ["bot.log"]),
+        ("bot.web.api", "from bot.app import open_app", ["bot.app"]),
+        ("bot.cli.up", "from bot.app import open_app", []),
+    ],
+)
+def test_a_wrong_import_is_found(module: str, code: str, wrong: list[str]) -> None:
+    assert misdirected(module, ast.parse(code)) == wrong
+
+
+@pytest.mark.parametrize("code", ["import os\nos.environ['A']", "import os\nx = os.getenv('A')"])
+def test_reading_the_environment_is_found(code: str) -> None:
+    assert reads_environment(ast.parse(code))
