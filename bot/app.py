@@ -191,14 +191,14 @@ def clickpesa(engine: Engine | None, settings: Settings) -> Any:
     """ClickPesa's client, None without credentials; with an engine its token is shared by all processes."""
     if not settings.clickpesa_client_id or not settings.clickpesa_api_key:
         return None
-    from bot.billpay.client import ClickPesa, MemoryTokens
+    from bot.billpay.client import ClickPesa
 
     return ClickPesa(
         base=settings.clickpesa_api_base,
         client_id=settings.clickpesa_client_id,
         api_key=settings.clickpesa_api_key,
         checksum_key=settings.clickpesa_checksum_key,
-        tokens=engine.tokens if engine is not None else MemoryTokens(),
+        token_cache=engine.tokens if engine is not None else None,
     )
 
 

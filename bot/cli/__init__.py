@@ -7,7 +7,21 @@ from __future__ import annotations
 
 import typer
 
-from bot.cli import bills, channel, contact, dead, key, payments, share, sms, webhook
+from bot.cli import (
+    bills,
+    channel,
+    contact,
+    dead,
+    doctor,
+    export,
+    key,
+    payments,
+    serve,
+    share,
+    sms,
+    template,
+    webhook,
+)
 from bot.cli.output import Commands
 
 app = typer.Typer(
@@ -20,10 +34,14 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+_RUN = "Run"
 _BILLS = "Bills"
 _OPERATE = "Operate"
 _DEVELOPERS = "For developers"
 
+app.command("demo", rich_help_panel=_RUN)(serve.demo_command)
+app.command("up", rich_help_panel=_RUN)(serve.up_command)
+app.command("doctor", rich_help_panel=_RUN)(doctor.doctor_command)
 app.command("share", rich_help_panel=_BILLS)(share.share_command)
 app.command("status", rich_help_panel=_BILLS)(bills.status_command)
 app.command("stop", rich_help_panel=_BILLS)(bills.stop_command)
@@ -32,6 +50,9 @@ app.add_typer(payments.app, name="payments", rich_help_panel=_BILLS)
 app.add_typer(contact.app, name="contact", rich_help_panel=_BILLS)
 app.add_typer(dead.app, name="dead", rich_help_panel=_OPERATE)
 app.add_typer(channel.app, name="channel", rich_help_panel=_OPERATE)
+app.add_typer(template.app, name="template", rich_help_panel=_OPERATE)
+app.command("export", rich_help_panel=_OPERATE)(export.export_command)
 app.add_typer(key.app, name="key", rich_help_panel=_OPERATE)
+app.command("sandbox", rich_help_panel=_DEVELOPERS)(serve.sandbox_command)
 app.add_typer(sms.app, name="sms", rich_help_panel=_DEVELOPERS)
 app.add_typer(webhook.app, name="webhook", rich_help_panel=_DEVELOPERS)

@@ -101,7 +101,7 @@ class Previewer:
             content = self._renderer.render(self._facts(job, channel))
         except TemplateError as error:
             raise Refused(Problem(field="template", message=str(error))) from error
-        return _shown(channel, content)
+        return shown(channel, content)
 
     def _facts(self, job: ShareJob, channel: ChannelName) -> Facts:
         bill = job.bill
@@ -133,7 +133,8 @@ class Previewer:
         return f"{self._settings.public_url}/{path}" if self._settings.public_url else None
 
 
-def _shown(channel: ChannelName, content: Content) -> PreviewMessage:
+def shown(channel: ChannelName, content: Content) -> PreviewMessage:
+    """What a reader sees of `content`, and what it costs."""
     if isinstance(content, SmsContent):
         counted = count(content.text)
         return PreviewMessage(

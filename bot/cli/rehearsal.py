@@ -11,7 +11,7 @@ from bot.cli.columns import Row
 from bot.cli.files import Source
 from bot.cli.intake import Refusal, job_of, refusal
 from bot.cli.output import emit, note, say
-from bot.cli.preview import Preview, Previewer
+from bot.cli.preview import Preview, Previewer, PreviewMessage
 from bot.cli.progress import progress, show_refusal
 from bot.errors import Refused
 from bot.settings import Settings
@@ -49,10 +49,15 @@ def as_fields(row: int, preview: Preview) -> dict[str, Any]:
 def print_texts(preview: Preview) -> None:
     """Show the messages of one share as they would be read."""
     for message in preview.messages:
-        size = f" ({message.encoding}, {message.segments} SMS)" if message.segments else ""
-        say(f"  {message.channel}{size}:")
-        for line in [*([message.subject] if message.subject else []), *message.text.splitlines()]:
-            say(f"    {line}")
+        print_message(message)
+
+
+def print_message(message: PreviewMessage) -> None:
+    """Show one message as it would be read."""
+    size = f" ({message.encoding}, {message.segments} SMS)" if message.segments else ""
+    say(f"  {message.channel}{size}:")
+    for line in [*([message.subject] if message.subject else []), *message.text.splitlines()]:
+        say(f"    {line}")
 
 
 def _rehearsed(row: Row, previewer: Previewer, settings: Settings) -> Preview | Refusal:

@@ -1,7 +1,7 @@
 """The sandbox that templates run in: minijinja with fuel, strict about names, escaping HTML once.
 
-Only strings, lists and dicts go in. A template cannot loop for ever or blow up a string, reach Python, or read a
-file that is not in the library. Errors name the file and line, never a customer's data.
+Only strings, lists and dicts go in. A template cannot loop for ever or blow up a string, reach Python, or
+read a file that is not in the library. Errors name the file and line, never a customer's data.
 """
 
 from __future__ import annotations
@@ -29,8 +29,6 @@ class Sandbox:
             loader=lambda name: _standalone(source(name)),
             undefined_behavior="strict",
             fuel=FUEL,
-            # With debug on, error texts quote the values of variables.
-            debug=False,
             keep_trailing_newline=True,
             auto_escape_callback=lambda name: name.endswith(".html"),
             finalizer=_escaped,
@@ -73,6 +71,7 @@ def _escaped(state: Any, value: Any) -> Any:
 
 
 def _told(error: minijinja.TemplateError, name: str) -> str:
+    # Never str(error): it quotes the values of the variables around the place.
     line = f":{error.line}" if error.line else ""
     reason = re.sub(r"^undefined value: ", "", error.detail or error.message)
     return f"{error.name or name}{line}: {reason.partition(chr(10))[0]}"

@@ -43,7 +43,9 @@ def sample_facts(kind: Kind, channel: ChannelName, locale: str) -> Facts:
         payment=_payment(failed) if kind in _PAYING else None,
         pay_url="https://lipa.example.co.tz/pay/3-3yUjRk2wQm8nTz5x",
         out_url=f"https://lipa.example.co.tz/out/3-3yUjRk2wQm8nTz5x.{channel}",
-        link_url=None if channel is ChannelName.TELEGRAM else "https://t.me/tuma_example_bot?start=3-3yUjRk2wQm8nTz5x",
+        link_url=None
+        if channel is ChannelName.TELEGRAM
+        else "https://t.me/tuma_example_bot?start=3-3yUjRk2wQm8nTz5x",
         data={},
         window_open=False,
     )
@@ -94,7 +96,9 @@ def _long(usual: Facts) -> Facts:
         amount=Decimal("9999999999.50"),
         balance=Decimal("9999999999.50"),
         reference="CLICKPESA-REFERENCE-0000000000001234567890",
-        reason="The payer's account has been temporarily restricted by the wallet" if usual.payment.reason else None,
+        reason="The payer's account has been temporarily restricted by the wallet"
+        if usual.payment.reason
+        else None,
         number_closed=usual.kind is Kind.RECEIPT,
     )
     return replace(
@@ -118,6 +122,8 @@ def _payments(usual: Facts, payment: PaymentFacts) -> dict[str, Facts]:
     part = replace(payment, amount=Decimal(20_000), balance=Decimal(25_000), number_closed=False)
     over = replace(payment, amount=Decimal(50_000), credit=Decimal(5_000))
     return {
-        "part": replace(usual, amount=Decimal(25_000), paid=Decimal(20_000), order_number=False, payment=part),
+        "part": replace(
+            usual, amount=Decimal(25_000), paid=Decimal(20_000), order_number=False, payment=part
+        ),
         "over": replace(usual, paid=Decimal(50_000), payment=over),
     }

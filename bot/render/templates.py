@@ -1,7 +1,8 @@
 """From the facts of one bill and one contact to what a channel sends.
 
-A renderer is built once and holds nothing but the merchant and the templates: two messages cannot meet in it. It
-renders in the customer's language where there is a template for it, and never sends, stores or looks anything up.
+A renderer is built once and holds nothing but the merchant and the templates: two messages cannot meet in
+it. It renders in the customer's language where there is a template for it, and never sends, stores or looks
+anything up.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from channels.base import (
 Findings = list[Finding]  # `list` is a method's name inside the class
 
 _SUBJECT_ROOM = 150
+_BODY_ROOM = 1600  # Twilio's limit for the text of any message
 _BLANK_LINES = re.compile(r"\n[ \t]*\n(?:[ \t]*\n)+")
 # Septets of an SMS of n segments: one stands alone, several carry a header each.
 _ALONE, _JOINED = 160, 153
@@ -165,16 +167,26 @@ class Renderer:
         text = fit(lambda chosen: self.sandbox.render(name, chosen), values, room)
         segments = count(text).segments
         if segments > self.sms_max_segments:
-            raise TemplateError(f"{name}: {segments} SMS segments at the shortest, {self.sms_max_segments} allowed")
+            raise TemplateError(
+                f"{name}: {segments} SMS segments at the shortest, {self.sms_max_segments} allowed"
+            )
         return SmsContent(text)
 
     def _whatsapp(self, facts: Facts, bundle: Bundle, values: dict[str, Any]) -> WhatsAppContent:
-        text = _paragraphs(self.sandbox.render(bundle.names[0], values))
+        text = self._whatsapp_text(bundle.names[0], values)
         approved = self._find_approved(facts)
         if approved is None:
             return WhatsAppContent(text, None, {}, facts.window_open)
         filled = self.fill(approved, self.values(facts, approved.set, approved.locale))
         return WhatsAppContent(text, approved.content_sid, filled, facts.window_open)
+
+    def _whatsapp_text(self, name: str, values: dict[str, Any]) -> str:
+        text = _paragraphs(self.sandbox.render(name, values))
+        if len(text) > _BODY_ROOM:  # the customer's page has the steps too
+            text = _paragraphs(self.sandbox.render(name, values | {"methods": []}))
+        if len(text) > _BODY_ROOM:
+            raise TemplateError(f"{name}: longer than {_BODY_ROOM} characters")
+        return text
 
     def _find_approved(self, facts: Facts) -> Approved | None:
         places = self.library.chain(facts.template, facts.locale.replace("-", "_"))
@@ -187,7 +199,9 @@ class Renderer:
         for place, name in enumerate(approved.sources, 1):
             filled[str(place)] = one_line(self.sandbox.render(name, values))
             if not filled[str(place)]:
-                raise TemplateError(f"{name}: is empty; give it something else to say, as in: name or 'mteja'")
+                raise TemplateError(
+                    f"{name}: is empty; give it something else to say, as in: name or 'mteja'"
+                )
         if len(approved.filled(filled)) > TOTAL_ROOM:
             raise TemplateError(f"{approved.name}: longer than {TOTAL_ROOM} characters once filled")
         return filled

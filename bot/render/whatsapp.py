@@ -1,12 +1,14 @@
-"""The merchant's approved WhatsApp templates: which ContentSid says what, and how its placeholders are filled.
+"""The merchant's approved WhatsApp templates: which ContentSid says what, and how its placeholders are
+filled.
 
-Business-initiated messages must use a template that Meta approved. A TOML file (setting `WHATSAPP_TEMPLATES`) maps
-set, locale and kind to a ContentSid and the ordered expressions of its placeholders {{1}}, {{2}}, ... An optional
-`body`, the registered text, lets tuma check the count of placeholders and the length.
+Business-initiated messages must use a template that Meta approved. A TOML file (setting
+`WHATSAPP_TEMPLATES`) maps set, locale and kind to a ContentSid and the ordered expressions of its
+placeholders {{1}}, {{2}}, ... An optional `body`, the registered text, lets tuma check the count of
+placeholders and the length.
 
-Source: Twilio documentation, "Using variables with Content API" and errors 63013 (empty, line breaks, more than four
-spaces in a value), 63021 (1,024 characters), "twilio/text" (a body must not begin or end with a placeholder, nor
-have two side by side).
+Source: Twilio documentation, "Using variables with Content API" and errors 63013 (empty, line breaks, more
+than four spaces in a value), 63021 (1,024 characters), "twilio/text" (a body must not begin or end with a
+placeholder, nor have two side by side).
 """
 
 from __future__ import annotations
@@ -30,11 +32,14 @@ _KEYS = {"content_sid", "variables", "body"}
 
 @dataclass(frozen=True, slots=True)
 class Approved:
-    """One approved template. `variables` are expressions over the template variables, in the order of {{1}}, {{2}}."""
+    """One approved template. `variables` are expressions over the template variables, in the order of {{1}},
+    {{2}}.
+    """
 
     name: str
     set: str
     locale: str
+    kind: Kind
     content_sid: str
     variables: tuple[str, ...]
     body: str | None
@@ -122,7 +127,9 @@ def _approved(file: str, place: tuple[str, str, str], content: Any) -> Approved:
     sid, variables = entry.get("content_sid"), entry.get("variables")
     if not isinstance(sid, str) or not isinstance(variables, list):
         raise TemplateError(f"{name}: needs content_sid (text) and variables (list of expressions)")
-    return Approved(name, template_set, locale, sid, tuple(map(str, variables)), entry.get("body"))
+    return Approved(
+        name, template_set, locale, Kind(kind), sid, tuple(map(str, variables)), entry.get("body")
+    )
 
 
 def _table(value: Any, name: str) -> Mapping[str, Any]:

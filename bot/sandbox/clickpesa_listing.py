@@ -18,7 +18,8 @@ _SORTS: Mapping[str, Callable[[Payment], datetime]] = {
 
 def page(payments: Sequence[Payment], query: Mapping[str, str], client_id: str) -> tuple[list[Payment], int]:
     """The page that `query` asks for, and how many there are in all. Raises ClickPesaError 400."""
-    found = [each for each in payments if _passes(each, query, client_id)]
+    start, end = _day(query, "startDate", "0001-01-01"), _day(query, "endDate", "9999-12-30") + timedelta(days=1)
+    found = [each for each in payments if start <= each.created < end and _passes(each, query, client_id)]
     sort, order = query.get("sortBy", "createdAt"), query.get("orderBy", "DESC").upper()
     if sort not in _SORTS:
         raise ClickPesaError(400, f"sortBy must be one of the following values: {', '.join(_SORTS)}")
@@ -37,18 +38,11 @@ def _passes(payment: Payment, query: Mapping[str, str], client_id: str) -> bool:
         "orderReference": payment.number,
         "clientId": client_id,
     }
-    if any(query.get(name) not in (None, "", value) for name, value in wanted.items()):
-        return False
-    start, end = _day(query, "startDate"), _day(query, "endDate")
-    if start and payment.created < start:
-        return False
-    return not (end and payment.created >= end + timedelta(days=1))
+    return all(query.get(name) in (None, "", value) for name, value in wanted.items())
 
 
-def _day(query: Mapping[str, str], name: str) -> datetime | None:
-    text = query.get(name)
-    if not text:
-        return None
+def _day(query: Mapping[str, str], name: str, default: str) -> datetime:
+    text = query.get(name) or default
     for form in ("%Y-%m-%d", "%d-%m-%Y"):
         try:
             return datetime.strptime(text, form).replace(tzinfo=UTC)

@@ -14,7 +14,7 @@ from bot.staff.lookup import card, pick, shares_of
 from bot.staff.memory import Memory
 from bot.staff.overview import failed_screen
 from bot.staff.people import Role, needs
-from bot.staff.replies import redraw, toast
+from bot.staff.replies import first, redraw, toast
 from bot.staff.speech import Speech
 
 if TYPE_CHECKING:
@@ -110,9 +110,3 @@ async def replay(
     else:
         screen = resent(say, message.number, 1)
     await redraw(query, screen.text, screen.keyboard)
-
-
-async def first(query: CallbackQuery, memory: Memory) -> bool:
-    """Whether this press is the first of its button."""
-    message = query.message.message_id if query.message else 0
-    return await memory.first_press(query.from_user.id, message, query.data or "")

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 _log = structlog.get_logger("tuma.staff")
 SINGLE = 3
 _LISTED = 5
+# One name for all processes: the board gives each notice out once, and leaves no dead readers behind.
+_CONSUMER = "staff"
 _IDLE_S = 1.0
 _PACE_S = 1.0
 _NUMBER = re.compile(r"[A-Za-z0-9]{1,20}")
@@ -74,11 +76,8 @@ def bundle(items: Sequence[NewsItem]) -> Iterator[Notice]:
 class Alerts:
     """The loop that tells staff."""
 
-    def __init__(
-        self, bot: Bot, engine: Engine, settings: Settings, staff: Mapping[int, Role], consumer: str
-    ) -> None:
-        self._bot, self._engine, self._settings = bot, engine, settings
-        self._staff, self._consumer = staff, consumer
+    def __init__(self, bot: Bot, engine: Engine, settings: Settings, staff: Mapping[int, Role]) -> None:
+        self._bot, self._engine, self._settings, self._staff = bot, engine, settings, staff
 
     async def run(self, stop: asyncio.Event) -> None:
         """Tell staff what is new until `stop` is set. Nothing that goes wrong in one round ends the loop."""
@@ -98,7 +97,7 @@ class Alerts:
                     await rest(stop, _IDLE_S)
 
     async def _round(self, stop: asyncio.Event) -> int:
-        items = await self._engine.news.read(self._consumer)
+        items = await self._engine.news.read(_CONSUMER)
         for place, notice in enumerate(bundle(items)):
             if place:
                 await rest(stop, _PACE_S)

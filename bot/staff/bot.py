@@ -34,6 +34,7 @@ from bot.errors import ConfigError, StoreUnavailable
 from bot.staff import actions, customers, lookup, overview, sharing
 from bot.staff.alerts import Alerts
 from bot.staff.commands import register
+from bot.staff.drafts import Drafts
 from bot.staff.memory import Memory
 from bot.staff.people import Apologies, CommandsEndDialogues, Gate, Introduction, IsStaff, roles, speech
 from bot.staff.polling import Poller
@@ -103,9 +104,13 @@ def build_router() -> Router:
 
 
 class StaffBot:
-    """The bot of one process. Raises ConfigError at once if its token cannot be right."""
+    """The bot of one process. Raises ConfigError at once if its token cannot be right, or its webhook cannot work."""
 
     def __init__(self, engine: Engine, settings: Settings, renderer: Renderer) -> None:
+        if settings.telegram_updates == "webhook" and not (
+            settings.public_url and settings.telegram_webhook_secret
+        ):
+            raise ConfigError("TELEGRAM_UPDATES: webhook also needs PUBLIC_URL and TELEGRAM_WEBHOOK_SECRET")
         self._engine, self._settings = engine, settings
         self._bot = build_bot(settings)
         self._memory = Memory(engine.redis, self._bot.id)
@@ -116,7 +121,7 @@ class StaffBot:
         self._dispatcher.update.outer_middleware(Introduction(engine, settings))
         self._dispatcher.include_router(build_router())
         self._dispatcher.workflow_data.update(
-            engine=engine, settings=settings, renderer=renderer, memory=self._memory
+            engine=engine, settings=settings, memory=self._memory, drafts=Drafts(engine, settings, renderer)
         )
 
     @property
@@ -137,6 +142,7 @@ class StaffBot:
                     group.create_task(self._alerts().run(stop))
                     if self._settings.telegram_updates == "polling":
                         group.create_task(self._poller().run(stop))
+                    await stop.wait()
         finally:
             await self.close()
 
@@ -174,7 +180,7 @@ class StaffBot:
         await self._bot.session.close()
 
     def _alerts(self) -> Alerts:
-        return Alerts(self._bot, self._engine, self._settings, self._staff, self._who)
+        return Alerts(self._bot, self._engine, self._settings, self._staff)
 
     def _poller(self) -> Poller:
         return Poller(self._bot, self._memory, self.allowed_updates, self.handle, self._who)
@@ -197,14 +203,14 @@ class StaffBot:
         me = await self._bot.get_me()
         if me.username:
             self._username = me.username
-            await self._engine.announce(me.username)
+            await self._engine.announce_bot(me.username)
         await self._choose_delivery()
         await register(self._bot, self._engine, self._settings, self._staff, self._memory)
 
     async def _choose_delivery(self) -> None:
         """Polling or webhook. What waits at Telegram is kept either way."""
         settings = self._settings
-        if settings.telegram_updates == "polling" or not settings.public_url:
+        if settings.telegram_updates == "polling":
             await self._bot.delete_webhook(drop_pending_updates=False)
             return
         await self._bot.set_webhook(

@@ -44,8 +44,8 @@ def everybody() -> Router:
     """What comes before staff commands, because it is the same for all."""
     routes = Router(name="everybody")
     routes.message.register(link, CommandStart(deep_link=True))
-    routes.message.register(stop, StateFilter(None), F.text.func(_is_one_of(_STOP_WORDS)))
-    routes.message.register(start, StateFilter(None), F.text.func(_is_one_of(_START_WORDS)))
+    routes.message.register(stop, StateFilter(None), F.text, F.text.func(_is_one_of(_STOP_WORDS)))
+    routes.message.register(start, StateFilter(None), F.text, F.text.func(_is_one_of(_START_WORDS)))
     routes.message.register(choose_language, Command("language", "lugha"))
     routes.message.register(bills, Command("bills", "bili"))
     routes.callback_query.register(set_language, ChooseLanguage.filter(F.locale.in_(LANGUAGES)))

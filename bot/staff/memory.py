@@ -6,7 +6,7 @@ starts `tuma:bot:<bot id>:`, so two bots never share one.
     fsm:<bot>:<chat>:<user>:<destiny>:state|data   string  an open /share dialogue, 15 minutes
     poller                                         string  which process fetches updates, 10 s, renewed
     update:<id>                                    string  an update that was handled, 1 day
-    press:<chat>:<message>:<data>                  string  a button that acted, 10 s
+    press:<chat>:<message>:<data>                  string  the press on which a button acted, 10 s
     commands                                       set     chats that have a staff command list
 """
 
@@ -64,13 +64,15 @@ class Memory:
         with guard():
             await self._client.set(f"{self._prefix}:update:{update_id}", "1", ex=_HANDLED_S)
 
-    async def first_press(self, chat: int, message: int, data: str) -> bool:
-        """Whether this is the first press of an acting button: thumbs press twice."""
+    async def first_press(self, chat: int, message: int, data: str, press: str) -> bool:
+        """Whether this is the first press of an acting button: thumbs press twice. `press` is the press's own id,
+        by which an update that is handled again after a fault counts as the first still.
+        """
+        key = f"{self._prefix}:press:{chat}:{message}:{data}"
         with guard():
             return bool(
-                await self._client.set(
-                    f"{self._prefix}:press:{chat}:{message}:{data}", "1", nx=True, ex=_PRESS_S
-                )
+                await self._client.set(key, press, nx=True, ex=_PRESS_S)
+                or await self._client.get(key) == press
             )
 
     async def staff_chats(self) -> set[int]:

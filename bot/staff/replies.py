@@ -9,6 +9,7 @@ from __future__ import annotations
 from aiogram.exceptions import TelegramBadRequest
 from aiogram.types import CallbackQuery, InlineKeyboardMarkup, Message
 
+from bot.staff.memory import Memory
 from bot.staff.speech import Html, clip
 
 
@@ -31,3 +32,9 @@ async def redraw(query: CallbackQuery, text: Html, keyboard: InlineKeyboardMarku
                 await shown.answer(text, reply_markup=keyboard)
     elif shown is not None:
         await shown.answer(text, reply_markup=keyboard)
+
+
+async def first(query: CallbackQuery, memory: Memory) -> bool:
+    """Whether this press is the first of its button."""
+    message = query.message.message_id if query.message else 0
+    return await memory.first_press(query.from_user.id, message, query.data or "", query.id)

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import ssl
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from aiohttp import web
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
@@ -34,7 +35,7 @@ class Refusal:
 class HttpProvider:
     """An HTTP server with a table of refusals, and three behaviours that no answer describes."""
 
-    refusals: Mapping[str, Refusal]
+    refusals: ClassVar[Mapping[str, Refusal]]
 
     def __init__(self) -> None:
         self.behaviour = "ok"
@@ -65,14 +66,19 @@ class HttpProvider:
         if self.behaviour == "silent":
             await self._ended.wait()
         if self.behaviour == "reset":
-            assert request.transport is not None
-            request.transport.abort()
+            abort(request.transport)
         if (refusal := self.refusals.get(self.behaviour)) is not None:
             return _respond(refusal.status, refusal.body, refusal.headers)
         return self.answer(request, form)
 
     def answer(self, request: web.BaseRequest, form: dict[str, str]) -> web.Response:
         raise AssertionError("a provider answers")
+
+
+def abort(transport: asyncio.BaseTransport | None) -> None:
+    """Reset a connection without a goodbye."""
+    assert isinstance(transport, asyncio.Transport)
+    transport.abort()
 
 
 def _respond(status: int, body: Mapping[str, Any] | str, headers: Mapping[str, str]) -> web.Response:
@@ -90,7 +96,7 @@ def _twilio(status: int, code: int, **headers: str) -> Refusal:
 class TwilioServer(HttpProvider):
     """Messages.json and the account resource."""
 
-    refusals = {
+    refusals: ClassVar[Mapping[str, Refusal]] = {
         "throttled": _twilio(429, 20429),
         "throttled_7s": _twilio(429, 20429, Retry_After="7"),
         "bad_recipient": _twilio(400, 21211),
@@ -127,7 +133,7 @@ def _telegram(status: int, text: str, **parameters: int) -> Refusal:
 class TelegramServer(HttpProvider):
     """sendMessage and getMe."""
 
-    refusals = {
+    refusals: ClassVar[Mapping[str, Refusal]] = {
         "throttled": _telegram(429, "Too Many Requests"),
         "throttled_7s": _telegram(429, "Too Many Requests: retry after 7", retry_after=7),
         "bad_recipient": _telegram(400, "Bad Request: chat not found"),
@@ -212,13 +218,15 @@ class SmtpServer:
             protocol.drop()
 
     def _protocol(self) -> SMTP:
-        return _Protocol(self, hostname="localhost", loop=asyncio.get_running_loop(), **self._options)
+        with warnings.catch_warnings():  # aiosmtpd warns of logins without TLS, which some tests are about
+            warnings.simplefilter("ignore", UserWarning)
+            return _Protocol(self, hostname="localhost", loop=asyncio.get_running_loop(), **self._options)
 
     def login(self, *arguments: Any) -> AuthResult:
         data = arguments[-1]
         assert isinstance(data, LoginPassword)
         self.logins.append(data.login.decode())
-        return AuthResult(success=data.password.decode() == SMTP_PASSWORD)
+        return AuthResult(success=data.password.decode() == SMTP_PASSWORD, handled=False)
 
     async def reply(self, command: str, protocol: SMTP, good: Callable[[], str]) -> str:
         self.commands.append(command)
@@ -226,8 +234,7 @@ class SmtpServer:
         if planned == "silent":
             await self._ended.wait()
         if planned == "drop":
-            assert protocol.transport is not None
-            protocol.transport.abort()
+            abort(protocol.transport)
             return "421 gone"
         return planned or good()
 
@@ -257,7 +264,7 @@ class _Protocol(SMTP):
     """aiosmtpd's protocol, which tells its owner when a connection opens and ends."""
 
     def __init__(self, owner: SmtpServer, **options: Any) -> None:
-        super().__init__(owner, **options)
+        super().__init__(owner, authenticator=owner.login, **options)
         self._owner = owner
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -271,4 +278,4 @@ class _Protocol(SMTP):
 
     def drop(self) -> None:
         if self.transport is not None:
-            self.transport.abort()
+            abort(self.transport)

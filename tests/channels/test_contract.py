@@ -47,9 +47,9 @@ decisions = pytest.mark.parametrize(
 over_http = pytest.mark.parametrize("rig", HTTP, indirect=True, ids=lambda name: name.value)
 
 
-async def failure(rig: Rig, **options: float) -> ChannelError:
+async def failure(rig: Rig, timeout_s: float = 5.0) -> ChannelError:
     with pytest.raises(ChannelError) as caught:
-        await rig.make(**options).send(rig.outgoing())
+        await rig.make(timeout_s=timeout_s).send(rig.outgoing())
     return caught.value
 
 
@@ -64,7 +64,7 @@ async def test_a_failure_becomes_its_one_decision(
     rig: Rig, behaviour: str, decision: type[ChannelError]
 ) -> None:
     rig.server.behaviour = behaviour
-    error = await failure(rig, timeout_s=0.3 if behaviour == "silent" else 5.0)
+    error = await failure(rig, timeout_s=0.6 if behaviour == "silent" else 5.0)
     assert type(error) is decision, error
 
 
@@ -73,7 +73,7 @@ async def test_no_error_shows_a_secret_an_address_or_a_text(
     rig: Rig, behaviour: str, decision: type[ChannelError]
 ) -> None:
     rig.server.behaviour = behaviour
-    error = await failure(rig, timeout_s=0.3 if behaviour == "silent" else 5.0)
+    error = await failure(rig, timeout_s=0.6 if behaviour == "silent" else 5.0)
     shown = "".join(traceback.format_exception(error)) + repr(error)
     assert [secret for secret in rig.secrets if secret in shown] == []
 

@@ -82,14 +82,14 @@ async def test_a_resend_carries_the_same_message_id(mail: EmailRig) -> None:
 @pytest.mark.parametrize("trouble", ["silent", "drop", "421 4.3.2 shutting down", "451 4.3.0 later"])
 async def test_before_data_nothing_was_sent(mail: EmailRig, command: str, trouble: str) -> None:
     mail.server.replies = {command: trouble}
-    error = await failure(mail.make(timeout_s=0.3 if trouble == "silent" else 5.0), mail)
+    error = await failure(mail.make(timeout_s=0.6 if trouble == "silent" else 5.0), mail)
     assert type(error) is Unavailable
 
 
 @pytest.mark.parametrize("trouble", ["silent", "drop"])
 async def test_after_data_the_outcome_is_unknown(mail: EmailRig, trouble: str) -> None:
     mail.server.replies = {"DATA": trouble}
-    error = await failure(mail.make(timeout_s=0.3 if trouble == "silent" else 5.0), mail)
+    error = await failure(mail.make(timeout_s=0.6 if trouble == "silent" else 5.0), mail)
     assert type(error) is Uncertain
 
 

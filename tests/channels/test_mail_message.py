@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import email
 import email.policy
 from email.message import EmailMessage
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from channels.base import EmailContent
-from channels.errors import ChannelError, ContentRejected, Misconfigured, RecipientInvalid
+from channels.errors import ContentRejected, Misconfigured, RecipientInvalid
 from channels.mail_message import compose, message_id, recipient, sender
 
 FROM = sender("Shule ya Mt. Ñusu <ada@shule.example>")
@@ -142,10 +143,8 @@ def test_a_domain_in_other_letters_is_sent_in_ascii() -> None:
 
 @given(st.text())
 def test_any_text_is_an_address_or_refused(text: str) -> None:
-    try:
+    with contextlib.suppress(RecipientInvalid):
         assert "@" in recipient(text).addr_spec
-    except ChannelError as error:
-        assert type(error) is RecipientInvalid
 
 
 def test_a_sender_that_is_no_address_is_our_fault() -> None:

@@ -1,0 +1,235 @@
+"""`tuma doctor`: what is on, what is missing and how to get it, and whether it can be reached."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Iterable, Mapping
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
+
+import msgspec
+import typer
+
+from bot.cli import advice, runtime
+from bot.cli.output import FAILED, JsonFlag, emit, say
+from bot.errors import TumaError
+from channels.base import Channel, ChannelName, Probe
+
+if TYPE_CHECKING:
+    from bot.engine.ledger import LedgerReport
+    from bot.settings import Settings
+
+_TIMEOUT_S = 15.0
+_SHOWN_FINDINGS = 5
+
+
+class State(StrEnum):
+    """How a part is. Only `fail` makes the command fail: what is off is off on purpose, until it is set up."""
+
+    OK = "ok"
+    OFF = "off"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found of one part: `missing` names settings, `how` says what to do."""
+
+    name: str
+    state: State
+    detail: str
+    missing: list[str] = []
+    how: list[str] = []
+
+
+def doctor_command(
+    ledger: Annotated[
+        bool, typer.Option("--ledger", help="Also add up every message and every bill.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Say what is on, what is missing, and how to get it.
+
+    Tests that every provider can be reached with its credentials, and that Redis keeps what it took. Sends nothing.
+    """
+    settings = runtime.settings()
+    runtime.quiet_logs(settings)
+    checks, report = asyncio.run(_examine(settings, ledger))
+    well = all(check.state is not State.FAIL for check in checks)
+    if as_json:
+        emit({"ok": well, "checks": checks, "ledger": report})
+    else:
+        _print(checks, report)
+    if not well:
+        raise typer.Exit(FAILED)
+
+
+async def _examine(settings: Settings, ledger: bool) -> tuple[list[Check], LedgerReport | None]:
+    (store, report), channels, clickpesa, public = await asyncio.gather(
+        _store(settings, ledger), _channels(settings), _clickpesa(settings), _public_url(settings)
+    )
+    return [*store, *channels, clickpesa, public, await asyncio.to_thread(_templates, settings)], report
+
+
+# ----------------------------------------------------------------------------- Redis
+
+
+async def _store(settings: Settings, ledger: bool) -> tuple[list[Check], LedgerReport | None]:
+    from bot.cli.durability import inspect
+
+    try:
+        async with runtime.open_engine(settings) as engine:
+            found = await inspect(engine)
+            report = await engine.ledger.check() if ledger else None
+    except TumaError as error:
+        how = ["REDIS_URL: check it, or leave it unset to use tuma's own server"]
+        return [Check(name="redis", state=State.FAIL, detail=str(error), how=how)], None
+    state = State.FAIL if found.losses else State.WARN if found.doubts else State.OK
+    where = "your own" if settings.redis_url else f"tuma's own, in {settings.data_dir}"
+    detail = "; ".join([f"{found.server}, {where}", *found.losses, *found.doubts])
+    checks = [Check(name="redis", state=state, detail=detail)]
+    return (checks if report is None else [*checks, _ledger(report)]), report
+
+
+def _ledger(report: LedgerReport) -> Check:
+    stats = report.stats
+    detail = f"{stats.created} messages, {sum(stats.done.values())} done, {stats.open_bills} open bills"
+    if report.ok:
+        return Check(name="ledger", state=State.OK, detail=f"the books add up: {detail}")
+    return Check(name="ledger", state=State.FAIL, detail="; ".join([detail, *report.differences]))
+
+
+# ----------------------------------------------------------------------------- providers
+
+
+async def _channels(settings: Settings) -> list[Check]:
+    from bot.app import open_channels
+
+    off = settings.channels_off()
+    async with open_channels(settings) as channels:
+        probes = await asyncio.gather(*map(_probe, channels.values()))
+    found = dict(zip(channels, probes, strict=True))
+    return [_channel(name, off, found.get(name), settings) for name in ChannelName]
+
+
+async def _probe(channel: Channel) -> Probe:
+    return await _within(channel.probe())
+
+
+async def _within(probe: Awaitable[Probe]) -> Probe:
+    try:
+        return await asyncio.wait_for(probe, _TIMEOUT_S)
+    except TimeoutError:
+        return Probe(False, f"no answer within {_TIMEOUT_S:.0f} s", ("check the network and the address",))
+
+
+def _channel(name: ChannelName, off: Mapping[str, str], probe: Probe | None, settings: Settings) -> Check:
+    how = list(advice.CHANNEL[name])
+    if name in off or probe is None:
+        missing = off.get(name, "").split(", ")
+        return Check(name=name, state=State.OFF, detail="not set up", missing=missing, how=how)
+    if name is ChannelName.WHATSAPP and settings.whatsapp_templates is None and probe.ok:
+        detail = f"{probe.detail}; no approved templates are named"
+        return Check(name=name, state=State.WARN, detail=detail, missing=["WHATSAPP_TEMPLATES"], how=how[-1:])
+    return _probed(name, probe)
+
+
+def _probed(name: str, probe: Probe) -> Check:
+    state = State.OK if probe.ok else State.FAIL
+    return Check(name=name, state=state, detail=probe.detail, how=list(probe.hints))
+
+
+async def _clickpesa(settings: Settings) -> Check:
+    from bot.app import clickpesa
+
+    client = clickpesa(None, settings)
+    if client is None:
+        missing = ["CLICKPESA_CLIENT_ID", "CLICKPESA_API_KEY"]
+        detail = "not set up: payments are told by webhooks alone"
+        how = [*advice.CLICKPESA, *_webhook_advice(settings)]
+        return Check(name="clickpesa", state=State.OFF, detail=detail, missing=missing, how=how)
+    try:
+        probe = await _within(client.probe())
+    finally:
+        await client.close()
+    if probe.ok and settings.clickpesa_checksum_key is None:
+        detail = (
+            f"{probe.detail}; without a checksum key a webhook is only a hint, believed when the list says so"
+        )
+        return Check(
+            name="clickpesa",
+            state=State.WARN,
+            detail=detail,
+            missing=["CLICKPESA_CHECKSUM_KEY"],
+            how=_webhook_advice(settings),
+        )
+    return _probed("clickpesa", probe)
+
+
+def _webhook_advice(settings: Settings) -> list[str]:
+    keyed = [] if settings.clickpesa_checksum_key else [advice.CHECKSUM]
+    return [*keyed, advice.WEBHOOK.format(url=settings.public_url or "PUBLIC_URL")]
+
+
+async def _public_url(settings: Settings) -> Check:
+    url = settings.public_url
+    if url is None:
+        detail = "not set: messages carry no links, and providers cannot call back"
+        return Check(
+            name="public_url",
+            state=State.WARN,
+            detail=detail,
+            missing=["PUBLIC_URL"],
+            how=[advice.PUBLIC_URL],
+        )
+    found = await _get(f"{url}/healthz")
+    if not found.ok:
+        how = ["start tuma with `tuma up`, and check that this address leads to TUMA_LISTEN"]
+        return Check(name="public_url", state=State.WARN, detail=f"{url}: {found.detail}", how=how)
+    if urlsplit(url).scheme != "https":
+        return Check(
+            name="public_url", state=State.WARN, detail=f"{url} is not https", how=[advice.PUBLIC_URL]
+        )
+    return Check(name="public_url", state=State.OK, detail=f"{url} answers")
+
+
+async def _get(url: str) -> Probe:
+    import httpx
+
+    try:
+        async with httpx.AsyncClient(timeout=_TIMEOUT_S) as client:
+            reply = await client.get(url)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        return Probe(False, f"does not answer from here ({type(error).__name__})")
+    return Probe(reply.is_success, f"answers {reply.status_code}")
+
+
+# ----------------------------------------------------------------------------- templates
+
+
+def _templates(settings: Settings) -> Check:
+    from bot.app import renderer
+
+    try:
+        findings = [str(finding) for finding in renderer(settings).check()]
+    except TumaError as error:
+        findings = [str(error)]
+    if not findings:
+        return Check(name="templates", state=State.OK, detail="in order")
+    detail = "; ".join(findings[:_SHOWN_FINDINGS])
+    how = ["`tuma template check` lists everything"]
+    return Check(name="templates", state=State.FAIL, detail=f"{len(findings)} finding(s): {detail}", how=how)
+
+
+def _print(checks: Iterable[Check], report: LedgerReport | None) -> None:
+    for check in checks:
+        say(f"{check.state.upper():<4}  {check.name:<10}  {check.detail}")
+        if check.missing:
+            say(f"{'':18}missing: {', '.join(check.missing)}")
+        for line in check.how:
+            say(f"{'':18}{line}")
+    if report is not None:
+        say("")
+        for name, value in msgspec.to_builtins(report.stats).items():
+            say(f"{'':6}{name:<18}  {value}")

@@ -1,0 +1,186 @@
+"""`tuma up`, `tuma demo` and `tuma sandbox`: what keeps running until it is stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bot.cli import runtime
+from bot.cli.output import JsonFlag, emit, note
+from bot.errors import TumaError
+from channels.base import ChannelName
+
+if TYPE_CHECKING:
+    from bot.settings import Settings
+
+
+class RoleName(StrEnum):
+    """The roles of `bot.app.Role`, which is not imported for the sake of a help text."""
+
+    API = "api"
+    INTAKE = "intake"
+    WORKER = "worker"
+    SCHEDULER = "scheduler"
+    STAFF = "staff"
+
+
+def up_command(
+    roles: Annotated[
+        str, typer.Option(metavar="ROLE,...", help=f"What this process does: {', '.join(RoleName)}.")
+    ] = ",".join(RoleName),
+    channels: Annotated[
+        str | None,
+        typer.Option(metavar="CHANNEL,...", help="Send only over these. Default: all that are on."),
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Run tuma: take bills, send messages, take payments.
+
+    All roles in one process, or with --roles some of them in each of many processes on one Redis. Ctrl-C or SIGTERM
+    finishes what is being sent, then ends.
+    """
+    from bot.log import configure
+
+    chosen = _chosen(RoleName, roles, "--roles")
+    only = None if channels is None else _chosen(ChannelName, channels, "--channels")
+    settings = runtime.settings()
+    configure(settings)
+    _announce(settings, chosen, as_json)
+    _run_loop(_up(settings, chosen, only))
+
+
+def demo_command(
+    once: Annotated[bool, typer.Option("--once", help="Tell the story unattended, then end.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """See the whole story on this machine: no accounts, no Redis, no money.
+
+    Prints the address of a page with customers' phones and mailboxes, and buttons to pay.
+    """
+    from bot.demo import run
+
+    if code := run(once=once, json=as_json):
+        raise typer.Exit(code)
+
+
+def sandbox_command(
+    tuma: Annotated[
+        str | None, typer.Option(metavar="URL", help="Where tuma is, for its webhooks. Default: TUMA_LISTEN.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=PORT", help="twilio, telegram, clickpesa, smtp or page; else any free one."
+        ),
+    ] = None,
+    no_checksum: Annotated[
+        bool, typer.Option("--no-checksum", help="ClickPesa sends webhooks unsigned.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Run local servers that act like Twilio, Telegram, ClickPesa and a mail server.
+
+    The first line says where they are; with --json as one object with the base URLs twilio, telegram, clickpesa,
+    smtp and page, the credentials they accept, and the settings that point tuma there.
+    """
+    from bot.sandbox.city import main
+
+    settings = runtime.settings()
+    runtime.quiet_logs(settings)
+    tuma_url = tuma or f"http://{settings.listen}"
+    asyncio.run(main(as_json, host=host, ports=_ports(port or []), tuma=tuma_url, checksum=not no_checksum))
+
+
+def _chosen(kind: type[StrEnum], text: str, option: str) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    wrong = [name for name in names if name not in list(kind)]
+    if wrong or not names:
+        raise typer.BadParameter(
+            f"expected some of {', '.join(kind)}, separated by commas", param_hint=option
+        )
+    return names
+
+
+def _ports(pairs: list[str]) -> dict[str, int]:
+    ports = {}
+    for pair in pairs:
+        name, _, number = pair.partition("=")
+        if name not in ("twilio", "telegram", "clickpesa", "smtp", "page") or not number.isdigit():
+            raise typer.BadParameter("expected NAME=PORT, such as page=8025", param_hint="--port")
+        ports[name] = int(number)
+    return ports
+
+
+def _announce(settings: Settings, roles: list[str], as_json: bool) -> None:
+    off = settings.channels_off()
+    if as_json:
+        emit(
+            {
+                "roles": roles,
+                "listen": settings.listen,
+                "on": [n for n in ChannelName if n not in off],
+                "off": off,
+            }
+        )
+        return
+    for name, missing in off.items():
+        note(f"{name} is off: {missing} not set")
+
+
+async def _up(settings: Settings, roles: list[str], channels: list[str] | None) -> None:
+    from bot.app import Role, open_app
+
+    stop = asyncio.Event()
+    with _stopped_by_signals(stop):
+        async with open_app(settings, [Role(role) for role in roles], channels) as app:
+            await app.run(stop)
+
+
+@contextmanager
+def _stopped_by_signals(stop: asyncio.Event) -> Iterator[None]:
+    """SIGINT and SIGTERM set `stop`; a second one ends the process at once."""
+    loop = asyncio.get_running_loop()
+
+    def once(number: signal.Signals) -> None:
+        loop.remove_signal_handler(number)
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, once, number)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+def _run_loop(work: Coroutine[Any, Any, None]) -> None:
+    """Run on uvloop where there is one. What tuma raises on purpose comes out of its group."""
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(work)
+    except* TumaError as group:
+        raise _first(group) from group
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        from uvloop import new_event_loop
+    except ImportError:  # not made for Windows
+        return None
+    return new_event_loop
+
+
+def _first(group: BaseExceptionGroup[TumaError]) -> TumaError:
+    found: Any = group
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    assert isinstance(found, TumaError)  # noqa: S101 - the group holds nothing else
+    return found
