@@ -186,9 +186,10 @@ def _free_port() -> int:
 def _approve_templates(city: Sandbox, folder: Path) -> Path:
     """Register the suggested WhatsApp templates with the sandbox's Twilio, as a merchant does with Meta."""
     source = (templates_dir() / "whatsapp.example.toml").read_text(encoding="utf-8")
-    lines = []
-    for line in source.splitlines():
-        lines.append(f'content_sid = "HX{secrets.token_hex(16)}"' if line.startswith("content_sid") else line)
+    lines = [
+        f'content_sid = "HX{secrets.token_hex(16)}"' if line.startswith("content_sid") else line
+        for line in source.splitlines()
+    ]
     mapping = folder / "whatsapp.toml"
     mapping.write_text("\n".join(lines), encoding="utf-8")
     for locales in tomllib.loads(mapping.read_text(encoding="utf-8")).values():

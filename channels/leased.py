@@ -74,7 +74,7 @@ class LeasedConnector(aiohttp.TCPConnector):
             connection.release()
             raise
         if (current := _flight.get(None)) is not None:
-            pass
+            current.begun = True
         return connection
 
 

@@ -54,20 +54,17 @@ class LeasedSession(AiohttpSession):
         with flight() as current:
             try:
                 async with asyncio.timeout(self._timeout_s):
-                    return await self._request_where_it_moved(bot, method, current)
+                    return await self._request_where_it_moved(bot, method)
             # ValueError, LookupError: an answer in no encoding, or with a charset that does not exist
             except (AiogramError, aiohttp.ClientError, OSError, ValueError, LookupError) as error:
                 failure = _failure(current, error)
         raise failure
 
-    async def _request_where_it_moved(
-        self, bot: Bot, method: TelegramMethod[TelegramType], current: Flight
-    ) -> TelegramType:
+    async def _request_where_it_moved(self, bot: Bot, method: TelegramMethod[TelegramType]) -> TelegramType:
         try:
             return await super().make_request(bot, method)
         except TelegramMigrateToChat as moved:
             there = method.model_copy(update={"chat_id": moved.migrate_to_chat_id})
-        current.begun = False
         return await super().make_request(bot, there)
 
     def check_response(

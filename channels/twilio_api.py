@@ -25,9 +25,6 @@ from channels.twilio_transport import TwilioTransport, retry_after_s
 # Seconds that Twilio takes as ValidityPeriod. Source: message resource.
 VALIDITY_S = (1, 36_000)
 
-# Without it the SDK reads TWILIO_EDGE and TWILIO_REGION itself and rewrites the host name by splitting at its dots.
-_NO_ENVIRONMENT = {"TWILIO_EDGE": "", "TWILIO_REGION": ""}
-
 
 class _Message(msgspec.Struct):
     sid: str
@@ -57,12 +54,7 @@ class TwilioApi:
         self._transport = TwilioTransport(
             config.api_base, timeout_s=config.timeout_s, connections=config.concurrency
         )
-        self._client = Client(
-            config.account_sid,
-            config.auth_token,
-            http_client=self._transport,
-            environment=_NO_ENVIRONMENT,
-        )
+        self._client = Client(config.account_sid, config.auth_token, http_client=self._transport)
         self._account = f"https://api.twilio.com/2010-04-01/Accounts/{quote(config.account_sid, safe='')}"
 
     async def create(self, outgoing: Outgoing, form: Mapping[str, str | None]) -> Accepted:

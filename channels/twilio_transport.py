@@ -95,6 +95,7 @@ class TwilioTransport(AsyncHttpClient):  # type: ignore[misc]
         return self._session
 
     def _target(self, url: str, params: Mapping[str, object] | None) -> str:
+        # The SDK's host is replaced, also where TWILIO_EDGE or TWILIO_REGION in the environment made it rewrite it.
         parts = urlsplit(url)
         query = urlencode(params, doseq=True) if params else parts.query
         return urlunsplit((self._base.scheme, self._base.netloc, parts.path, query, ""))

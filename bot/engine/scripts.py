@@ -101,13 +101,15 @@ class Scripts:
         if not calls:
             return []
         with guard():
-            pipe = (
-                self._client.pipeline(transaction=False)
-                if not _is_cluster(self._client)
-                else self._client.pipeline()
+            pipe: Any = (
+                self._client.pipeline()
+                if _is_cluster(self._client)
+                else self._client.pipeline(transaction=False)
             )
             for call in calls:
-                pipe.evalsha(self._scripts[call.script].sha, len(call.keys), *call.keys, *map(str, call.args))
+                # The cluster pipeline blocks the method `evalsha`, not the command; it routes by the declared keys.
+                sha = self._scripts[call.script].sha
+                pipe.execute_command("EVALSHA", sha, len(call.keys), *call.keys, *map(str, call.args))
             replies = await pipe.execute(raise_on_error=False)
         return [await self._answer(call, reply) for call, reply in zip(calls, replies, strict=True)]
 

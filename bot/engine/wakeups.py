@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import structlog
@@ -31,14 +31,9 @@ class Wakeups:
         """Partitions that may hold work for `channel`, the longest untouched first."""
         return list(self._dirty[channel])
 
-    def clean(self, channel: str, p: int) -> None:
-        """Nothing waits there any more; call it with what was known before the read began."""
+    def forget(self, channel: str, p: int) -> None:
+        """A read of this partition begins; a word that comes while it lasts counts anew."""
         self._dirty[channel].pop(p, None)
-
-    def rotate(self, channel: str, p: int) -> None:
-        """More waits there: it takes its turn behind the others."""
-        self._dirty[channel].pop(p, None)
-        self._dirty[channel][p] = None
 
     def mark(self, channel: str, p: int) -> None:
         """Work may wait there."""
@@ -46,16 +41,20 @@ class Wakeups:
             self._dirty[channel].setdefault(p)
             self._events[channel].set()
 
-    async def wait(self, channel: str) -> None:
-        """Until there may be work for `channel`, at most one sweep."""
+    async def wait(self, channel: str, busy: Collection[asyncio.Task[None]] = ()) -> None:
+        """Until there may be work for `channel` or one of `busy` has ended, at most one sweep."""
+        if self._dirty[channel]:
+            return
         event = self._events[channel]
         event.clear()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(SWEEP_S):
-                await event.wait()
-                return
-        for p in range(self._records.partitions):
-            self._dirty[channel].setdefault(p)
+        heard = asyncio.create_task(event.wait())
+        try:
+            done, _ = await asyncio.wait([heard, *busy], timeout=SWEEP_S, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            heard.cancel()
+        if not done:
+            for p in range(self._records.partitions):
+                self._dirty[channel].setdefault(p)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Listen until `stop`; a lost connection is taken up again."""

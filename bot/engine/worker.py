@@ -150,29 +150,31 @@ class Worker:
         if free <= 0:
             await asyncio.wait(sending, return_when=asyncio.FIRST_COMPLETED)
             return
+        blocked: list[int] = []
         for p in self._wakeups.partitions(name):
+            self._wakeups.forget(name, p)
             taken, drained = await self._take(channel, p, free)
-            if drained:
-                self._wakeups.clean(name, p)
-            elif taken:
-                self._wakeups.rotate(name, p)
             if taken:
+                for q in [*blocked, *([] if drained else [p])]:
+                    self._wakeups.mark(name, q)
                 return
-        await self._wakeups.wait(name)
+            if not drained:
+                blocked.append(p)
+        # What waits in `blocked` is bulk, and the slots that are free are not for bulk.
+        await self._wakeups.wait(name, sending if blocked else ())
+        for p in blocked:
+            self._wakeups.mark(name, p)
 
     async def _take(self, channel: Channel, p: int, free: int) -> tuple[int, bool]:
-        # A word that comes while we read must not be lost: forget the old one before, not after.
-        self._wakeups.clean(channel.name, p)
-        bulk = max(free - max(channel.concurrency // _RESERVED, 1), 0) if channel.concurrency > 1 else free
+        reserved = max(channel.concurrency // _RESERVED, 1) if channel.concurrency > 1 else 0
         # The lease counts from before the claim: it is an upper bound on what Redis recorded.
         deadline = time.monotonic() + self._settings.lease_ms / 1000
-        call = self._records.scripts.hand_out(p, now_ms(), channel.name, self._consumer, (free, bulk))
+        most = (free, max(free - reserved, 0))
+        call = self._records.scripts.hand_out(p, now_ms(), channel.name, self._consumer, most)
         held, drained = await self._records.scripts.run(call)
-        if not drained:
-            self._wakeups.mark(channel.name, p)
         if held:
             await self._begin(channel, held, deadline)
-        return len(held), drained and p not in self._wakeups.partitions(channel.name)
+        return len(held), drained
 
     async def _begin(self, channel: Channel, held: list[HandedOut], deadline: float) -> None:
         try:

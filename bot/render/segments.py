@@ -10,6 +10,7 @@ Source: 3GPP TS 23.038 section 6.2.1 (alphabet, extension table), TS 23.040 sect
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,6 +23,7 @@ BASIC = frozenset(
 )
 EXTENSION = frozenset("\f^{}\\[~]|€")
 _GSM = BASIC | EXTENSION
+_EXTENDED = re.compile(f"[{re.escape(''.join(sorted(EXTENSION)))}]")
 
 Encoding = Literal["gsm-7", "ucs-2"]
 
@@ -75,6 +77,11 @@ def is_gsm(text: str) -> bool:
 def units(text: str) -> int:
     """Septets of a text in the GSM alphabet, else its UTF-16 units."""
     return _units(text, _encoding(text))
+
+
+def septets(text: str) -> int:
+    """Septets of a text that is known to be in the GSM alphabet."""
+    return len(text) + len(_EXTENDED.findall(text))
 
 
 def count(text: str) -> Count:
@@ -133,7 +140,7 @@ def _encoding(text: str) -> Encoding:
 
 def _units(text: str, encoding: Encoding) -> int:
     if encoding == "gsm-7":
-        return len(text) + sum(map(text.count, EXTENSION))
+        return septets(text)
     return sum(_cost(character, encoding) for character in text)
 
 

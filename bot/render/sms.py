@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from bot.render.segments import cut, to_gsm, units
+from bot.render.segments import cut, septets, to_gsm
 from bot.render.variables import on_every_text
 
 Render = Callable[[Mapping[str, Any]], str]
@@ -79,7 +79,7 @@ def fit(render: Render, values: Mapping[str, Any], room: int) -> str:
     """
     full = on_every_text(values, to_gsm)
     text = tidy(render(full))
-    if units(text) <= room:
+    if septets(text) <= room:
         return text
     now = _least(full)
     text = tidy(render(now))
@@ -107,12 +107,14 @@ def _grow(
     render: Render, option: Option, full: Mapping[str, Any], now: dict[str, Any], text: str, room: int
 ) -> tuple[dict[str, Any], str]:
     """`now` with as much of one option as still fits, and its text."""
-    before = units(_of(now, option.path))
-    limit = before + room - units(text)
-    for candidate in _candidates(option, _of(full, option.path), before, limit):
+    value = _of(full, option.path)
+    if not value:
+        return now, text
+    before = septets(_of(now, option.path))
+    for candidate in _candidates(option, value, before, before + room - septets(text)):
         trial = _with(now, option.path, candidate)
         longer = tidy(render(trial))
-        if units(longer) <= room:
+        if septets(longer) <= room:
             return trial, longer
     return now, text
 
@@ -120,9 +122,9 @@ def _grow(
 def _candidates(option: Option, value: str, before: int, limit: int) -> Iterator[str]:
     """Ways to write one value, longest first: more than the `before` units it has, at most `limit`."""
     for text in option.ways(value):
-        if before < units(text) <= limit:
+        if before < septets(text) <= limit:
             yield text
-    if option.floor is not None and units(value) > limit:
+    if option.floor is not None and septets(value) > limit:
         # The template's own words around a value are not known here: give way a few units at a time.
         for room in range(limit, max(option.floor, before + 1) - 1, -3):
             yield cut(value, room)

@@ -19,6 +19,7 @@ here can be asked to act, and a page elsewhere in the browser must not.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -113,8 +114,9 @@ class Page:
             headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
         )
         await stream.prepare(request)
-        async for line in self._news():
-            await stream.write(line)
+        with contextlib.suppress(ConnectionError):  # the page was closed
+            async for line in self._news():
+                await stream.write(line)
         return stream
 
     async def _news(self) -> AsyncIterator[bytes]:

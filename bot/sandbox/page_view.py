@@ -233,7 +233,7 @@ def _after(city: Sandbox, bill: Bill) -> Json | None:
         "before": len(before),
         "receipts": [{"channel": each.channel, "ms": ms(each.at) - ms(at)} for each in _first_of_each(since)],
         "more": len(since) - len(_first_of_each(since)),
-        "next": _next_due(before),
+        "next": _next_due(before, ms(at)),
     }
 
 
@@ -245,10 +245,10 @@ def _first_of_each(messages: list[Message]) -> list[Message]:
     return list(first.values())
 
 
-def _next_due(before: list[Message]) -> int | None:
-    """When, at the rhythm of the messages so far, the next one would have come."""
+def _next_due(before: list[Message], paid_at: int) -> int | None:
+    """When, at the rhythm of the messages so far, the next one would have come after the payment."""
     threads: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
     for each in before:
         threads[each.channel, each.address].append(ms(each.at))
-    rhythms = [times[-1] + (times[-1] - times[-2]) for times in threads.values() if len(times) > 1]
-    return max(rhythms, default=None)
+    due = [times[-1] + (times[-1] - times[-2]) for times in threads.values() if len(times) > 1]
+    return min((each for each in due if each > paid_at), default=None)

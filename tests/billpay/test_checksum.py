@@ -165,8 +165,8 @@ def test_a_repeated_key_is_refused_though_the_checksum_fits_one_reading() -> Non
         b"[" * 100_000,
         b'{"a":' * 100_000,
         b'"x"',
-    ]
-    + ['{"checksum":"a"}'.encode("utf-16")],
+        '{"checksum":"a"}'.encode("utf-16"),
+    ],
 )
 def test_what_is_no_signed_object_does_not_verify_and_does_not_raise(raw: bytes) -> None:
     assert not verify(raw, KEY)

@@ -111,11 +111,9 @@ def test_the_older_shape_names_the_same_payment() -> None:
 
 
 @pytest.mark.parametrize("member", ["event", "eventType"])
-@pytest.mark.parametrize("payload", [RECEIVED, FAILED])
-def test_both_names_of_the_event_are_read(member: str, payload: dict[str, Any]) -> None:
-    assert parse(raw({member: payload["event"], "data": payload["data"]})) == parse(
-        raw({member: payload["event"], "data": payload["data"]})
-    )
+@pytest.mark.parametrize(("payload", "event"), [(RECEIVED, "received"), (FAILED, "failed")])
+def test_both_names_of_the_event_are_read(member: str, payload: dict[str, Any], event: str) -> None:
+    assert parse(raw({member: payload["event"], "data": payload["data"]})).event == event
 
 
 def test_the_mail_address_of_2024_is_read() -> None:
@@ -244,6 +242,10 @@ JSON = st.recursive(
 @given(st.sampled_from([*RECEIVED["data"], "paymentId", "amount", "currency"]), JSON)
 def test_any_value_anywhere_is_read_or_refused(member: str, value: object) -> None:
     payload = {**RECEIVED, "data": {**RECEIVED["data"], member: value}}
-    event = parse(raw(payload))
-    assert event.ids
-    assert event.number
+    try:
+        event = parse(raw(payload))
+    except Refused:
+        assert member == "orderReference"
+    else:
+        assert event.ids
+        assert event.number == "SOMA0001" or member == "orderReference"

@@ -196,7 +196,7 @@ async def test_a_payment_after_stop_still_gets_its_receipt(engine: Engine) -> No
 
 
 async def test_a_share_without_any_usable_channel_is_refused_with_reasons(engine: Engine) -> None:
-    with pytest.raises(Refused, match="email: no customer.email"):
+    with pytest.raises(Refused, match=r"email: no customer\.email"):
         await engine.shares.accept(job("100", id="a", channels=("email", "telegram")))
     with pytest.raises(NotFound):
         await engine.shares.get("a")

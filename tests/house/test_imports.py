@@ -44,11 +44,12 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
 
 # Libraries with one door each.
 DOORS: Mapping[str, tuple[str, ...]] = {
-    "redis": ("bot.engine", "bot.staff.memory"),  # memory: the bot framework brings its own storage
+    # memory: the bot framework brings its own storage; durability: reads the server's own configuration.
+    "redis": ("bot.engine", "bot.staff.memory", "bot.cli.durability"),
     "twilio": ("channels",),
     "aiosmtplib": ("channels",),
     "aiogram": ("channels.telegram", "bot.staff"),
-    "httpx": ("bot.billpay", "bot.cli.webhook"),
+    "httpx": ("bot.billpay", "bot.cli"),
     "minijinja": ("bot.render", "bot.web"),
     "phonenumbers": ("bot.domain.contact",),
     "aiosmtpd": ("bot.sandbox",),
@@ -57,8 +58,8 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     "rich": ("bot.cli",),
 }
 
-# Modules that build the engine and the channels: the composition root, and commands that need one part alone.
-BUILDERS = ("bot.app", "bot.cli")
+# Who builds the engine and the channels: the composition root, commands that need one part alone, and the demo.
+BUILDERS = ("bot.app", "bot.cli", "bot.demo")
 ENVIRONMENT = {"bot.settings"}
 SCRIPTS = {"bot.engine.scripts"}
 STREAMS = {
@@ -67,6 +68,7 @@ STREAMS = {
     "bot.engine.control",  # news to staff
     "bot.engine.events",  # news to staff
     "bot.engine.records",  # the audit stream
+    "bot.demo",  # hands one bill in as any producer would
 }
 STREAM_COMMANDS = {
     "xadd",

@@ -324,8 +324,8 @@
     Array.prototype.forEach.call(document.querySelectorAll(".quiet"), function (node) {
       var next = Number(node.getAttribute("data-next")), paid = Number(node.getAttribute("data-paid")), now = serverNow();
       var text = "No reminder since, for " + seconds(Math.max(now - paid, 0)) + ".";
-      if (next && next > paid && now > next + 1000) { text += " The one that was due about " + clock(next) + " did not come."; }
-      else if (next && next > paid) { text += " One was due about " + clock(next) + "."; }
+      if (next && now > next + 1000) { text += " By the rhythm so far one was due about " + clock(next) + ": it did not come."; }
+      else if (next) { text += " By the rhythm so far the next is due about " + clock(next) + "."; }
       if (node.textContent !== text) { node.textContent = text; }
     });
   }

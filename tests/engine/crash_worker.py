@@ -1,0 +1,36 @@
+"""A worker process for the crash tests: sends to a channel that says when it began, and never ends."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from bot.app import renderer
+from bot.engine.compose import Composer
+from bot.engine.engine import Engine
+from bot.engine.worker import Worker
+from channels.base import Accepted, ChannelName, Outgoing
+from tests.engine.conftest import settings_for
+from tests.engine.test_worker import Scripted
+
+
+class Hanging(Scripted):
+    async def send(self, outgoing: Outgoing) -> Accepted:
+        sys.stdout.write(f"{outgoing.message_id}\n")
+        sys.stdout.flush()
+        await asyncio.sleep(3600)
+        raise AssertionError("unreachable")
+
+
+async def main(url: str) -> None:
+    engine = await Engine.open(settings_for(url))
+    composer = Composer(engine.records, renderer(engine.settings), engine.settings)
+    channels = {ChannelName.SMS: Hanging()}
+    worker = Worker(
+        engine.records, engine.contacts, engine.channels, composer, engine.settings, channels, "doomed"
+    )
+    await worker.run(asyncio.Event())
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1]))

@@ -1,0 +1,144 @@
+"""Every script on a real cluster of three primaries, so that none of them leaves its slot."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from bot.engine.engine import Engine
+from bot.engine.inbox import Inbox
+from bot.engine.scheduler import Scheduler
+from bot.engine.scripts import now_ms
+from channels.base import ChannelName, Delivery, StatusUpdate
+from tests.conftest import Valkey, start_valkey
+from tests.engine.conftest import job, paid, settings_for
+from tests.engine.test_worker import Scripted, settled, until, working
+
+_SLOTS = 16384
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """URL of a cluster of three primaries."""
+    with contextlib.ExitStack() as stack:
+        nodes = [_node(stack) for _ in range(3)]
+        bounds = [_SLOTS * n // 3 for n in range(4)]
+        for node, first, last in zip(nodes, bounds, bounds[1:], strict=False):
+            _ask(node, "CLUSTER", "ADDSLOTSRANGE", str(first), str(last - 1))
+            _ask(node, "CLUSTER", "MEET", "127.0.0.1", str(nodes[0].port), str(nodes[0].port + 1))
+        deadline = time.monotonic() + 30
+        while not all(b"cluster_state:ok" in _ask(n, "CLUSTER", "INFO") for n in nodes):
+            assert time.monotonic() < deadline, "the cluster did not form"
+            time.sleep(0.1)
+        yield f"redis+cluster://127.0.0.1:{nodes[0].port}"
+
+
+def _node(stack: contextlib.ExitStack) -> Valkey:
+    folder = stack.enter_context(
+        tempfile.TemporaryDirectory(prefix="tuma-cluster-", ignore_cleanup_errors=True)
+    )
+    port = _low_port()
+    options = ["--cluster-enabled", "yes", "--cluster-port", str(port + 1), "--cluster-node-timeout", "5000"]
+    node = start_valkey(Path(folder), *options, port=port)
+    stack.callback(node.process.wait)
+    stack.callback(node.process.kill)
+    return node
+
+
+def _low_port() -> int:
+    """A free pair of neighbouring ports; the second is the cluster bus."""
+    import socket
+
+    for port in range(17000, 19000, 2):
+        with contextlib.suppress(OSError), socket.socket() as a, socket.socket() as b:
+            a.bind(("127.0.0.1", port))
+            b.bind(("127.0.0.1", port + 1))
+            return port
+    raise RuntimeError("no free ports")
+
+
+def _ask(node: Valkey, *command: str) -> bytes:
+    with redis.Redis(port=node.port) as client:
+        return bytes(client.execute_command(*command, NEVER_DECODE=True))
+
+
+@pytest.fixture
+async def engine(cluster: str) -> AsyncIterator[Engine]:
+    opened = await Engine.open(settings_for(cluster, partitions=16))
+    yield opened
+    await opened.close()
+
+
+async def test_the_whole_life_of_a_share_on_a_cluster(engine: Engine) -> None:
+    channel, jobs = Scripted(), [job(f"9{n:05}") for n in range(24)]
+    accepted = await engine.shares.accept_many(jobs)
+    assert len({engine.records.partition(j.bill.number or "") for j in jobs}) > 8
+    async with working(engine, channel):
+        await until(lambda: settled(engine))
+        for j in jobs:
+            assert (await engine.payments.settle(paid(j.bill.number or ""))).outcome == "settled"
+        await until(lambda: _sent(channel, 2 * len(jobs)))
+        await until(lambda: settled(engine))
+    assert await engine.messages.delivery(StatusUpdate(accepted[0].messages[0], "SM1", Delivery.DELIVERED))  # type: ignore[union-attr]
+    assert (await engine.ledger.check()).differences == []
+
+
+async def _sent(channel: Scripted, count: int) -> bool:
+    return len(channel.sent) == count
+
+
+async def test_staff_and_consent_on_a_cluster(engine: Engine) -> None:
+    accepted = await engine.shares.accept(job("9100", phone="+255754000001", name="Neema Kileo"))
+    assert await engine.shares.resend(accepted.id, by="cli")
+    assert await engine.contacts.opt_out("sms", "+255754000001", proof="test") == 1
+    assert await engine.payments.hint("9100")
+    await engine.payments.hint_done("9100")
+    kept = await engine.payments.settle(paid("9101"))
+    assert (await engine.payments.match(kept.payment, "9100", by="cli")).outcome == "settled"
+    await engine.channels.pause("sms", reason="test", by="cli")
+    await engine.channels.resume("sms", by="cli")
+    assert [hit.number for hit in await engine.bills.search("kileo")] == ["9100"]
+    stopped = await engine.shares.accept(job("9102"))
+    await engine.bills.stop("9102", by="cli")
+    link = await _link_of(engine, await engine.shares.accept(job("9103", channels=("sms", "telegram"))))
+    assert await engine.contacts.link(link, "777") == "9103"
+    scripts = engine.records.scripts
+    assert await scripts.run(scripts.reclaim(0, now_ms(), ChannelName.SMS, idle_ms=1, wait_ms=1)) == 0
+    assert await Scheduler(engine.records, engine.shares, engine.settings).tick(now_ms()) <= 1
+    assert (await engine.shares.get(stopped.id)).state == "stopped"
+    assert (await engine.ledger.check()).differences == []
+
+
+async def _link_of(engine: Engine, accepted: object) -> str:
+    token = accepted.token  # type: ignore[attr-defined]
+    p, _, sid = token.partition("-")
+    return f"{token}-{await engine.records.client.hget(f'tuma:{{{int(p, 16)}}}:s:{sid}', 'lt')}"
+
+
+async def test_the_inbox_of_every_partition_is_read_on_a_cluster(engine: Engine) -> None:
+    import asyncio
+
+    inbox, stop = Inbox(engine.records, engine.shares, engine.settings, "test"), asyncio.Event()
+    reading = asyncio.create_task(inbox.run(stop))
+    text = (
+        '{"id": "c-%d", "bill": {"number": "92%02d", "amount": "100"}, "customer": {"phone": "0754000001"}}'
+    )
+    for p in range(0, 16, 5):
+        await engine.records.client.xadd(f"tuma:inbox:{{{p}}}", {"job": text % (p, p)})
+    await until(lambda: _known(engine, [f"c-{p}" for p in range(0, 16, 5)]))
+    stop.set()
+    await reading
+
+
+async def _known(engine: Engine, ids: list[str]) -> bool:
+    from bot.errors import NotFound
+
+    with contextlib.suppress(NotFound):
+        return all([await engine.shares.get(id) for id in ids])
+    return False

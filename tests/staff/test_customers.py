@@ -1,0 +1,202 @@
+"""What somebody who is not staff can do, and what they can never see."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from bot.domain.bill import PaymentEvent
+from bot.errors import NotFound
+from tests.staff.conftest import CUSTOMER, Office
+from tests.staff.phone import eventually
+
+
+async def opted_out(office: Office, chat: int = CUSTOMER) -> bool:
+    try:
+        contact = await office.engine.contacts.show(str(chat))
+    except NotFound:
+        return False
+    return any(s.channel == "telegram" for s in contact.suppressed)
+
+
+async def linked(office: Office, **changes: str) -> str:
+    """A share whose contact is the customer's chat; its number."""
+    accepted = await office.share(route={"mode": "all", "channels": ["sms", "telegram"]}, **changes)
+    await office.customer.starts(await office.link_token(accepted))
+    return accepted.number
+
+
+async def test_start_shows_the_menu_in_the_merchants_language(office: Office) -> None:
+    assert "Welcome to Shule" in await office.customer.starts()
+    assert office.customer.labels == ["📄 My bills", "🌐 Language", "🔕 Stop messages"]
+
+
+async def test_deep_link_joins_the_chat_to_the_bill_and_sends_what_waited(office: Office) -> None:
+    number = await linked(office)
+    assert "now linked to your bill from Shule" in office.customer.text
+    assert [bill.number for bill in await office.engine.bills.of_chat(str(CUSTOMER))] == [number]
+    waiting = (await office.engine.ledger.stats()).waiting
+    assert waiting["telegram.urgent"] == 1
+
+
+async def test_link_of_another_account_is_refused_in_friendly_words(office: Office) -> None:
+    accepted = await office.share(route={"mode": "all", "channels": ["sms", "telegram"]})
+    token = await office.link_token(accepted)
+    await office.customer.starts(token)
+    stranger = office.phone(2002)
+    assert "already linked to another Telegram account" in await stranger.starts(token)
+    assert "No bill is linked" in await stranger.says("/bills")
+
+
+@pytest.mark.parametrize(
+    "payload", ["0-aaaaaaaaaaaaaaaa-bbbbbbbbbbbbbbbb", "x", "ffff-" + "a" * 16, "'; drop"]
+)
+async def test_unknown_link_is_refused_in_friendly_words(office: Office, payload: str) -> None:
+    assert "link is unknown or out of date" in await office.customer.starts(payload)
+    assert office.customer.labels
+
+
+async def test_linking_twice_is_no_error(office: Office) -> None:
+    accepted = await office.share(route={"mode": "all", "channels": ["sms", "telegram"]})
+    token = await office.link_token(accepted)
+    await office.customer.starts(token)
+    assert "now linked" in await office.customer.starts(token)
+
+
+async def test_my_bills_show_amount_number_and_a_copy_button(office: Office) -> None:
+    number = await linked(office, due_at="2030-12-01T09:00:00+03:00")
+    text = await office.customer.says("/bills")
+    assert "TZS 45,000 · not paid yet" in text
+    assert number in text
+    assert "Pay by: 1 Dec 2030" in text
+    assert [b["copy_text"]["text"] for b in office.customer.buttons()] == [number]
+
+
+async def test_my_bills_button_shows_the_same(office: Office) -> None:
+    number = await linked(office)
+    assert number in await office.customer.presses("My bills", sees=number)
+
+
+async def test_number_of_a_paid_bill_is_not_shown_any_more(office: Office) -> None:
+    number = await linked(office)
+    await office.engine.payments.settle(
+        PaymentEvent(
+            event="received",
+            ids=("p1",),
+            number=number,
+            status="SUCCESS",
+            amount=Decimal(45000),
+            currency="TZS",
+        )
+    )
+    text = await office.customer.says("/bills")
+    assert number not in text
+    assert f"paid · number ending in {number[-4:]}" in text
+    assert not office.customer.labels
+
+
+async def test_customer_never_sees_the_other_contact_of_a_number(office: Office) -> None:
+    number = await linked(office, name="Asha Juma")
+    await office.share(number, name="Baba Neema", phone="+255713999888", additional_contact=True)
+    text = await office.customer.says("/bills")
+    assert "Neema" not in text
+    assert "888" not in text
+
+
+async def test_bills_of_others_are_not_in_my_bills(office: Office) -> None:
+    await office.share()
+    assert "No bill is linked" in await office.customer.says("/bills")
+
+
+@pytest.mark.parametrize("word", ["STOP", "stop.", "ACHA", "acheni", "/stop"])
+async def test_stop_words_silence_telegram(office: Office, word: str) -> None:
+    assert "You stopped messages here" in await office.customer.says(word)
+    assert await opted_out(office)
+
+
+@pytest.mark.parametrize("word", ["START", "Anza", "/start"])
+async def test_start_words_undo_a_stop(office: Office, word: str) -> None:
+    await office.customer.says("STOP")
+    assert "You will get bills and receipts here" in await office.customer.says(word)
+    assert not await opted_out(office)
+
+
+async def test_stop_and_start_again_by_button(office: Office) -> None:
+    await office.customer.starts()
+    await office.customer.presses("Stop messages", sees="You stopped messages here")
+    assert await opted_out(office)
+    await office.customer.presses("Start again", sees="You will get bills")
+    assert not await opted_out(office)
+
+
+async def test_language_is_remembered_per_chat(office: Office) -> None:
+    await office.customer.says("/language")
+    await office.customer.presses("Kiswahili", sees="Karibu Shule")
+    assert "Hakuna bili" in await office.customer.says("/bills")
+    assert "No bill" in await office.phone(2002).says("/bills")
+
+
+async def test_blocking_the_bot_is_an_opt_out_and_unblocking_an_opt_in(office: Office) -> None:
+    await linked(office)
+    office.city.telegram.chats.block(CUSTOMER, blocked=True)
+    await eventually(lambda: opted_out(office))
+    [said] = (await office.engine.contacts.show(str(CUSTOMER))).suppressed
+    assert said.proof == "blocked the bot"
+    office.city.telegram.chats.block(CUSTOMER, blocked=False)
+    await eventually(lambda: _not(opted_out(office)))
+
+
+async def test_unblocking_does_not_undo_what_the_person_wrote(office: Office) -> None:
+    await linked(office)
+    await office.customer.says("STOP")
+    office.city.telegram.chats.block(CUSTOMER, blocked=True)
+    office.city.telegram.chats.block(CUSTOMER, blocked=False)
+    office.city.telegram.chats.updates.push(message=_hello(office))
+    await office.customer.sees("I do not understand")
+    assert await opted_out(office)
+
+
+def _hello(office: Office) -> dict[str, object]:
+    user = {"id": CUSTOMER, "is_bot": False, "first_name": "Asha"}
+    chat = {"id": CUSTOMER, "type": "private", "first_name": "Asha"}
+    return {"message_id": 990, "date": 1, "chat": chat, "from": user, "text": "habari"}
+
+
+async def _not(claim: object) -> bool:
+    return not await claim  # type: ignore[misc]
+
+
+STAFF_COMMANDS = ["/share 1 0754123456 1", "/status 1", "/resend 1", "/stats", "/queue", "/failed", "/help"]
+
+
+@pytest.mark.parametrize("command", STAFF_COMMANDS)
+async def test_staff_commands_look_unknown_to_customers(office: Office, command: str) -> None:
+    nonsense = await office.customer.says("/nosuchcommand")
+    assert await office.customer.says(command) == nonsense
+
+
+async def test_free_text_gets_the_menu_and_whom_to_ask(office: Office) -> None:
+    text = await office.customer.says("<b>habari</b> & yako?")
+    assert (
+        text == "I do not understand that. Please choose below.\nFor questions, contact Shule: 0754 000 111"
+    )
+
+
+async def test_forged_staff_button_does_nothing_for_a_customer(office: Office) -> None:
+    accepted = await office.share()
+    await office.customer.starts()
+    await office.customer.forges(f"s:{accepted.number}:1")
+    assert office.customer.toast == "This button no longer works."
+    assert (await office.engine.bills.get(accepted.number)).status == "open"
+
+
+async def test_group_chats_are_not_answered(office: Office) -> None:
+    user = {"id": 1003, "is_bot": False, "first_name": "Admin"}
+    group = {"id": -500, "type": "group", "title": "Shule"}
+    office.city.telegram.updates.push(
+        message={"message_id": 7, "date": 1, "chat": group, "from": user, "text": "/stats"}
+    )
+    await office.admin.says("/help")
+    assert "Figures\n" not in office.admin.text
+    assert not [m for m in office.city.world.messages if m.address == "-500"]
