@@ -30,6 +30,7 @@ from bot.errors import ConfigError
 from bot.render.templates import Renderer
 from bot.settings import Settings
 from channels.base import Channel, ChannelName
+from channels.errors import ChannelError
 from channels.registry import ChannelConfigs, SmtpConfig, TelegramConfig, TwilioConfig, build
 
 _log = structlog.get_logger(__name__)
@@ -95,8 +96,11 @@ def _smtp(settings: Settings) -> SmtpConfig:
 async def open_channels(
     settings: Settings, only: Collection[str] | None = None
 ) -> AsyncIterator[Mapping[ChannelName, Channel]]:
-    """Every channel that is on, closed at the end."""
-    channels = build(channel_configs(settings, only))
+    """Every channel that is on, closed at the end. Raises ConfigError for settings that cannot work."""
+    try:
+        channels = build(channel_configs(settings, only))
+    except ChannelError as error:
+        raise ConfigError(f"a channel's settings cannot work: {error}") from error
     try:
         yield channels
     finally:

@@ -29,8 +29,8 @@ import msgspec
 
 from bot.app import App, open_app
 from bot.domain.bill import MessageView, ShareView
-from bot.engine import keys
 from bot.engine.engine import Engine
+from bot.engine.inbox import add
 from bot.render.library import templates_dir
 from bot.sandbox.city import Sandbox
 from bot.settings import Settings, load
@@ -142,7 +142,7 @@ class Stage:
     async def add(self, customer: Customer) -> None:
         """Share a bill by one XADD, as a program in any language can."""
         job = msgspec.json.encode(customer.job(self.run, datetime.now(UTC))).decode()
-        await self.engine.records.client.xadd(keys.INBOX, {"job": job})
+        await add(self.engine.records, job)
 
     async def share(self, customer: Customer) -> ShareView:
         """The share of a customer, by tuma's own account."""

@@ -36,7 +36,7 @@ QUIET: Mapping[str, int] = {
     "urllib3": logging.WARNING,
     "aiohttp.access": logging.CRITICAL + 1,
     "aiogram.event": logging.WARNING,
-    "mail": logging.WARNING,
+    "mail": logging.ERROR,
     "asyncio": logging.WARNING,
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -78,7 +79,16 @@ async def _status(engine: Engine, what: str) -> Status:
     except NotFound:
         share = await _share(engine, what)
         return Status(bill=await engine.bills.get(share.number), shares=[share])
-    return Status(bill=bill, shares=[await engine.shares.get(share) for share in bill.shares])
+    return Status(bill=bill, shares=await shares_of(engine, bill))
+
+
+async def shares_of(engine: Engine, bill: BillView) -> list[ShareView]:
+    """The shares of a bill, without those whose retention ended meanwhile."""
+    found = []
+    for share in bill.shares:
+        with suppress(NotFound):
+            found.append(await engine.shares.get(share))
+    return found
 
 
 async def _share(engine: Engine, share_id: str) -> ShareView:

@@ -58,11 +58,11 @@ class Header:
     def _refuse_unusable(self) -> None:
         if not self.known(self.names):
             expected = f"a first line that names the columns, out of: {' '.join(COLUMNS)}"
-            raise Refused(Problem(field="columns", message="none is one that tuma knows", expected=expected))
+            raise Refused(Problem(field="file", message="has no column that tuma knows", expected=expected))
         twice = sorted({key for key in self._keys if key and self._keys.count(key) > 1})
         if twice:
-            message = f"more than one column is called {', '.join(twice)}"
-            raise Refused(Problem(field="columns", message=message, expected="one column of each name"))
+            message = f"has more than one column called {', '.join(twice)}"
+            raise Refused(Problem(field="file", message=message, expected="one column of each name"))
 
     def _nameless(self) -> list[str]:
         places = [place for place, key in enumerate(self._keys, start=1) if not key]

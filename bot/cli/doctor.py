@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Iterable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
@@ -17,6 +18,8 @@ from bot.errors import TumaError
 from channels.base import Channel, ChannelName, Probe
 
 if TYPE_CHECKING:
+    from bot.cli.durability import Durability
+    from bot.engine.control import Pause
     from bot.engine.ledger import LedgerReport
     from bot.settings import Settings
 
@@ -66,30 +69,45 @@ def doctor_command(
 
 
 async def _examine(settings: Settings, ledger: bool) -> tuple[list[Check], LedgerReport | None]:
-    (store, report), channels, clickpesa, public = await asyncio.gather(
+    store, channels, clickpesa, public = await asyncio.gather(
         _store(settings, ledger), _channels(settings), _clickpesa(settings), _public_url(settings)
     )
-    return [*store, *channels, clickpesa, public, await asyncio.to_thread(_templates, settings)], report
+    channels = [_paused(check, store.paused.get(check.name)) for check in channels]
+    templates = await asyncio.to_thread(_templates, settings)
+    return [*store.checks, *channels, clickpesa, public, templates], store.report
 
 
 # ----------------------------------------------------------------------------- Redis
 
 
-async def _store(settings: Settings, ledger: bool) -> tuple[list[Check], LedgerReport | None]:
+@dataclass(frozen=True, slots=True)
+class _Store:
+    """What Redis said of itself, and what only Redis knows."""
+
+    checks: list[Check]
+    report: LedgerReport | None = None
+    paused: Mapping[str, Pause] = field(default_factory=dict)
+
+
+async def _store(settings: Settings, ledger: bool) -> _Store:
     from bot.cli.durability import inspect
 
     try:
         async with runtime.open_engine(settings) as engine:
-            found = await inspect(engine)
+            found, paused = await inspect(engine), await engine.channels.paused()
             report = await engine.ledger.check() if ledger else None
     except TumaError as error:
         how = ["REDIS_URL: check it, or leave it unset to use tuma's own server"]
-        return [Check(name="redis", state=State.FAIL, detail=str(error), how=how)], None
+        return _Store([Check(name="redis", state=State.FAIL, detail=str(error), how=how)])
+    checks = [_redis(found, settings)]
+    return _Store(checks if report is None else [*checks, _ledger(report)], report, paused)
+
+
+def _redis(found: Durability, settings: Settings) -> Check:
     state = State.FAIL if found.losses else State.WARN if found.doubts else State.OK
     where = "your own" if settings.redis_url else f"tuma's own, in {settings.data_dir}"
     detail = "; ".join([f"{found.server}, {where}", *found.losses, *found.doubts])
-    checks = [Check(name="redis", state=state, detail=detail)]
-    return (checks if report is None else [*checks, _ledger(report)]), report
+    return Check(name="redis", state=state, detail=detail)
 
 
 def _ledger(report: LedgerReport) -> Check:
@@ -133,6 +151,15 @@ def _channel(name: ChannelName, off: Mapping[str, str], probe: Probe | None, set
         detail = f"{probe.detail}; no approved templates are named"
         return Check(name=name, state=State.WARN, detail=detail, missing=["WHATSAPP_TEMPLATES"], how=how[-1:])
     return _probed(name, probe)
+
+
+def _paused(check: Check, pause: Pause | None) -> Check:
+    if pause is None or check.state is State.OFF:
+        return check
+    detail = f"paused by {pause.by}: {pause.reason}; {check.detail}"
+    how = [f"`tuma channel resume {check.name}` sends what waits", *check.how]
+    state = State.FAIL if check.state is State.FAIL else State.WARN
+    return Check(name=check.name, state=state, detail=detail, how=how)
 
 
 def _probed(name: str, probe: Probe) -> Check:
@@ -187,7 +214,8 @@ async def _public_url(settings: Settings) -> Check:
     if not found.ok:
         how = ["start tuma with `tuma up`, and check that this address leads to TUMA_LISTEN"]
         return Check(name="public_url", state=State.WARN, detail=f"{url}: {found.detail}", how=how)
-    if urlsplit(url).scheme != "https":
+    parts = urlsplit(url)
+    if parts.scheme != "https" and parts.hostname not in ("127.0.0.1", "localhost"):
         return Check(
             name="public_url", state=State.WARN, detail=f"{url} is not https", how=[advice.PUBLIC_URL]
         )

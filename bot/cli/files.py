@@ -50,7 +50,14 @@ class Source(Protocol):
 
 def open_source(path: Path | None, sheet: str | None = None) -> Source:
     """The rows of `path`, or of stdin if None. Raises Refused if it cannot be read."""
-    stream = _rewindable(path)
+    try:
+        return _recognised(_rewindable(path), sheet)
+    except Refused as refused:
+        named = (msgspec.structs.replace(p, field=str(path or "stdin")) for p in refused.problems)
+        raise Refused(*named) from refused
+
+
+def _recognised(stream: IO[bytes], sheet: str | None) -> Source:
     start = stream.read(4096)
     stream.seek(0)
     if start.startswith(_XLSX):

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from contextvars import ContextVar
+from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 FAILED = 1
 USAGE = 2
 _JSON = "tuma.json"
+_zone: ContextVar[tzinfo] = ContextVar("zone", default=UTC)
 # What a terminal would obey instead of show: C0, DEL and C1, but not the line break.
 _CONTROL = {code: "·" for code in (*range(10), *range(11, 32), *range(127, 160))}
 
@@ -110,14 +112,19 @@ def _console() -> Console:
     return Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 400)
 
 
+def show_times_in(zone: tzinfo) -> None:
+    """Tables show times in `zone` from now on, which is the merchant's and not the machine's."""
+    _zone.set(zone)
+
+
 def shown(value: object) -> str:
-    """A value as a person reads it: times in the machine's zone, nothing for None."""
+    """A value as a person reads it: times on the merchant's clock, nothing for None."""
     if value is None:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, datetime):
-        return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+        return value.astimezone(_zone.get()).strftime("%Y-%m-%d %H:%M:%S")
     if isinstance(value, (list, tuple, set)):
         return ", ".join(map(shown, value))
     return printable(str(value))

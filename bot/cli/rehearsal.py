@@ -22,6 +22,8 @@ _SHOWN_TEXTS = 3
 def rehearse(source: Source, settings: Settings, as_json: bool) -> bool:
     """Show what each row would send, or what is wrong with it; whether all rows are good."""
     previewer = open_previewer(settings)
+    if previewer.nothing_on:
+        note("No channel is set up here: this shows what would be sent once they are. See `tuma doctor`.")
     tally: Counter[str] = Counter()
     with progress(source.total) as advance:
         for row in source.rows():
@@ -32,13 +34,10 @@ def rehearse(source: Source, settings: Settings, as_json: bool) -> bool:
 
 
 def open_previewer(settings: Settings) -> Previewer:
-    """What renders previews; says so if no channel is on."""
+    """What renders previews of this merchant's messages. Raises TemplateError."""
     from bot.app import renderer
 
-    previewer = Previewer(settings, renderer(settings))
-    if previewer.nothing_on:
-        note("No channel is set up here: this shows what would be sent once they are. See `tuma doctor`.")
-    return previewer
+    return Previewer(settings, renderer(settings))
 
 
 def as_fields(row: int, preview: Preview) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
+from bot.cli.output import show_times_in
 from bot.settings import Settings, load
 
 if TYPE_CHECKING:
@@ -19,7 +20,9 @@ T = TypeVar("T")
 
 def settings() -> Settings:
     """All settings, from the environment and `.env`. Raises ConfigError."""
-    return load()
+    chosen = load()
+    show_times_in(chosen.zone)
+    return chosen
 
 
 def with_engine(work: Callable[[Engine], Awaitable[T]], chosen: Settings | None = None) -> T:

@@ -21,6 +21,7 @@ from bot.cli.intake import job_of, refusal
 from bot.cli.output import Failed, emit, note, say
 from bot.cli.preview import Previewer
 from bot.cli.progress import progress, show_refusal
+from bot.cli.rehearsal import open_previewer
 from bot.cli.rejects import ErrorsFile
 from bot.domain.bill import AcceptedShare
 from bot.domain.share import ShareJob
@@ -94,9 +95,9 @@ class _Sending:
 
 async def send(path: Path | None, source: Source, settings: Settings, as_json: bool) -> bool:
     """Hand in every row of `source`; whether all were accepted. Raises Failed, StoreUnavailable, ConfigError."""
-    from bot.app import renderer
-
-    previewer = Previewer(settings, renderer(settings))
+    previewer = open_previewer(settings)
+    if previewer.nothing_on:
+        note("No channel is set up here, so nothing can be sent. See `tuma doctor`.")
     with ErrorsFile(path, source) as rejects:
         async with runtime.open_engine(settings) as engine:
             sending = _Sending(engine, previewer, rejects, settings, as_json)

@@ -76,7 +76,15 @@ def share_command(
     if file is None:
         _share_one(given, settings, dry_run=dry_run, as_json=as_json)
     else:
-        _share_file(None if file == "-" else Path(file), sheet, settings, dry_run=dry_run, as_json=as_json)
+        _share_file(_path(file), sheet, settings, dry_run=dry_run, as_json=as_json)
+
+
+def _path(file: str) -> Path | None:
+    if file == "-":
+        return None
+    if not Path(file).is_file():
+        raise typer.BadParameter(f"there is no file {file}", param_hint="FILE|-")
+    return Path(file)
 
 
 def _pairs(data: list[str]) -> dict[str, str]:

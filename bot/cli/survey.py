@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from bot.cli.bills import shares_of
 from bot.domain.bill import BillView, PaymentView
 from bot.domain.contact import mask_text
 from bot.engine import keys
@@ -49,8 +50,7 @@ async def numbers(engine: Engine) -> AsyncIterator[str]:
 
 async def _bill(engine: Engine, bill: BillView) -> AsyncIterator[dict[str, Any]]:
     yield _typed("bill", bill, without="payments")
-    for share_id in bill.shares:
-        share = await engine.shares.get(share_id)
+    for share in await shares_of(engine, bill):
         yield _typed("share", share, without="messages")
         for message in share.messages:
             found = _typed("message", message)

@@ -153,7 +153,7 @@ def _read(file: str) -> bytes:
     try:
         return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as error:
-        raise Failed(f"{file}: {error.strerror}") from error
+        raise typer.BadParameter(f"{file}: {error.strerror}", param_hint="FILE|-") from error
 
 
 def _local_url(settings: Settings) -> str:

@@ -32,6 +32,13 @@ _log = structlog.get_logger(__name__)
 Entry = tuple[str, str, dict[str, str]]
 
 
+async def add(records: Records, job: str) -> str:
+    """Put one share job (JSON text) into the inbox, as any program does; the entry's id."""
+    with guard():
+        entry: str = await records.client.xadd(keys.INBOX, {"job": job})
+    return entry
+
+
 class Inbox:
     """Reads the inbox streams until stopped."""
 

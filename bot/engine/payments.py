@@ -138,7 +138,8 @@ def _fields(event: PaymentEvent, *, force: bool) -> dict[str, Any]:
         "ids": list(event.ids),
         "status": event.status,
         "rank": str(RANK.get(event.status, 0)),
-        "counts": "1" if event.status in _COUNTS else "0",
+        # A payout carries the same status words; only money that came in counts.
+        "counts": "1" if event.status in _COUNTS and event.event in ("received", "deposit") else "0",
         "failed": "1" if event.event == "failed" or event.status == "FAILED" else "0",
         "back": "1" if event.status in _BACK else "0",
         "am": str(to_minor(event.amount, currency)) if event.amount is not None else "",

@@ -85,7 +85,7 @@ def minor(fields: Fields, name: str) -> int:
 
 def terms_of(account: Fields) -> list[str]:
     """The terms of a number, oldest first."""
-    return account.get("T", "").split()
+    return [term for term in account.get("T", "").split("\x1f") if term]
 
 
 def balance(account: Fields, term: str) -> int:

@@ -18,7 +18,10 @@ _SORTS: Mapping[str, Callable[[Payment], datetime]] = {
 
 def page(payments: Sequence[Payment], query: Mapping[str, str], client_id: str) -> tuple[list[Payment], int]:
     """The page that `query` asks for, and how many there are in all. Raises ClickPesaError 400."""
-    start, end = _day(query, "startDate", "0001-01-01"), _day(query, "endDate", "9999-12-30") + timedelta(days=1)
+    start, end = (
+        _day(query, "startDate", "0001-01-01"),
+        _day(query, "endDate", "9999-12-30") + timedelta(days=1),
+    )
     found = [each for each in payments if start <= each.created < end and _passes(each, query, client_id)]
     sort, order = query.get("sortBy", "createdAt"), query.get("orderBy", "DESC").upper()
     if sort not in _SORTS:

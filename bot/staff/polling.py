@@ -28,8 +28,6 @@ from bot.staff.waiting import Patience, rest, where
 
 _log = structlog.get_logger("tuma.staff")
 _LONG_POLL_S = 20
-# How soon a process notices that it leads now; looking costs nothing.
-_STANDBY_S = 0.2
 _AT_ONCE = 16
 
 
@@ -47,7 +45,7 @@ class Poller:
         self._bot, self._memory, self._allowed = bot, memory, allowed
         self._feed, self._who = feed, who
         self._offset: int | None = None
-        self._leading = False
+        self._leading = asyncio.Event()
         self._room = asyncio.Semaphore(_AT_ONCE)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -65,8 +63,9 @@ class Poller:
                 await self._memory.step_down(self._who)
 
     async def _step(self, stop: asyncio.Event, patience: Patience) -> None:
-        if not self._leading:
-            return await rest(stop, _STANDBY_S)
+        if not self._leading.is_set():
+            await self._leading.wait()
+            return None
         try:
             updates = await self._fetch(stop)
             await self._handle(updates)
@@ -83,13 +82,21 @@ class Poller:
         return None
 
     async def _beat(self, stop: asyncio.Event) -> None:
-        """Keep the lease, or wait for it."""
+        """Keep the lease, or wait for it; at the end let go whoever waits for it here."""
         while not stop.is_set():
-            try:
-                self._leading = await self._memory.lead(self._who)
-            except StoreUnavailable:
-                self._leading = False
+            if await self._lead():
+                self._leading.set()
+            else:
+                self._leading.clear()
             await rest(stop, LEASE_S / 4)
+        self._leading.set()
+
+    async def _lead(self) -> bool:
+        try:
+            return await self._memory.lead(self._who)
+        except Exception as error:
+            _log.warning("poller_lease", error=type(error).__name__)
+            return False
 
     async def _fetch(self, stop: asyncio.Event) -> list[Update]:
         """One long poll, given up at once when `stop` is set."""

@@ -60,22 +60,22 @@ class Row:
     """One row, not yet decoded."""
 
     def __init__(self, source: bytes | dict[str, str] | Problem) -> None:
-        self._source = source
+        self.source = source
 
     @property
     def given_id(self) -> str | None:
         """The id of a row of cells, so that even a row that is refused can be named."""
-        return self._source.get("id") or None if isinstance(self._source, dict) else None
+        return self.source.get("id") or None if isinstance(self.source, dict) else None
 
     def job(self, settings: Settings) -> ShareJob:
         """The share job that the row means. Raises Refused."""
-        match self._source:
+        match self.source:
             case bytes():
-                return decode(self._source, settings=settings, one=False)
+                return decode(self.source, settings=settings, one=False)
             case dict():
-                return from_row(self._source, settings=settings, one=False)
+                return from_row(self.source, settings=settings, one=False)
             case _:
-                raise Refused(self._source)
+                raise Refused(self.source)
 
 
 class Reader(Protocol):

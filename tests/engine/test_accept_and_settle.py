@@ -118,9 +118,15 @@ async def test_overpayment_is_credit(engine: Engine) -> None:
 async def test_payments_go_to_the_oldest_unpaid_term(engine: Engine) -> None:
     one = job("100", kind=BillKind.CUSTOMER)
     await engine.shares.accept(one)
-    await engine.shares.accept(job("100", kind=BillKind.CUSTOMER, term="2", phone=one.customer.phone))
+    await engine.shares.accept(job("100", kind=BillKind.CUSTOMER, term="Muhula wa 2", phone=one.customer.phone))
     await engine.payments.settle(paid("100", "60000"))
     assert [t.balance for t in (await engine.bills.get("100")).terms] == ["0", "30000"]
+
+
+async def test_a_payout_is_no_payment(engine: Engine) -> None:
+    await engine.shares.accept(job("100"))
+    assert (await engine.payments.settle(paid("100", event="other"))).outcome == "noted"
+    assert await engine.payments.unmatched() == []
 
 
 @pytest.mark.parametrize(

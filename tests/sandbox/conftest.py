@@ -48,8 +48,11 @@ class Tuma:
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def take(self, request: web.Request) -> web.Response:
-        body, form = await request.read(), MultiDict(
-            (name, value) for name, value in (await request.post()).items() if isinstance(value, str)
+        body, form = (
+            await request.read(),
+            MultiDict(
+                (name, value) for name, value in (await request.post()).items() if isinstance(value, str)
+            ),
         )
         url = self.url + request.raw_path
         self.calls.append(Call(request.path, url, dict(request.headers), body, form))

@@ -117,11 +117,21 @@ async def test_an_empty_create_gets_a_number_of_14_digits(client: Client) -> Non
 
 async def test_the_older_answer_echoes_the_bill(city: Sandbox, client: Client) -> None:
     city.clickpesa.echo = True
-    body = {"billReference": "SOMA0001", "billAmount": 12500, "billPaymentMode": "EXACT", "billDescription": "Ada"}
+    body = {
+        "billReference": "SOMA0001",
+        "billAmount": 12500,
+        "billPaymentMode": "EXACT",
+        "billDescription": "Ada",
+    }
     status, answer = await client.call("POST", ORDER, body)
     assert (status, answer) == (
         200,
-        {"billPayNumber": "SOMA0001", "billDescription": "Ada", "billAmount": 12500, "billPaymentMode": "EXACT"},
+        {
+            "billPayNumber": "SOMA0001",
+            "billDescription": "Ada",
+            "billAmount": 12500,
+            "billPaymentMode": "EXACT",
+        },
     )
 
 
@@ -153,7 +163,9 @@ async def test_a_used_reference_is_409(client: Client) -> None:
         (BULK, {"controlNumbers": [{}] * 51}, "controlNumbers"),
     ],
 )
-async def test_a_broken_rule_is_400_and_named(client: Client, path: str, body: dict[str, Any], word: str) -> None:
+async def test_a_broken_rule_is_400_and_named(
+    client: Client, path: str, body: dict[str, Any], word: str
+) -> None:
     status, answer = await client.call("POST", path, body)
     assert (status, list(answer)) == (400, ["message"])
     assert word in answer["message"]
@@ -165,7 +177,9 @@ async def test_bulk_says_which_items_failed(client: Client) -> None:
     status, answer = await client.call("POST", BULK, {"controlNumbers": items})
     assert (status, answer["created"], answer["failed"]) == (200, 2, 1)
     assert answer["billPayNumbers"][1] == "SOMA0002"
-    assert answer["errors"] == [{"index": 1, "reason": "Bill reference already used: Use a different reference"}]
+    assert answer["errors"] == [
+        {"index": 1, "reason": "Bill reference already used: Use a different reference"}
+    ]
 
 
 async def test_bulk_without_failures_has_no_errors(client: Client) -> None:
@@ -207,12 +221,17 @@ async def test_an_unknown_number_is_404(client: Client) -> None:
     missing = (404, {"message": "BillPay Number does not exist"})
     assert await client.call("GET", "/billpay/NONE") == missing
     assert await client.call("PATCH", "/billpay/NONE", {"billAmount": 5}) == missing
-    assert await client.call("PUT", "/billpay/update-status", {"billPayNumber": "NONE", "status": "ACTIVE"}) == missing
+    assert (
+        await client.call("PUT", "/billpay/update-status", {"billPayNumber": "NONE", "status": "ACTIVE"})
+        == missing
+    )
 
 
 async def test_a_patch_changes_the_bill(client: Client) -> None:
     await client.create(billReference="SOMA0001", billAmount=100, billMaxCollectionAmount=300)
-    status, body = await client.call("PATCH", "/billpay/SOMA0001", {"billAmount": 50.5, "billPaymentMode": "EXACT"})
+    status, body = await client.call(
+        "PATCH", "/billpay/SOMA0001", {"billAmount": 50.5, "billPaymentMode": "EXACT"}
+    )
     assert status == 200
     assert body == {
         "billPayNumber": "SOMA0001",
@@ -222,7 +241,9 @@ async def test_a_patch_changes_the_bill(client: Client) -> None:
     }
 
 
-@pytest.mark.parametrize("body", [{}, {"billStatus": "PAID"}, {"billAmount": 0}, {"billDescription": "x" * 501}])
+@pytest.mark.parametrize(
+    "body", [{}, {"billStatus": "PAID"}, {"billAmount": 0}, {"billDescription": "x" * 501}]
+)
 async def test_a_bad_patch_is_400(client: Client, body: dict[str, Any]) -> None:
     await client.create(billReference="SOMA0001")
     assert (await client.call("PATCH", "/billpay/SOMA0001", body))[0] == 400
@@ -245,7 +266,8 @@ async def test_the_old_status_call_still_works(client: Client) -> None:
     ("wire", "expected"),
     [
         (
-            '{"billReference":"SOMA0001","billAmount":12500,"billPaymentMode":"EXACT","billDescription":"Ada ya Januari"}',
+            '{"billReference":"SOMA0001","billAmount":12500,"billPaymentMode":"EXACT",'
+            '"billDescription":"Ada ya Januari"}',
             "37edc1539130795d4636005d05e4e0824f0dab8d8e27753e6c576cb6b6b091e4",
         ),
         (
@@ -255,7 +277,8 @@ async def test_the_old_status_call_still_works(client: Client) -> None:
         ),
         (
             '{"controlNumbers":[{"customerPhone":"255713000002","customerName":"José Mwakyembe","billAmount":25000},'
-            '{"customerName":"Asha <Ally> & Wana / 2","customerEmail":"asha@example.test","billReference":"SOMA0002"}]}',
+            '{"customerName":"Asha <Ally> & Wana / 2","customerEmail":"asha@example.test",'
+            '"billReference":"SOMA0002"}]}',
             "ba0e18ee13c7df82d63cf3967b5c3e01b687c67242f624882196c242f496ff4c",
         ),
     ],
@@ -270,7 +293,10 @@ def test_checksum_members_do_not_count() -> None:
 
 def test_numbers_are_printed_as_javascript_does() -> None:
     values = [0.000001, 1.5e-7, 2.0**60, 1e20, 12345678901234567890, -0.5]
-    assert canonical(values) == "[0.000001,1.5e-7,1152921504606847000,100000000000000000000,12345678901234567000,-0.5]"
+    assert (
+        canonical(values)
+        == "[0.000001,1.5e-7,1152921504606847000,100000000000000000000,12345678901234567000,-0.5]"
+    )
 
 
 @pytest.mark.parametrize("body", [{"billAmount": 5}, {"billAmount": 5, "checksum": "0" * 64}])
@@ -407,7 +433,9 @@ async def test_all_payments_are_paged_and_filtered(city: Sandbox, client: Client
     assert future == {"data": [], "totalCount": 0}
 
 
-@pytest.mark.parametrize("query", [{"limit": "x"}, {"startDate": "1 Nov"}, {"orderBy": "UP"}, {"sortBy": "colour"}])
+@pytest.mark.parametrize(
+    "query", [{"limit": "x"}, {"startDate": "1 Nov"}, {"orderBy": "UP"}, {"sortBy": "colour"}]
+)
 async def test_a_bad_listing_is_400(client: Client, query: dict[str, str]) -> None:
     assert (await client.call("GET", "/payments/all", None, **query))[0] == 400
 

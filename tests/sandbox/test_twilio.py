@@ -58,7 +58,9 @@ async def refusal(city: Sandbox, **form: str) -> tuple[int, dict[str, Any]]:
 
 
 async def test_the_sdk_creates_an_sms_that_is_queued(city: Sandbox, client: Client) -> None:
-    made = await client.messages.create_async(to=PHONE, from_="TUMA", body="Lipa TZS 45,000 kwa 55042914871931")
+    made = await client.messages.create_async(
+        to=PHONE, from_="TUMA", body="Lipa TZS 45,000 kwa 55042914871931"
+    )
     assert (made.status, made.num_segments, made.direction) == ("queued", "1", "outbound-api")
     assert made.sid is not None
     assert made.sid.startswith("SM")
@@ -67,7 +69,9 @@ async def test_the_sdk_creates_an_sms_that_is_queued(city: Sandbox, client: Clie
     assert made.date_created.tzinfo is UTC
 
 
-async def test_a_messaging_service_accepts_first_and_counts_segments_later(city: Sandbox, client: Client) -> None:
+async def test_a_messaging_service_accepts_first_and_counts_segments_later(
+    city: Sandbox, client: Client
+) -> None:
     service = city.accounts.twilio.service
     made = await client.messages.create_async(to=PHONE, messaging_service_sid=service, body="Habari")
     assert (made.status, made.num_segments, made.messaging_service_sid) == ("accepted", "0", service)
@@ -93,15 +97,23 @@ async def test_status_callbacks_come_in_order_signed_over_the_whole_url(
     assert {call.url for call in calls} == {url}
 
 
-async def test_a_messaging_service_also_calls_back_when_it_queued(city: Sandbox, client: Client, tuma: Tuma) -> None:
+async def test_a_messaging_service_also_calls_back_when_it_queued(
+    city: Sandbox, client: Client, tuma: Tuma
+) -> None:
     await sent(
-        client, city, from_="", messaging_service_sid=city.accounts.twilio.service, status_callback=tuma.url + "/s"
+        client,
+        city,
+        from_="",
+        messaging_service_sid=city.accounts.twilio.service,
+        status_callback=tuma.url + "/s",
     )
     statuses = [call.form["MessageStatus"] for call in await tuma.wait_for(3)]
     assert statuses == ["queued", "sent", "delivered"]
 
 
-async def test_a_callback_that_meets_an_error_is_not_repeated(city: Sandbox, client: Client, tuma: Tuma) -> None:
+async def test_a_callback_that_meets_an_error_is_not_repeated(
+    city: Sandbox, client: Client, tuma: Tuma
+) -> None:
     tuma.status = 500
     fetched = await sent(client, city, status_callback=tuma.url + "/s")
     callbacks = city.twilio.messages[fetched.sid].callbacks
@@ -187,10 +199,15 @@ async def test_the_list_knows_when_messages_were_sent(city: Sandbox, client: Cli
     assert await client.messages.list_async(date_sent_before=now - timedelta(days=1)) == []
 
 
-async def test_a_message_not_yet_sent_is_missed_by_the_date_filter_only(city: Sandbox, client: Client) -> None:
+async def test_a_message_not_yet_sent_is_missed_by_the_date_filter_only(
+    city: Sandbox, client: Client
+) -> None:
     city.carrier.pace.sent = 60
     await client.messages.create_async(to=PHONE, from_="TUMA", body="x")
-    assert await client.messages.list_async(to=PHONE, date_sent_after=datetime.now(UTC) - timedelta(hours=1)) == []
+    assert (
+        await client.messages.list_async(to=PHONE, date_sent_after=datetime.now(UTC) - timedelta(hours=1))
+        == []
+    )
     assert len(await client.messages.list_async(to=PHONE)) == 1
 
 
@@ -236,7 +253,11 @@ async def test_what_a_customer_writes_arrives_signed(city: Sandbox, tuma: Tuma) 
     reply = await city.carrier.write(PHONE, "ACHA", name="Asha")
     call = tuma.calls[0]
     assert (reply.status, call.path) == (200, "/webhooks/twilio/inbound")
-    assert (call.form["From"], call.form["WaId"], call.form["Body"]) == ("whatsapp:" + PHONE, PHONE[1:], "ACHA")
+    assert (call.form["From"], call.form["WaId"], call.form["Body"]) == (
+        "whatsapp:" + PHONE,
+        PHONE[1:],
+        "ACHA",
+    )
     assert RequestValidator(city.accounts.twilio.token).validate(
         call.url, call.form, call.headers["X-Twilio-Signature"]
     )
@@ -259,7 +280,10 @@ async def test_somebody_without_whatsapp_is_63024(city: Sandbox, client: Client,
     wanted = whatsapp(city, content_sid=CONTENT, body="", status_callback=tuma.url + "/s")
     assert (await sent(client, city, **wanted)).error_code == 63024
     last = (await tuma.wait_for(2))[-1].form
-    assert (last["MessageStatus"], last["ChannelStatusMessage"]) == ("undelivered", "Invalid message recipient")
+    assert (last["MessageStatus"], last["ChannelStatusMessage"]) == (
+        "undelivered",
+        "Invalid message recipient",
+    )
 
 
 # Faults

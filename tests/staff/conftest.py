@@ -7,12 +7,13 @@ import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from bot.app import renderer
-from bot.domain.bill import AcceptedShare
+from bot.domain.bill import AcceptedShare, PaymentEvent
 from bot.domain.share import from_fields
 from bot.engine.engine import Engine
 from bot.engine.scripts import now_ms
@@ -83,6 +84,20 @@ class Office:
                 else job
             )[name] = value
         return await self.engine.shares.accept(from_fields(job, settings=self.settings))
+
+    async def pay(self, number: str, amount: int, **changes: Any) -> None:
+        """ClickPesa says that somebody paid."""
+        n = next(self._serial)
+        event = PaymentEvent(
+            event="received",
+            ids=(f"pay{n}",),
+            number=number,
+            status="SUCCESS",
+            amount=Decimal(amount),
+            currency="TZS",
+            **changes,
+        )
+        await self.engine.payments.settle(event)
 
     async def link_token(self, accepted: AcceptedShare) -> str:
         """The payload of the deep link that the customer's message carries."""

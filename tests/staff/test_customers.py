@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
-
 import pytest
 
-from bot.domain.bill import PaymentEvent
 from bot.errors import NotFound
 from tests.staff.conftest import CUSTOMER, Office
 from tests.staff.phone import eventually
@@ -80,16 +77,7 @@ async def test_my_bills_button_shows_the_same(office: Office) -> None:
 
 async def test_number_of_a_paid_bill_is_not_shown_any_more(office: Office) -> None:
     number = await linked(office)
-    await office.engine.payments.settle(
-        PaymentEvent(
-            event="received",
-            ids=("p1",),
-            number=number,
-            status="SUCCESS",
-            amount=Decimal(45000),
-            currency="TZS",
-        )
-    )
+    await office.pay(number, 45000)
     text = await office.customer.says("/bills")
     assert number not in text
     assert f"paid · number ending in {number[-4:]}" in text
@@ -198,5 +186,5 @@ async def test_group_chats_are_not_answered(office: Office) -> None:
         message={"message_id": 7, "date": 1, "chat": group, "from": user, "text": "/stats"}
     )
     await office.admin.says("/help")
-    assert "Figures\n" not in office.admin.text
+    assert len(office.admin.messages) == 1
     assert not [m for m in office.city.world.messages if m.address == "-500"]

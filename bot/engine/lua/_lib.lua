@@ -42,6 +42,13 @@ local function words(text)
   return list
 end
 
+-- Terms are the merchant's own words and may hold spaces, so a control character stands between them.
+local function terms_of(a)
+  local list = {}
+  for term in string.gmatch(a.T or '', '[^\31]+') do list[#list + 1] = term end
+  return list
+end
+
 local function stream(channel, lane) return P .. 'q:' .. channel .. ':' .. lane end
 
 -- Lua cannot block, so waiting workers are told; a slow sweep covers a lost word.
@@ -304,7 +311,7 @@ end
 
 local function total_balance(a)
   local owed = 0
-  for _, term in ipairs(words(a.T)) do owed = owed + math.max(balance(a, term), 0) end
+  for _, term in ipairs(terms_of(a)) do owed = owed + math.max(balance(a, term), 0) end
   return owed
 end
 
@@ -318,7 +325,7 @@ local function allocate(number, a, p, force, now)
   local shut = a.kind == 'order' and (a.st == 'closed' or a.st == 'settled')
   if shut and not force then return keep_for_staff(number, p.pid, 'the order number is closed', now) end
   local first
-  for _, term in ipairs(words(a.T)) do
+  for _, term in ipairs(terms_of(a)) do
     if balance(a, term) > 0 then first = term break end
   end
   if first and a['tm:' .. first] == 'exact' and rest ~= balance(a, first) and not force then
@@ -326,7 +333,7 @@ local function allocate(number, a, p, force, now)
     return keep_for_staff(number, p.pid, 'wrong amount on an exact bill', now)
   end
   local told, last = {}, first
-  for _, term in ipairs(words(a.T)) do
+  for _, term in ipairs(terms_of(a)) do
     local take = math.min(rest, math.max(balance(a, term), 0))
     if take > 0 then
       a['tp:' .. term] = int(num(a['tp:' .. term]) + take)

@@ -58,7 +58,7 @@ elseif a.st ~= 'open' then
   count('open', 1)
 end
 if not a['ta:' .. term] then
-  a.T = a.T == '' and term or (a.T .. ' ' .. term)
+  a.T = a.T == '' and term or (a.T .. '\31' .. term)
   a['ta:' .. term], a['tm:' .. term] = job.amount, job.mode
   redis.call('HSET', key, 'T', a.T, 'ta:' .. term, job.amount, 'tm:' .. term, job.mode)
   if job.due ~= '' then redis.call('HSET', key, 'td:' .. term, job.due) end

@@ -1,0 +1,197 @@
+"""The page in a real browser: what arrives is seen, what is pressed happens, what strangers wrote stays text."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.async_api import Browser, Page, async_playwright, expect
+
+from bot.sandbox.city import Sandbox
+from tests.sandbox.conftest import Tuma
+
+ASHA, CHAT, BILL = "+255754000001", 700_123_456, "55042914871931"
+QUIET = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+
+
+def chromium() -> str | None:
+    """The system's Chromium, wherever Linux distributions put it."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    found = (shutil.which(name) for name in names)
+    usual = "/usr/bin/chromium"
+    return next((path for path in found if path), usual if Path(usual).exists() else None)
+
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        chromium() is None and os.environ.get("TUMA_REQUIRE_BROWSER") != "1", reason="there is no Chromium"
+    ),
+]
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    path = chromium()
+    assert path is not None, "TUMA_REQUIRE_BROWSER is 1, but there is no Chromium"
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=path, args=QUIET)
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture
+async def page(browser: Browser, city: Sandbox, tuma: Tuma) -> AsyncIterator[Page]:
+    city.connect(tuma.url)
+    city.world.person("Asha Juma", phone=ASHA, email="asha@example.com", chat=CHAT)
+    city.telegram.chats.begin(CHAT)
+    page = await browser.new_page()
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    await page.goto(city.urls["page"])
+    await expect(page.locator("#live")).to_have_text("Live")
+    yield page
+    assert faults == []
+
+
+async def sms(city: Sandbox, text: str) -> None:
+    account = city.accounts.twilio
+    url = f"{city.urls['twilio']}/2010-04-01/Accounts/{account.sid}/Messages.json"
+    async with httpx.AsyncClient(auth=(account.sid, account.token)) as http:
+        await http.post(url, data={"To": ASHA, "From": "TUMA", "Body": text})
+
+
+async def telegram(city: Sandbox, **message: object) -> None:
+    url = f"{city.urls['telegram']}/bot{city.accounts.telegram.token}/sendMessage"
+    async with httpx.AsyncClient() as http:
+        answer = await http.post(url, json={"chat_id": CHAT, "parse_mode": "HTML", **message})
+    assert answer.json()["ok"]
+
+
+async def test_an_sms_appears_while_the_page_is_open(city: Sandbox, page: Page) -> None:
+    await sms(city, f"SHULE: lipa TZS 45,000 kwa {BILL}")
+    await expect(page.get_by_label("SMS messages")).to_contain_text(f"lipa TZS 45,000 kwa {BILL}")
+    await expect(page.locator(f'[data-bill="{BILL}"] .owed')).to_have_text("TZS 45,000 to pay")
+
+
+async def test_what_a_customer_or_template_wrote_is_never_markup(city: Sandbox, page: Page) -> None:
+    evil = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
+    await sms(city, evil)
+    await expect(page.get_by_label("SMS messages")).to_contain_text(evil)
+    assert await page.locator(".thread img, .thread script").count() == 0
+    assert await page.title() == "tuma sandbox"
+
+
+async def test_a_bill_is_paid_by_pressing_and_the_page_says_what_followed(
+    city: Sandbox, page: Page, tuma: Tuma
+) -> None:
+    city.bill(BILL, 45000)
+    await sms(city, f"SHULE: lipa TZS 45,000 kwa {BILL}")
+    await page.locator('[data-pay="full"]').click()
+    note = page.locator(f'[data-bill="{BILL}"] .note')
+    await expect(note).to_contain_text("Paid TZS 45,000 at")
+    await expect(note).to_contain_text("Webhook answered 200")
+    await expect(note).to_contain_text("No receipt yet.")
+    await sms(city, f"SHULE: asante, TZS 45,000 kwa {BILL}")
+    await expect(note).to_contain_text("Answered by SMS after")
+    await expect(note).to_contain_text("No reminder since")
+    assert json.loads(tuma.calls[0].body)["data"]["collectedAmount"] == "45000"
+    assert await page.locator('[data-pay="full"]').count() == 0
+
+
+async def test_a_part_then_a_failure_then_too_much_are_paid_by_pressing(
+    city: Sandbox, page: Page, tuma: Tuma
+) -> None:
+    city.bill(BILL, 45000, kind="customer")
+    box = page.locator(f'[data-bill="{BILL}"]')
+    await box.locator('[data-pay="part"]').click()
+    await expect(box).to_contain_text("Part paid")
+    await box.locator('[data-pay="fail"]').click()
+    await expect(box).to_contain_text("Insufficient balance")
+    await box.locator('[data-pay="too much"]').click()
+    await expect(box).to_contain_text("Paid")
+    assert [json.loads(call.body)["event"] for call in tuma.calls] == [
+        "PAYMENT RECEIVED",
+        "PAYMENT FAILED",
+        "PAYMENT RECEIVED",
+    ]
+
+
+async def test_a_refused_payment_is_explained(city: Sandbox, page: Page) -> None:
+    city.bill(BILL, 45000, exact=True)
+    box = page.locator(f'[data-bill="{BILL}"]')
+    await box.get_by_label(f"Other amount for {BILL}").fill("100")
+    await box.get_by_role("button", name="Pay", exact=True).click()
+    await expect(page.get_by_role("alert")).to_contain_text("only exactly 45000")
+
+
+async def test_a_provider_is_made_to_fail_with_a_key(city: Sandbox, page: Page) -> None:
+    email = page.locator('[data-provider="smtp"]')
+    await email.get_by_label("OK").focus()
+    await page.keyboard.press("ArrowRight")
+    await page.keyboard.press("ArrowRight")
+    await expect(email.get_by_label("Failing")).to_be_checked()
+    await city.world.until(lambda: city.faults.modes()["smtp"] == "failing")
+
+
+async def test_a_telegram_button_can_be_pressed(city: Sandbox, page: Page) -> None:
+    keyboard = {"inline_keyboard": [[{"text": "Acha", "callback_data": "stop:1"}]]}
+    await telegram(city, text="<b>Bili</b> &lt;yako&gt;", reply_markup=keyboard)
+    chat = page.get_by_label("Telegram messages")
+    await expect(chat.locator("b")).to_have_text("Bili")
+    await expect(chat).to_contain_text("Bili <yako>")
+    await chat.get_by_role("button", name="Acha").click()
+    await city.world.until(
+        lambda: bool(city.telegram.chats.pressed)
+    ) if not city.telegram.chats.pressed else None
+    assert city.telegram.updates.pending == 1
+
+
+async def test_a_deep_link_in_an_sms_starts_the_bot(city: Sandbox, page: Page) -> None:
+    link = f"https://t.me/{city.accounts.telegram.username}?start=3-abc_DEF"
+    await sms(city, f"Telegram: {link}")
+    await page.get_by_role("link", name=link).click()
+    await expect(page.get_by_label("Telegram messages")).to_contain_text("/start 3-abc_DEF")
+
+
+async def test_the_bot_is_blocked_and_unblocked(city: Sandbox, page: Page) -> None:
+    await telegram(city, text="Habari")
+    await page.get_by_role("button", name="Block the bot").click()
+    await expect(page.get_by_role("button", name="Unblock the bot")).to_be_visible()
+    assert city.telegram.chats.of(CHAT).blocked
+
+
+async def test_a_customer_writes_on_whatsapp(city: Sandbox, page: Page, tuma: Tuma) -> None:
+    await city.carrier.write(ASHA, "Habari")
+    box = page.get_by_label("Write to the merchant")
+    await box.fill("ACHA")
+    await box.press("Enter")
+    await expect(page.get_by_label("WhatsApp messages")).to_contain_text("ACHA")
+    assert (await tuma.wait_for(2))[-1].form["Body"] == "ACHA"
+
+
+async def test_a_mail_is_shown_without_running_its_scripts(city: Sandbox, page: Page) -> None:
+    import aiosmtplib
+
+    host, _, port = city.urls["smtp"].removeprefix("smtp://").rpartition(":")
+    body = (
+        "From: bili@shule.test\r\nTo: asha@example.com\r\nSubject: Ada ya muhula\r\nContent-Type: text/html\r\n\r\n"
+        "<h1>Habari Asha</h1><script>parent.document.title='owned';document.body.innerHTML='owned'</script>"
+    )
+    async with aiosmtplib.SMTP(hostname=host, port=int(port)) as smtp:
+        await smtp.sendmail("bili@shule.test", ["asha@example.com"], body)
+    await expect(page.locator(".letter summary")).to_contain_text("Ada ya muhula")
+    await expect(page.frame_locator(".letter iframe").locator("h1")).to_have_text("Habari Asha")
+    assert await page.title() == "tuma sandbox"
+
+
+async def test_the_page_fits_a_small_phone(city: Sandbox, page: Page) -> None:
+    await page.set_viewport_size({"width": 320, "height": 640})
+    await sms(city, f"SHULE: lipa TZS 45,000 kwa {BILL} http://127.0.0.1:8000/pay/3-{'x' * 60}")
+    await expect(page.get_by_label("SMS messages")).to_contain_text(BILL)
+    assert await page.evaluate("document.documentElement.scrollWidth") <= 320
