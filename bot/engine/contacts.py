@@ -217,6 +217,26 @@ class Contacts:
                     with guard():
                         await self._records.client.hset(self.key("telegram", chat_id), f"b:{other}", "1")
 
+    async def forget(self, address: str, *, by: str) -> int:
+        """Erase a contact's personal data everywhere; shares changed. Raises NotFound.
+
+        Bills and payments stay, without name and address. An opt-out stays too, or it would be forgotten with them.
+        """
+        kind, now, scripts = kind_of(address), now_ms(), self._records.scripts
+        key = self.key(kind, address)
+        fields = await self._records.client_hash(key)
+        if not fields:
+            raise NotFound("no such contact")
+        numbers = [name[2:] for name in fields if name.startswith("b:")]
+        calls = [scripts.forget(self._records.partition(n), now, n, kind, address) for n in numbers]
+        changed = sum(await scripts.run_many(calls))
+        erased = [name for name in fields if not name.startswith("x:")]
+        with guard():
+            if erased:
+                await self._records.client.hdel(key, *erased)
+        await self._records.audit(by, "forget", kind, now)
+        return changed
+
     async def inbound(self, channel: str, address: str) -> None:
         """A contact wrote to us: WhatsApp's 24 h window is open from now."""
         if channel == "whatsapp":

@@ -208,6 +208,10 @@ class Scripts:
         """Silence a contact's channel on one number ('' lifts it): messages that will not go out."""
         return Call("suppress", (keys.prefix(p),), (now, number, channel, address, reason), int)
 
+    def forget(self, p: int, now: int, number: str, kind: str, address: str) -> Call[int]:
+        """Take a contact's personal data off a number: shares changed."""
+        return Call("forget", (keys.prefix(p),), (now, number, kind, address), int)
+
     def link(self, p: int, now: int, sid: str, secret: str, chat: str, valid: int) -> Call[list[str]]:
         """Give a share's contact a Telegram chat."""
         return Call("link", (keys.prefix(p),), (now, sid, secret, chat, valid), list)

@@ -147,6 +147,7 @@ class Chats:
                 "data": data,
             }
         )
+        self.world.changed()
         return query_id
 
     def block(self, user: int, *, blocked: bool) -> None:

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from bot.engine.engine import Engine
     from bot.settings import Settings
 
-_SHARE_LIMIT = bodies.Limit(share.LARGEST_JOB_BYTES)
 _KEYED = ("unauthorized", "forbidden", "unavailable")
 
 
@@ -118,7 +117,7 @@ class Api:
 
     async def share(self, request: web.Request) -> web.Response:
         """Take one share job."""
-        raw = await bodies.read(request, _SHARE_LIMIT)
+        raw = await bodies.read(request, share.LARGEST_JOB_BYTES)
         job = self._job(raw, idempotency_key(request))
         accepted = await self._engine.shares.accept(job)
         location = f"/v1/shares/{quote(job.id, safe='')}"

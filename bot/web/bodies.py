@@ -21,32 +21,40 @@ _MAX_FIELDS = 200
 _JSON = msgspec.json.Decoder(dict[str, Any])
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """The most a body may be, in bytes, and the longest it may take to arrive, in seconds."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How long senders may take, in seconds, and how much a bulk request may hold."""
 
-    size: int
-    seconds: float = 10.0
+    body_s: float = 10.0
+    bulk_idle_s: float = 30.0
+    bulk_rows: int = 100_000
+    bulk_bytes: int = 512 * 1024 * 1024
 
 
-async def read(request: web.Request, limit: Limit) -> bytes:
-    """The whole body. Raises Rejected: 413 too large, 408 too slow, 400 if it breaks off."""
-    if request.content_length is not None and request.content_length > limit.size:
-        raise _too_large(limit)
-    parts: list[bytes] = []
-    size = 0
+LIMITS: web.AppKey[Limits] = web.AppKey("limits", Limits)
+
+
+async def read(request: web.Request, size: int) -> bytes:
+    """The whole body, `size` bytes at most. Raises Rejected: 413 too large, 408 too slow, 400 broken off."""
+    seconds = request.app[LIMITS].body_s
+    if request.content_length is not None and request.content_length > size:
+        raise _too_large(size)
     try:
-        async with asyncio.timeout(limit.seconds):
-            async for part in request.content.iter_any():
-                size += len(part)
-                if size > limit.size:
-                    raise _too_large(limit)
-                parts.append(part)
+        async with asyncio.timeout(seconds):
+            return await _collect(request, size)
     except TimeoutError as error:
-        raise Rejected("too-slow", f"a body must arrive within {limit.seconds:g} seconds") from error
+        raise Rejected("too-slow", f"a body must arrive within {seconds:g} seconds") from error
     except web.RequestPayloadError as error:
         raise Rejected("bad-request", "the body broke off or could not be decompressed") from error
-    return b"".join(parts)
+
+
+async def _collect(request: web.Request, size: int) -> bytes:
+    parts = bytearray()
+    async for part in request.content.iter_any():
+        parts += part
+        if len(parts) > size:
+            raise _too_large(size)
+    return bytes(parts)
 
 
 def json_object(raw: bytes) -> dict[str, Any]:
@@ -68,5 +76,5 @@ def form(raw: bytes) -> MultiDict[str]:
     return MultiDict(pairs)
 
 
-def _too_large(limit: Limit) -> Rejected:
-    return Rejected("too-large", f"at most {limit.size} bytes are taken here")
+def _too_large(size: int) -> Rejected:
+    return Rejected("too-large", f"at most {size} bytes are taken here")

@@ -21,6 +21,7 @@ from bot.domain.bill import AcceptedShare
 from bot.domain.share import ShareJob
 from bot.errors import Problem, Refused, StoreUnavailable
 from bot.web import problems
+from bot.web.bodies import LIMITS
 from bot.web.metrics import Metrics
 from bot.web.problems import Rejected
 from bot.web.rows import Csv, Ndjson, Reader, Row
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
     from bot.engine.engine import Engine
     from bot.settings import Settings
 
-MAX_ROWS = 100_000
-_MAX_BYTES = 512 * 1024 * 1024
-_IDLE_S = 30.0
 _BATCH = 500
 _BREATH = 20  # rows decoded before others get their turn: a webhook must not wait for a campaign
 _NDJSON = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl"})
@@ -64,7 +62,7 @@ class Bulk:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Read rows and answer outcomes, both at once. Raises Rejected, Refused before the first outcome."""
         rows = _rows(request, _reader(request))
-        async with aclosing(rows), aclosing(self._outcomes(rows)) as outcomes:
+        async with aclosing(rows), aclosing(self._outcomes(request, rows)) as outcomes:
             first = await anext(outcomes, b"")
             response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
             await response.prepare(request)
@@ -74,10 +72,10 @@ class Bulk:
                 raise _aborted(error) from error
         return response
 
-    async def _outcomes(self, rows: Rows) -> AsyncGenerator[bytes, None]:
+    async def _outcomes(self, request: web.Request, rows: Rows) -> AsyncGenerator[bytes, None]:
         done = 0
         try:
-            async for batch in _batches(rows):
+            async for batch in _batches(rows, request.app[LIMITS].bulk_rows):
                 yield await self._take(batch, done)
                 done += len(batch)
         except (Rejected, StoreUnavailable) as error:
@@ -139,22 +137,24 @@ async def _chunks(request: web.Request) -> AsyncIterator[bytes]:
 
 
 async def _next_chunk(request: web.Request) -> bytes:
+    idle_s = request.app[LIMITS].bulk_idle_s
     try:
-        async with asyncio.timeout(_IDLE_S):
+        async with asyncio.timeout(idle_s):
             return await request.content.readany()
     except TimeoutError as error:
-        raise Rejected("too-slow", f"nothing came for {_IDLE_S:g} seconds") from error
+        raise Rejected("too-slow", f"nothing came for {idle_s:g} seconds") from error
     except web.RequestPayloadError as error:
         raise Rejected("bad-request", "the body broke off or could not be decompressed") from error
 
 
 async def _rows(request: web.Request, reader: Reader) -> Rows:
     """Every row; None whenever the sender pauses. Raises Rejected, Refused."""
+    limits = request.app[LIMITS]
     size = 0
     async for chunk in _chunks(request):
         size += len(chunk)
-        if size > _MAX_BYTES:
-            raise Rejected("too-large", f"at most {_MAX_BYTES} bytes are taken in one request")
+        if size > limits.bulk_bytes:
+            raise Rejected("too-large", f"at most {limits.bulk_bytes} bytes are taken in one request")
         for row in reader.feed(chunk):
             yield row
         if not chunk:
@@ -163,7 +163,7 @@ async def _rows(request: web.Request, reader: Reader) -> Rows:
         yield row
 
 
-async def _batches(rows: Rows) -> AsyncIterator[list[Row]]:
+async def _batches(rows: Rows, most: int) -> AsyncIterator[list[Row]]:
     """Full batches while the sender is quick, what there is when it pauses. Raises Rejected, Refused."""
     batch: list[Row] = []
     count = 0
@@ -171,7 +171,7 @@ async def _batches(rows: Rows) -> AsyncIterator[list[Row]]:
         async for row in rows:
             if row is not None:
                 count += 1
-                _check_count(count)
+                _check_count(count, most)
                 batch.append(row)
             if batch and (row is None or len(batch) == _BATCH):
                 yield batch
@@ -184,9 +184,9 @@ async def _batches(rows: Rows) -> AsyncIterator[list[Row]]:
         yield batch
 
 
-def _check_count(count: int) -> None:
-    if count > MAX_ROWS:
-        raise Rejected("too-large", f"at most {MAX_ROWS} rows are taken in one request")
+def _check_count(count: int, most: int) -> None:
+    if count > most:
+        raise Rejected("too-large", f"at most {most} rows are taken in one request")
 
 
 def _outcome(row: int, share_id: str | None, result: AcceptedShare | Refused) -> RowOutcome:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from bot.engine.views import Page
     from bot.settings import Settings
 
-_FORM_LIMIT = bodies.Limit(16 * 1024)
+_LARGEST_FORM = 16 * 1024
 _HTML = Answer(meaning="A page for people", media_type="text/html")
 _STYLE = "style.css"
 _ALL = "all"
@@ -158,7 +158,7 @@ def _wanted(form: Mapping[str, str], of_address: str) -> tuple[str | None, str]:
 
 
 async def _form(request: web.Request) -> Mapping[str, str]:
-    raw = await bodies.read(request, _FORM_LIMIT)
+    raw = await bodies.read(request, _LARGEST_FORM)
     if request.content_type == "multipart/form-data":
         # RFC 8058 allows it for its one fixed field, which is all that is looked for.
         return {"List-Unsubscribe": "One-Click"} if b"List-Unsubscribe" in raw and b"One-Click" in raw else {}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from bot.web.api import Api
+from bot.web.bodies import LIMITS, Limits
 from bot.web.gate import Gate, headers
 from bot.web.metrics import Metrics
 from bot.web.pages import Pages
@@ -37,6 +38,7 @@ def build(
     *,
     updates: Updates | None = None,
     roles: Sequence[str] = (),
+    limits: Limits | None = None,
 ) -> web.Application:
     """The application. `updates` takes Telegram's updates, None when they are fetched by polling.
 
@@ -47,6 +49,7 @@ def build(
     system = System(engine, settings, metrics, roles)
     gate = Gate(engine.api_keys, metrics, pages.error_page)
     app = web.Application(middlewares=gate.middlewares(), client_max_size=_MAX_BODY)
+    app[LIMITS] = limits or Limits()
     hooks = Webhooks(engine, settings, metrics, updates)
     routes = [*Api(engine, settings, metrics).routes(), *hooks.routes(), *pages.routes(), *system.routes()]
     system.documented = routes

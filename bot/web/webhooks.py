@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger("tuma.web.webhooks")
 
 Updates = Callable[[dict[str, Any]], Awaitable[None]]
-_LIMIT = bodies.Limit(256 * 1024)
+_LARGEST = 256 * 1024
 _SECRET_HEADER = "X-Telegram-Bot-Api-Secret-Token"  # noqa: S105 - the name of a header
 _STOP = frozenset({"STOP", "STOPALL", "UNSUBSCRIBE", "ACHA", "ACHENI"})
 _START = frozenset({"START", "UNSTOP", "ANZA"})
@@ -96,7 +96,7 @@ class Webhooks:
 
     async def clickpesa(self, request: web.Request) -> web.Response:
         """Settle a signed payment event; without a checksum key take it as a hint to ask ClickPesa."""
-        raw = await bodies.read(request, _LIMIT)
+        raw = await bodies.read(request, _LARGEST)
         key = self._settings.clickpesa_checksum_key
         if key is not None and not checksum.verify(raw, key):
             raise self._unverified("clickpesa", raw)
@@ -157,7 +157,7 @@ class Webhooks:
             await self._engine.contacts.opt_in(inbound.kind, sender, proof=proof)
 
     async def _twilio_form(self, request: web.Request) -> MultiDict[str]:
-        form = bodies.form(await bodies.read(request, _LIMIT))
+        form = bodies.form(await bodies.read(request, _LARGEST))
         token = self._settings.twilio_auth_token or ""
         signature = request.headers.get("X-Twilio-Signature", "")
         if not twilio_status.verify(self._public_address(request), form, signature, token):
@@ -176,7 +176,7 @@ class Webhooks:
         if self._updates is None:
             raise Rejected("not-found", "updates are fetched by long polling")
         self._check_secret(request)
-        update = bodies.json_object(await bodies.read(request, _LIMIT))
+        update = bodies.json_object(await bodies.read(request, _LARGEST))
         await self._updates(update)
         self._count("telegram", "update")
         return web.Response()

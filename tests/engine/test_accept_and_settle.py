@@ -118,7 +118,9 @@ async def test_overpayment_is_credit(engine: Engine) -> None:
 async def test_payments_go_to_the_oldest_unpaid_term(engine: Engine) -> None:
     one = job("100", kind=BillKind.CUSTOMER)
     await engine.shares.accept(one)
-    await engine.shares.accept(job("100", kind=BillKind.CUSTOMER, term="Muhula wa 2", phone=one.customer.phone))
+    await engine.shares.accept(
+        job("100", kind=BillKind.CUSTOMER, term="Muhula wa 2", phone=one.customer.phone)
+    )
     await engine.payments.settle(paid("100", "60000"))
     assert [t.balance for t in (await engine.bills.get("100")).terms] == ["0", "30000"]
 
@@ -259,3 +261,23 @@ async def test_accept_many_answers_in_order_with_per_row_refusals(engine: Engine
     good, bad = job("100"), job("101", channels=("email",))
     answers = await engine.shares.accept_many([good, bad, job("102")])
     assert [isinstance(a, Refused) for a in answers] == [False, True, False]
+
+
+async def test_a_forgotten_contact_leaves_money_but_no_name_or_address(engine: Engine) -> None:
+    phone = "+255754000001"
+    await engine.shares.accept(job("100", kind=BillKind.CUSTOMER, phone=phone, name="Neema Kileo"))
+    await engine.payments.settle(paid("100", "20000", payer_name="Neema Kileo"))
+    await engine.contacts.opt_out("sms", phone, proof="page")
+    assert await engine.contacts.forget(phone, by="cli") == 1
+    bill = await engine.bills.get("100")
+    assert (bill.paid, bill.customer, bill.contacts, bill.payments[0].payer) == ("20000", None, [], None)
+    assert await engine.bills.search("kileo") == []
+    assert [s.channel for s in (await engine.contacts.show(phone)).suppressed] == ["sms"]
+    kept = [str(await engine.records.client.hgetall(key)) async for key in _hashes(engine)]
+    assert not [text for text in kept if "Kileo" in text or phone in text]
+
+
+async def _hashes(engine: Engine):  # type: ignore[no-untyped-def]
+    async for key in engine.records.client.scan_iter(match="tuma:*"):
+        if await engine.records.client.type(key) == "hash" and ":c:" not in key:
+            yield key

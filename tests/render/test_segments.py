@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bot.render.segments import BASIC, EXTENSION, Count, count, cut, is_gsm, split, to_gsm, units
 
 # The oracle takes a bare escape for a character of the alphabet, and cannot encode half a surrogate pair.
-ANY_TEXT = st.text(st.characters(exclude_characters="\x1b", exclude_categories=("Cs",)), max_size=400)
+ANY_TEXT = st.text(st.characters(exclude_characters="\x1b", codec="utf-8"), max_size=400)
 GSM_TEXT = st.text(st.sampled_from(sorted(BASIC | EXTENSION)), max_size=500)
 
 
@@ -79,7 +79,7 @@ def test_to_gsm_changes_nothing_that_is_in_the_alphabet(text: str) -> None:
 @pytest.mark.parametrize(
     ("written", "sent"),
     [
-        ("Ng’ombe – “bei” … poa", "Ng'ombe - \"bei\" ... poa"),
+        ("Ng’ombe – “bei” … poa", 'Ng\'ombe - "bei" ... poa'),
         ("François Muñoz São", "Francois Muñoz Sao"),
         (unicodedata.normalize("NFD", "é Å ñ"), "é Å ñ"),
         ("TZS\u00a045,000\u202f=\t1", "TZS 45,000 = 1"),

@@ -25,7 +25,9 @@ LANGUAGES = st.sampled_from(["sw", "en"])
 NUMBERS = st.text("ABCDEFGHJKLMNPQRSTUVWXYZ0123456789", min_size=1, max_size=20)
 AMOUNTS = st.decimals(Decimal("0.01"), Decimal("9999999999.99"), places=2)
 TEXTS = st.one_of(st.none(), st.text(max_size=200), st.text("€[]{}^~|\\’…–é ", max_size=120))
-NAMES = st.sampled_from(["Shule Uhuru", "Shule ya Sekondari ya Wasichana Kibaha", "€[Duka]€ la {Mama} Ng’ombe"])
+NAMES = st.sampled_from(
+    ["Shule Uhuru", "Shule ya Sekondari ya Wasichana Kibaha", "€[Duka]€ la {Mama} Ng’ombe"]
+)
 
 
 def text(given: Facts) -> str:
@@ -38,7 +40,9 @@ def bills(draw: st.DrawFn) -> Facts:
     case = draw(st.sampled_from(["usual", "bare", "long", "late"]))
     bill = variants(draw(st.sampled_from(list(Kind))), SMS, draw(LANGUAGES))[case]
     amount = draw(AMOUNTS)
-    payment = bill.payment and replace(bill.payment, amount=amount, reason=draw(TEXTS), reference=draw(TEXTS) or "")
+    payment = bill.payment and replace(
+        bill.payment, amount=amount, reason=draw(TEXTS), reference=draw(TEXTS) or ""
+    )
     return replace(
         bill, name=draw(TEXTS), description=draw(TEXTS), number=draw(NUMBERS), amount=amount, payment=payment
     )
@@ -63,7 +67,7 @@ def test_instructions_say_who_what_by_when_and_how() -> None:
     assert due is not None
     assert text(bill) == (
         "Shule Uhuru: Asha, pay TZS 45,000 (Term 2 fees) to control number 55042914871931 by "
-        f"{due.day} {due:%b} {due.year}. Company no: Mixx/HaloPesa 889999, M-Pesa 5551234."
+        f"{due.day} {due:%b} {due.year}. Company no: Mixx/HaloPesa 889999, M-Pesa 5551234, Airtel 47."
     )
 
 
@@ -71,7 +75,7 @@ def test_swahili_instructions_are_swahili() -> None:
     sent = text(facts(Kind.INSTRUCTIONS, SMS, "sw", due_at=None, pay_url=None, order_number=False))
     assert sent == (
         "Shule Uhuru: Asha Juma, lipa TZS 45,000 (Ada ya muhula wa pili) kwa namba ya malipo 55042914871931."
-        " Kampuni: Mixx/HaloPesa 889999, M-Pesa 5551234."
+        " Kampuni: Mixx/HaloPesa 889999, M-Pesa 5551234, Airtel 47."
     )
 
 
@@ -114,7 +118,9 @@ def test_a_failed_payment_says_why_and_that_the_number_still_works() -> None:
 
 
 def test_a_reason_nobody_translated_is_shown_as_it_came() -> None:
-    assert "failed: Subscriber barred." in text(paid(Kind.PAYMENT_FAILED, SMS, "en", reason="Subscriber barred."))
+    assert "failed: Subscriber barred." in text(
+        paid(Kind.PAYMENT_FAILED, SMS, "en", reason="Subscriber barred.")
+    )
 
 
 @pytest.mark.parametrize("given_payer", ["+255754123456", "255754123456", "0754 123 456"])

@@ -86,7 +86,7 @@ class Office:
         return await self.engine.shares.accept(from_fields(job, settings=self.settings))
 
     async def pay(self, number: str, amount: int, **changes: Any) -> None:
-        """ClickPesa says that somebody paid."""
+        """ClickPesa says that somebody paid; staff have been told when this returns."""
         n = next(self._serial)
         event = PaymentEvent(
             event="received",
@@ -97,7 +97,8 @@ class Office:
             currency="TZS",
             **changes,
         )
-        await self.engine.payments.settle(event)
+        async with self.alerted():
+            await self.engine.payments.settle(event)
 
     async def link_token(self, accepted: AcceptedShare) -> str:
         """The payload of the deep link that the customer's message carries."""
@@ -106,7 +107,18 @@ class Office:
         return f"{accepted.token}-{fields['lt']}"
 
     async def fail_what_waits(self, channel: str = "sms") -> None:
-        """Every message waiting on `channel` is refused by the provider."""
+        """Every message waiting on `channel` is refused by the provider, and staff have been told."""
+        async with self.alerted():
+            await self._fail(channel)
+
+    @asynccontextmanager
+    async def alerted(self) -> AsyncIterator[None]:
+        """Wait until what happens in the block was told to the last of the staff."""
+        told = len(self.admin.messages)
+        yield
+        await self.city.world.until(lambda: len(self.admin.messages) > told)
+
+    async def _fail(self, channel: str) -> None:
         scripts = self.engine.records.scripts
         for p in range(self.engine.partitions):
             held, _ = await scripts.run(scripts.hand_out(p, now_ms(), channel, "test", (10, 10)))

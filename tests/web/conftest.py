@@ -16,6 +16,7 @@ from aiohttp import web
 from bot.app import renderer
 from bot.engine.engine import Engine
 from bot.settings import Settings
+from bot.web.bodies import Limits
 from bot.web.server import build, runner
 from tests.conftest import Valkey, start_valkey
 from tests.engine.conftest import settings_for
@@ -44,17 +45,21 @@ async def serve(redis_url: str) -> AsyncIterator[Serve]:
     """Starts servers: `await serve(setting=value, ..., updates=...)`."""
     async with AsyncExitStack() as stack:
 
-        async def start(updates: Any = None, redis_at: str = redis_url, **changes: Any) -> Site:
+        async def start(
+            updates: Any = None, redis_at: str = redis_url, limits: Limits | None = None, **changes: Any
+        ) -> Site:
             values = {"api_keys": (KEY,), "public_url": PUBLIC_URL, **changes}
-            return await _start(stack, settings_for(redis_at, **values), updates)
+            return await _start(stack, settings_for(redis_at, **values), updates, limits)
 
         yield start
 
 
-async def _start(stack: AsyncExitStack, settings: Settings, updates: Any) -> Site:
+async def _start(stack: AsyncExitStack, settings: Settings, updates: Any, limits: Limits | None) -> Site:
     engine = await Engine.open(settings)
     stack.push_async_callback(engine.close)
-    running = runner(build(engine, settings, renderer(settings), updates=updates, roles=("api",)))
+    made = renderer(settings)
+    app = build(engine, settings, made, updates=updates, roles=("api",), limits=limits)
+    running = runner(app)
     await running.setup()
     stack.push_async_callback(running.cleanup)
     await web.TCPSite(running, "127.0.0.1", 0).start()

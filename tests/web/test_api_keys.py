@@ -29,7 +29,9 @@ async def test_a_key_with_another_secret_is_refused(site: Site) -> None:
     assert await site.engine.api_keys.verify(key[:-1] + last) is None
 
 
-@pytest.mark.parametrize("text", ["", "tuma", "tuma_abcdefgh_", "tuma_abcdefgh_" + "0" * 40, "\udcff", "é" * 900])
+@pytest.mark.parametrize(
+    "text", ["", "tuma", "tuma_abcdefgh_", "tuma_abcdefgh_" + "0" * 40, "\udcff", "é" * 900]
+)
 async def test_what_is_no_key_is_refused(site: Site, text: str) -> None:
     assert await site.engine.api_keys.verify(text) is None
 
@@ -58,12 +60,15 @@ async def test_a_key_from_the_settings_has_every_scope_and_is_not_stored(site: S
     assert await site.engine.redis.exists(KEYS) == 0
 
 
-@pytest.mark.parametrize(("name", "scopes", "fields"), [
-    ("", ["read"], ["name"]),
-    ("shop\n", ["read"], ["name"]),
-    ("shop", [], ["scopes"]),
-    (" ", ["root"], ["name", "scopes"]),
-])
+@pytest.mark.parametrize(
+    ("name", "scopes", "fields"),
+    [
+        ("", ["read"], ["name"]),
+        ("shop\n", ["read"], ["name"]),
+        ("shop", [], ["scopes"]),
+        (" ", ["root"], ["name", "scopes"]),
+    ],
+)
 async def test_a_key_needs_a_name_and_known_scopes(
     site: Site, name: str, scopes: list[str], fields: list[str]
 ) -> None:

@@ -36,7 +36,8 @@ async def test_a_key_without_the_scope_is_403(site: Site, method: str, path: str
 
 
 @pytest.mark.parametrize(
-    "header", ["Bearer", "Bearer ", "Bearer wrong", "Basic YTpi", "bearer tuma_abcdefgh_" + "0" * 40, "\udcff"]
+    "header",
+    ["Bearer", "Bearer ", "Bearer wrong", "Basic YTpi", "bearer tuma_abcdefgh_" + "0" * 40, "\udcff"],
 )
 async def test_a_header_that_is_no_key_is_401(site: Site, header: str) -> None:
     async with site.stranger.get("/v1/bills/1", headers={"Authorization": header}) as response:

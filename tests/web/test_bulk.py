@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from bot.web import bulk
-from tests.web.conftest import Lonely, Site, a_share
+from bot.web.bodies import Limits
+from tests.web.conftest import Lonely, Serve, Site, a_share
 
 NDJSON = {"Content-Type": "application/x-ndjson"}
 CSV = {"Content-Type": "text/csv; charset=utf-8"}
@@ -53,7 +53,10 @@ async def test_csv_rows_are_told_by_column(site: Site) -> None:
         for job, amount in ((good, "45000"), (bad, "5.5E+13"))
     )
     outcomes = await send(site, (header + rows).encode(), CSV)
-    assert [(outcome["ok"], outcome["id"]) for outcome in outcomes] == [(True, good["id"]), (False, bad["id"])]
+    assert [(outcome["ok"], outcome["id"]) for outcome in outcomes] == [
+        (True, good["id"]),
+        (False, bad["id"]),
+    ]
     assert outcomes[1]["errors"][0]["field"] == "amount"
 
 
@@ -103,8 +106,12 @@ async def test_a_client_that_reads_only_at_the_end_gets_everything(site: Site) -
     assert answer.count(b'"ok":false') == count
 
 
-async def test_row_100_001_ends_the_reading(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bulk, "MAX_ROWS", 3)
+def test_100_000_rows_are_the_most() -> None:
+    assert Limits().bulk_rows == 100_000
+
+
+async def test_the_row_after_the_last_allowed_one_ends_the_reading(serve: Serve) -> None:
+    site = await serve(limits=Limits(bulk_rows=3))
     outcomes = await send(site, lines(a_share() for _ in range(5)))
     assert [outcome["status"] for outcome in outcomes] == [202, 202, 202, 413]
     assert outcomes[-1]["row"] == 4
@@ -136,8 +143,14 @@ async def test_when_redis_is_away_from_the_start_the_whole_answer_is_503(lonely:
         assert response.status == 503
 
 
-async def test_a_sender_that_stalls_is_cut_off(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bulk, "_IDLE_S", 0.2)
+async def test_too_many_bytes_end_the_reading(serve: Serve) -> None:
+    site = await serve(limits=Limits(bulk_bytes=1000))
+    async with site.http.post("/v1/shares/bulk", data=b"\n" * 2000, headers=NDJSON) as response:
+        assert response.status == 413
+
+
+async def test_a_sender_that_stalls_is_cut_off(serve: Serve) -> None:
+    site = await serve(limits=Limits(bulk_idle_s=0.2))
     never = asyncio.Event()
 
     async def body() -> AsyncIterator[bytes]:
@@ -161,7 +174,9 @@ async def test_a_client_that_leaves_stops_the_work_and_harms_nobody(site: Site) 
         assert response.status == 200
 
 
-@pytest.mark.parametrize("content_type", ["application/json", "application/x-www-form-urlencoded", "text/plain"])
+@pytest.mark.parametrize(
+    "content_type", ["application/json", "application/x-www-form-urlencoded", "text/plain"]
+)
 async def test_another_content_type_is_415_and_names_the_right_ones(site: Site, content_type: str) -> None:
     headers = {"Content-Type": content_type}
     async with site.http.post("/v1/shares/bulk", data=b"{}", headers=headers) as response:

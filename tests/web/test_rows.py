@@ -28,7 +28,10 @@ def cells(reader: Reader, data: bytes, size: int = 10_000) -> list[object]:
     return [row.source for row in rows(reader, data, size)]
 
 
-@given(st.lists(st.binary().filter(lambda line: b"\n" not in line and not line.endswith(b"\r"))), st.integers(1, 7))
+@given(
+    st.lists(st.binary().filter(lambda line: b"\n" not in line and not line.endswith(b"\r"))),
+    st.integers(1, 7),
+)
 def test_lines_are_the_same_whatever_the_chunks(lines: list[bytes], size: int) -> None:
     data = b"".join(line + b"\n" for line in lines)
     splitter = Lines(10_000)
@@ -52,13 +55,17 @@ CELL = st.text(st.sampled_from('ab,;"\n\r \u00e9\u2028'), max_size=6).map(lambda
 
 
 @given(st.lists(st.tuples(CELL, CELL), max_size=5), st.integers(1, 9), st.sampled_from(",;"))
-def test_csv_reads_what_the_csv_module_writes(table: list[tuple[str, str]], size: int, delimiter: str) -> None:
+def test_csv_reads_what_the_csv_module_writes(
+    table: list[tuple[str, str]], size: int, delimiter: str
+) -> None:
     out = io.StringIO()
     writer = csv.writer(out, delimiter=delimiter, lineterminator="\r\n")
     writer.writerows([("x", "y"), *table])
     wanted = [{"x": a, "y": b} for a, b in table if (a or b) and f"{a}{b}".strip(f'{delimiter}" \n')]
     found = cells(Csv(), out.getvalue().encode(), size)
-    assert [row for row in found if isinstance(row, dict) and "".join(row.values()).strip(f'{delimiter}" \n')] == wanted
+    assert [
+        row for row in found if isinstance(row, dict) and "".join(row.values()).strip(f'{delimiter}" \n')
+    ] == wanted
 
 
 def test_the_header_decides_the_delimiter_and_may_carry_a_byte_order_mark() -> None:

@@ -127,7 +127,9 @@ async def test_stopping_cancels_what_waits(site: Site) -> None:
         assert (await response.json())["status"] == "stopped"
 
 
-@pytest.mark.parametrize("path", ["/v1/shares/none", "/v1/bills/none", "/v1/messages/none", "/v1/messages/0-" + "a" * 16 + ".1"])
+@pytest.mark.parametrize(
+    "path", ["/v1/shares/none", "/v1/bills/none", "/v1/messages/none", "/v1/messages/0-" + "a" * 16 + ".1"]
+)
 async def test_what_does_not_exist_is_404(site: Site, path: str) -> None:
     async with site.http.get(path) as response:
         assert response.status == 404
