@@ -19,6 +19,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date, datetime, time
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -48,13 +49,16 @@ class Source(Protocol):
         ...
 
 
-def open_source(path: Path | None, sheet: str | None = None) -> Source:
+@contextmanager
+def open_source(path: Path | None, sheet: str | None = None) -> Iterator[Source]:
     """The rows of `path`, or of stdin if None. Raises Refused if it cannot be read."""
-    try:
-        return _recognised(_rewindable(path), sheet)
-    except Refused as refused:
-        named = (msgspec.structs.replace(p, field=str(path or "stdin")) for p in refused.problems)
-        raise Refused(*named) from refused
+    with _rewindable(path) as stream:
+        try:
+            source = _recognised(stream, sheet)
+        except Refused as refused:
+            named = (msgspec.structs.replace(p, field=str(path or "stdin")) for p in refused.problems)
+            raise Refused(*named) from refused
+        yield source
 
 
 def _recognised(stream: IO[bytes], sheet: str | None) -> Source:
@@ -81,12 +85,13 @@ def _rewindable(path: Path | None) -> IO[bytes]:
     try:
         if path is not None:
             return path.open("rb")
-        spool = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the command ends
+        spool = tempfile.TemporaryFile()
         shutil.copyfileobj(sys.stdin.buffer, spool)
         spool.seek(0)
         return spool
     except OSError as error:
-        raise _broken(f"cannot be read: {error.strerror}") from error
+        problem = Problem(field=str(path or "stdin"), message=f"cannot be read: {error.strerror}")
+        raise Refused(problem) from error
 
 
 class CsvSource:

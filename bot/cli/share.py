@@ -12,6 +12,7 @@ from bot.cli import runtime
 from bot.cli.output import FAILED, JsonFlag, emit, note, say
 
 if TYPE_CHECKING:
+    from bot.cli.files import Source
     from bot.cli.preview import Preview
     from bot.domain.bill import AcceptedShare
     from bot.settings import Settings
@@ -136,16 +137,21 @@ def _share_file(
 ) -> None:
     from bot.cli.files import open_source
 
-    source = open_source(path, sheet)
-    for line in source.notes:
-        note(line)
-    if dry_run:
-        from bot.cli.rehearsal import rehearse
-
-        passed = rehearse(source, settings, as_json)
-    else:
-        from bot.cli.sending import send
-
-        passed = asyncio.run(send(path, source, settings, as_json))
+    with open_source(path, sheet) as source:
+        for line in source.notes:
+            note(line)
+        passed = (_rehearse if dry_run else _send)(path, source, settings, as_json)
     if not passed:
         raise typer.Exit(FAILED)
+
+
+def _rehearse(path: Path | None, source: Source, settings: Settings, as_json: bool) -> bool:
+    from bot.cli.rehearsal import rehearse
+
+    return rehearse(source, settings, as_json)
+
+
+def _send(path: Path | None, source: Source, settings: Settings, as_json: bool) -> bool:
+    from bot.cli.sending import send
+
+    return asyncio.run(send(path, source, settings, as_json))

@@ -48,7 +48,10 @@ def preview_command(
 
 @app.command("check")
 def check_command(as_json: JsonFlag = False) -> None:
-    """Find what is wrong with the templates: unknown variables, costly SMS, misleading texts."""
+    """Find what is wrong with the templates before a customer does.
+
+    Unknown variables, an SMS that costs too much, and texts that mislead or look like fraud.
+    """
     found = [_finding(finding) for finding in _renderer().check()]
     if as_json:
         emit({"ok": not found, "findings": found})

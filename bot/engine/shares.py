@@ -186,36 +186,39 @@ class Shares:
         """Accept, apply what consent changed meanwhile, confirm or release."""
         scripts = self._records.scripts
         now = now_ms()
-        able = [t for t in todo if t[2].usable]
+        # Also without a usable channel: what an earlier try accepted must be found before it is refused.
         replies = await scripts.run_many(
             [
                 scripts.accept(self._place(jobs[i]), now, self._accept_args(jobs[i], sid, reach, now))
-                for i, sid, reach in able
+                for i, sid, reach in todo
             ]
         )
-        by_index = {t[0]: reply for t, reply in zip(able, replies, strict=True)}
-        taken = [t for t in able if by_index[t[0]][0] != "refused"]
-        await self._contacts.touch([(jobs[i], sid, reach.suppressed, reach.chat) for i, sid, reach in taken])
+        taken = [
+            (jobs[i], reply[1] if reply[0] == "repeated" else sid, reach.suppressed, reach.chat)
+            for (i, sid, reach), reply in zip(todo, replies, strict=True)
+            if reply[0] != "refused"
+        ]
+        await self._contacts.touch(taken)
         await scripts.run_many(
             [
                 scripts.confirm(
-                    self._records.partition(jobs[i].id),
-                    jobs[i].id,
-                    sid,
-                    accepted=by_index.get(i, [""])[0] in _TAKEN,
+                    self._records.partition(jobs[i].id), jobs[i].id, sid, accepted=reply[0] != "refused"
                 )
-                for i, sid, _ in todo
+                for (i, sid, _), reply in zip(todo, replies, strict=True)
             ]
         )
-        return [await self._answer(jobs[i], sid, reach, by_index.get(i)) for i, sid, reach in todo]
+        return [
+            await self._answer(jobs[i], sid, reach, reply)
+            for (i, sid, reach), reply in zip(todo, replies, strict=True)
+        ]
 
     def _place(self, job: ShareJob) -> int:
         return self._records.partition(text(job.bill.number))
 
     async def _answer(
-        self, job: ShareJob, sid: str, reach: Reach, reply: list[str] | None
+        self, job: ShareJob, sid: str, reach: Reach, reply: list[str]
     ) -> AcceptedShare | Refused:
-        if reply is None:
+        if reply[:2] == ["refused", "channels"]:
             return Refused(
                 *(
                     Problem(field="route.channels", message=f"{skip.channel}: {skip.reason}")
@@ -225,7 +228,7 @@ class Shares:
         if reply[0] == "refused":
             return _refusal(job, reply[1], reply[2])
         if reply[0] == "repeated":
-            return await self._repeated(text(job.bill.number), sid)
+            return await self._repeated(text(job.bill.number), reply[1])
         p, plan = self._place(job), self._plan(job, now_ms())
         return AcceptedShare(
             id=job.id,
@@ -307,9 +310,6 @@ class Shares:
             "suppressed": dict(reach.suppressed),
             "early": str(self._settings.early_payment_ms),
         }
-
-
-_TAKEN = ("ok", "repeated")
 
 
 def _ms(span: timedelta) -> int:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Literal
 
 from bot.domain.message import Kind
 from bot.errors import TemplateError
-from bot.render import rules
+from bot.render import rules, words
 from bot.render.facts import Facts
-from bot.render.library import DEFAULT_SET, LAST_LOCALE, PARTS, WORDS
+from bot.render.library import DEFAULT_SET, LAST_LOCALE, PARTS
 from bot.render.samples import variants
 from bot.render.segments import is_gsm, to_gsm
 from bot.render.variables import PAYMENT, names
@@ -49,7 +49,6 @@ _TELEGRAM_TAGS = {
     "pre",
     "blockquote",
 }
-_BUTTONS = ("copy_number", "open_bill")
 _PLACE = re.compile(r"(?P<file>[^:]+)(?::(?P<line>\d+))?: (?P<message>.*)", re.DOTALL)
 
 
@@ -92,6 +91,8 @@ def _everything(renderer: Renderer) -> Iterator[Finding]:
 
 
 def _merchant(renderer: Renderer) -> Iterator[Finding]:
+    if renderer.overrides is not None and not renderer.overrides.is_dir():
+        yield Finding("TUMA_TEMPLATES", None, "is not a folder", "error")
     if not to_gsm(renderer.merchant.name).strip():
         yield Finding("MERCHANT_NAME", None, "has no character that an SMS can carry", "error")
 
@@ -101,7 +102,7 @@ def _merchant(renderer: Renderer) -> Iterator[Finding]:
 
 def _file(renderer: Renderer, name: str) -> Iterator[Finding]:
     parts = name.split("/")
-    if parts[-1] == WORDS:
+    if parts[-1] == words.FILE:
         yield from _words(renderer, name)
     elif parts[-1].startswith("_") or _named(parts):
         yield from _template(renderer, name)
@@ -117,15 +118,10 @@ def _named(parts: list[str]) -> bool:
 
 
 def _words(renderer: Renderer, name: str) -> Iterator[Finding]:
-    template_set, locale, _ = name.split("/")
     try:
-        words = renderer.words(template_set, locale)
+        words.read(name, renderer.library.source(name) or "")
     except TemplateError as error:
         yield _told(error, name)
-        return
-    for key in _BUTTONS:
-        if not isinstance(words.get(key), str):
-            yield Finding(name, None, f"{key} is missing", "error")
 
 
 def _template(renderer: Renderer, name: str) -> Iterator[Finding]:

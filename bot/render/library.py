@@ -28,7 +28,6 @@ PARTS: dict[ChannelName, tuple[str, ...]] = {
     ChannelName.EMAIL: ("email.subject.txt", "email.txt", "email.html"),
     ChannelName.TELEGRAM: ("telegram.html",),
 }
-WORDS = "words.toml"
 # Folders beside the template sets that other parts of tuma read.
 _NOT_SETS = {"pages"}
 

@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from bot.errors import TemplateError
 from bot.render.library import templates_dir
 
 FILE = "payment_methods.toml"
@@ -55,13 +56,16 @@ class Method:
 
 
 def methods(mpesa_business_number: str | None, file: Path | None = None) -> list[Method]:
-    """Every method that can be shown, in the file's order. M-Pesa needs the merchant's business number."""
+    """Every method that can be shown, in the file's order. M-Pesa needs the merchant's business number.
+
+    `file`: another one than the shipped. Raises TemplateError when it does not hold what it should.
+    """
+    file = file or templates_dir() / FILE
     known = {"MPESA_BUSINESS_NUMBER": mpesa_business_number}
-    return [
-        _method(entry, known)
-        for entry in _load(file or templates_dir() / FILE)
-        if _can_be_shown(entry, known)
-    ]
+    try:
+        return [_method(entry, known) for entry in _load(file) if _can_be_shown(entry, known)]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise TemplateError(f"{file.name}: cannot be used: {error!r}") from error
 
 
 def companies(shown: Iterable[Method]) -> list[str]:

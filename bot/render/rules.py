@@ -18,7 +18,7 @@ _SENTENCE = re.compile(r"[^.!?;\n]+")
 
 _PIN = re.compile(
     r"\b(?:pins?|otp|passwords?|passcodes?|nywila|secret (?:code|number)|neno (?:lako )?(?:la )?siri"
-    r"|nambari? (?:yako |zako )?(?:ya |za )?siri)\b",
+    r"|namba(?:ri)? (?:yako |zako )?(?:ya |za )?siri)\b",
     _WORDS,
 )
 _NO = re.compile(

@@ -8,8 +8,7 @@ anything up.
 from __future__ import annotations
 
 import re
-import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,15 +17,18 @@ from urllib.parse import urlsplit
 
 from bot.domain.message import Kind
 from bot.errors import TemplateError
+from bot.render import words
 from bot.render.check import Finding, inspect
 from bot.render.facts import Facts
 from bot.render.jinja import Sandbox
-from bot.render.library import PARTS, WORDS, Bundle, Library, templates_dir
+from bot.render.library import PARTS, Bundle, Library, templates_dir
+from bot.render.payment_methods import FILE as METHODS_FILE
 from bot.render.payment_methods import methods
 from bot.render.segments import count, to_gsm
 from bot.render.sms import fit
 from bot.render.variables import Merchant, clean, gather
 from bot.render.whatsapp import TOTAL_ROOM, Approved, Mapped, one_line
+from bot.render.words import Words
 from channels.base import (
     Button,
     ChannelName,
@@ -62,7 +64,7 @@ Listing = list[Listed]
 
 
 class Renderer:
-    """Renders every kind on every channel. Raises TemplateError at once when the mapping file is unreadable."""
+    """Renders every kind on every channel. Raises TemplateError at once when a data file cannot be read."""
 
     def __init__(
         self,
@@ -77,15 +79,16 @@ class Renderer:
         sms_max_segments: int = 1,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        shown = tuple(methods(mpesa_business_number))
+        shown = tuple(methods(mpesa_business_number, _own_methods(overrides)))
         self.merchant = Merchant(name=merchant_name, contact=merchant_contact, zone=zone, methods=shown)
+        self.overrides = overrides
         self.library = Library(templates_dir(), overrides, default_locale)
         self.approved = Mapped(whatsapp_templates)
         self.sms_max_segments = sms_max_segments
         self._clock = clock
         self._expressions = {name: text for entry in self.approved for name, text in entry.sources.items()}
         self.sandbox = Sandbox(self._source)
-        self._words: dict[tuple[str, str], Mapping[str, Any]] = {}
+        self._words: dict[tuple[str, str], Words] = {}
         self._writers: dict[ChannelName, Callable[[Facts, Bundle, dict[str, Any]], Content]] = {
             ChannelName.SMS: self._sms,
             ChannelName.WHATSAPP: self._whatsapp,
@@ -108,7 +111,7 @@ class Renderer:
 
     def values(self, facts: Facts, template_set: str, locale: str) -> dict[str, Any]:
         """The template variables of one message in one language. Raises TemplateError."""
-        reasons = self.words(template_set, locale).get("reasons", {})
+        reasons = self.words(template_set, locale).reasons
         return gather(facts, self.merchant, locale, reasons, self._clock())
 
     def check(self) -> Findings:
@@ -132,23 +135,20 @@ class Renderer:
         used = {name for file in names for name in self.sandbox.names_used(file)}
         return {name.split(".")[1] for name in used if name.startswith("data.")}
 
-    def words(self, template_set: str, locale: str) -> Mapping[str, Any]:
+    def words(self, template_set: str, locale: str) -> Words:
         """Short texts of one set and language, such as button labels. Raises TemplateError."""
         key = (template_set, locale)
         if key not in self._words:
             self._words[key] = self._read_words(*key)
         return self._words[key]
 
-    def _read_words(self, template_set: str, locale: str) -> Mapping[str, Any]:
-        for folder_set, folder_locale in self.library.chain(template_set, locale):
-            name = f"{folder_set}/{folder_locale}/{WORDS}"
+    def _read_words(self, template_set: str, locale: str) -> Words:
+        for folder in self.library.chain(template_set, locale):
+            name = "/".join((*folder, words.FILE))
             text = self.library.source(name)
             if text is not None:
-                try:
-                    return tomllib.loads(text)
-                except tomllib.TOMLDecodeError as error:
-                    raise TemplateError(f"{name}: not valid TOML: {error}") from error
-        raise TemplateError(f"{template_set}/{locale}/{WORDS} is missing")
+                return words.read(name, text)
+        raise TemplateError(f"{template_set}/{locale}/{words.FILE} is missing")
 
     def _listed(self, template_set: str, locale: str, kind: Kind, channel: ChannelName) -> Listed | None:
         names = [f"{template_set}/{locale}/{kind}.{part}" for part in PARTS[channel]]
@@ -222,12 +222,12 @@ class Renderer:
         return TelegramContent(html, self._buttons(facts, bundle))
 
     def _buttons(self, facts: Facts, bundle: Bundle) -> tuple[tuple[Button, ...], ...]:
-        words = self.words(bundle.set, bundle.locale)
+        labels = self.words(bundle.set, bundle.locale)
         rows = []
         if _is_payable(facts):
-            rows.append((Button(words["copy_number"], copy=facts.number),))
+            rows.append((Button(labels.copy_number, copy=facts.number),))
         if facts.pay_url and _is_linkable(facts.pay_url):
-            rows.append((Button(words["open_bill"], url=facts.pay_url),))
+            rows.append((Button(labels.open_bill, url=facts.pay_url),))
         return tuple(rows)
 
 
@@ -236,6 +236,11 @@ def _is_payable(facts: Facts) -> bool:
     if facts.payment is None:
         return True
     return not facts.payment.number_closed and (facts.kind is not Kind.RECEIPT or facts.payment.balance > 0)
+
+
+def _own_methods(overrides: Path | None) -> Path | None:
+    own = overrides / METHODS_FILE if overrides is not None else None
+    return own if own is not None and own.is_file() else None
 
 
 def _paragraphs(text: str) -> str:

@@ -14,14 +14,18 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, Self
 
 import msgspec
 from aiohttp import web
 
+from bot.render.library import templates_dir
+from bot.sandbox.approval import EXAMPLE, approve
 from bot.sandbox.clickpesa import ROOT, ClickPesaAccount, ClickPesaApi
 from bot.sandbox.clickpesa_bills import EXACT, PARTIAL, Bill, Payment
 from bot.sandbox.faults import Faults
@@ -78,12 +82,15 @@ class Sandbox:
         self.page = Page(self)
         self.urls: dict[str, str] = {}
         self._servers: list[LocalServer] = []
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     # Life
 
     async def start(self) -> None:
         """Open every port. After this `urls` holds where things are."""
         await self._postman.start()
+        self._folder = tempfile.TemporaryDirectory(prefix="tuma-sandbox-")
+        self.twilio.templates |= approve(templates_dir() / EXAMPLE, self.whatsapp_templates)
         for name, app in self._apps().items():
             server = LocalServer(app, self.host, self._ports.get(name, 0))
             self.urls[name] = await server.start()
@@ -108,6 +115,8 @@ class Sandbox:
             await server.stop()
         await self.mail.stop()
         await self._postman.stop()
+        if self._folder is not None:
+            self._folder.cleanup()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -117,6 +126,13 @@ class Sandbox:
         await self.stop()
 
     # Pointing tuma here, and here at tuma
+
+    @property
+    def whatsapp_templates(self) -> Path:
+        """The mapping of kinds to ContentSids that are approved here; there while the sandbox runs."""
+        if self._folder is None:
+            raise RuntimeError("the sandbox was not started")
+        return Path(self._folder.name) / "whatsapp.toml"
 
     @property
     def credentials(self) -> dict[str, dict[str, Any]]:
@@ -132,6 +148,7 @@ class Sandbox:
             "TWILIO_SMS_FROM": twilio.sms_from,
             "TWILIO_WHATSAPP_FROM": twilio.whatsapp_from,
             "TWILIO_API_BASE": self.urls["twilio"],
+            "WHATSAPP_TEMPLATES": str(self.whatsapp_templates),
             "SMTP_URL": self.mail.login_url(self.urls["smtp"]),
             "EMAIL_FROM": self.accounts.smtp.sender,
             "TELEGRAM_BOT_TOKEN": self.accounts.telegram.token,

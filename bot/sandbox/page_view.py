@@ -6,8 +6,10 @@ people and messages only, so that a large run does not drown the page. Times are
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
+from collections.abc import Iterator
 from datetime import datetime
+from heapq import nlargest
 from typing import TYPE_CHECKING, Any
 
 from bot.sandbox import reading
@@ -34,7 +36,7 @@ def view(city: Sandbox, find: str = "") -> Json:
         "bot": city.accounts.telegram.username,
         "wallets": WALLETS,
         "faults": city.faults.modes(),
-        "accepted": Counter(each.provider for each in city.world.messages if each.outgoing),
+        "accepted": city.world.counts,
         "total": len(city.world.people),
         "people": [_person(city, person, numbers) for person, numbers in people],
         "loose": [_bill(city, bill) for bill in _loose(city, shown, find)][-MAX_BILLS:],
@@ -51,18 +53,24 @@ def ms(at: datetime) -> int:
 
 def _chosen(city: Sandbox, find: str) -> list[tuple[Person, list[str]]]:
     """Matching people and their control numbers, in the order in which they came; the most recently active of many."""
-    rows = [(person, _numbers(city, person)) for person in city.world.people]
-    rows = [row for row in rows if not find or _matches(row, find)]
-    if len(rows) > MAX_PEOPLE:
-        latest = sorted(rows, key=lambda row: _last_active(city, row[0]))[-MAX_PEOPLE:]
-        rows = [row for row in rows if row in latest]
-    return rows
+    people = [each for each in city.world.people if not find or _matches(each, find)]
+    if find:
+        people = list(dict.fromkeys([*people, *_told_of(city, find)]))
+    latest = {each.key for each in nlargest(MAX_PEOPLE, people, key=lambda each: each.active_at)}
+    return [(each, _numbers(city, each)) for each in people if each.key in latest]
 
 
-def _matches(row: tuple[Person, list[str]], find: str) -> bool:
-    person, numbers = row
-    words = [person.name, person.phone, person.email, str(person.chat), *numbers]
+def _matches(person: Person, find: str) -> bool:
+    words = (person.name, person.phone, person.email, str(person.chat))
     return any(find in word.lower() for word in words if word)
+
+
+def _told_of(city: Sandbox, find: str) -> Iterator[Person]:
+    """Whoever got a message about a control number that contains `find`."""
+    shared = (each for number, each in city.world.shared.items() if find in number.lower())
+    return (
+        city.world.owner(message.channel, message.address) for each in shared for message in each.messages
+    )
 
 
 def _threads(city: Sandbox, person: Person) -> dict[str, list[Message]]:
@@ -76,11 +84,6 @@ def _threads(city: Sandbox, person: Person) -> dict[str, list[Message]]:
         channel: city.world.thread(channel, str(addresses[channel])) if addresses[channel] else []
         for channel in _CHANNELS
     }
-
-
-def _last_active(city: Sandbox, person: Person) -> float:
-    ends = [thread[-1].at.timestamp() for thread in _threads(city, person).values() if thread]
-    return max(ends, default=0.0)
 
 
 def _numbers(city: Sandbox, person: Person) -> list[str]:

@@ -7,7 +7,7 @@ leaves. Whether it also reached the screen is `arrived`. Kept in memory only.
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,9 +24,13 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Person:
-    """A customer (or one of the staff). `chat` is the Telegram user id; `whatsapp`: has WhatsApp on this phone."""
+    """A customer, or one of the staff.
+
+    `chat` is the Telegram user id; `whatsapp`: has WhatsApp on this phone; `active_at`: when the last message came
+    or went, in seconds since 1970.
+    """
 
     key: str
     name: str | None = None
@@ -35,6 +39,7 @@ class Person:
     chat: int | None = None
     whatsapp: bool = True
     staff: bool = False
+    active_at: float = 0.0
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -73,13 +78,17 @@ class Shared:
 
 
 class World:
-    """Everything the sandbox knows. Listeners wait on `changed`; `version` counts the changes."""
+    """Everything the sandbox knows. Listeners wait for `change`; `version` counts the changes.
+
+    `counts` is how many messages each provider took.
+    """
 
     def __init__(self, clock: Clock = now) -> None:
         self.clock = clock
         self.version = 0
         self.people: list[Person] = []
         self.messages: list[Message] = []
+        self.counts: Counter[str] = Counter()
         self.shared: dict[str, Shared] = {}
         self.known_numbers: set[str] = set()
         self._threads: defaultdict[tuple[str, str], list[Message]] = defaultdict(list)
@@ -143,8 +152,9 @@ class World:
 
     def accept(self, message: Message) -> None:
         """Enter a message that its provider took (or, not `outgoing`, that a customer wrote)."""
-        self.owner(message.channel, message.address)
+        self.owner(message.channel, message.address).active_at = message.at.timestamp()
         self.messages.append(message)
+        self.counts[message.provider] += message.outgoing
         self._threads[message.channel, message.address.lower()].append(message)
         if message.outgoing:
             self.read(message)

@@ -228,7 +228,8 @@ class StaffBot:
         try:
             say = await speech(self._engine, self._settings, message.chat.id)
             await self._bot.send_message(message.chat.id, say("error.unexpected"))
-        except (AiogramError, StoreUnavailable) as error:
+        except Exception as error:
+            # Whatever broke the handler may break this too; the update counts as handled all the same.
             _log.info("excuse_not_sent", error=type(error).__name__)
 
 

@@ -25,7 +25,7 @@ def values(document: _JSON) -> dict[str, Any]:
         "tags": [_tag(tag, operations) for tag in document["tags"]],
         "schemas": [_schema(name, schemas[name], schemas) for name in schemas],
         "problems": [
-            {"kind": kind, "status": row.status, "title": row.title, "remedy": row.remedy}
+            {"kind": kind, "status": row.status, "title": row.title, "remedy": _plain(row.remedy)}
             for kind, row in KINDS.items()
         ],
     }
@@ -67,6 +67,10 @@ def _media(content: _JSON) -> list[dict[str, str]]:
     return [{"media": media, "schema": _name(value["schema"])} for media, value in content.items()]
 
 
+def _plain(text: object) -> str:
+    return str(text).replace("`", "")
+
+
 def _first(media: list[dict[str, str]]) -> dict[str, str]:
     return media[0] if media else {"media": "", "schema": ""}
 
@@ -78,7 +82,7 @@ def _name(schema: _JSON) -> str:
 def _schema(name: str, schema: _JSON, schemas: _JSON) -> dict[str, Any]:
     return {
         "name": name,
-        "description": schema.get("description", ""),
+        "description": _plain(schema.get("description", "")),
         "words": _words(schema),
         "fields": list(_fields(schema, "", _DEPTH)),
     }
@@ -119,6 +123,6 @@ def _words(schema: _JSON) -> str:
 
 
 def _meaning(field: _JSON) -> str:
-    text = str(field.get("description", ""))
+    text = _plain(field.get("description", ""))
     example = next(iter(field.get("examples", ())), None)
     return f"{text} Such as {example}.".strip() if example is not None else text

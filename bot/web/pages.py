@@ -101,6 +101,8 @@ class Pages:
         texts = [self._sorry(lang, name) for lang in LANGUAGES]
         response = self._page("sorry.html", LANGUAGES[0], {}, {"texts": texts})
         response.set_status(status)
+        if status in problems.UNREAD:
+            response.force_close()
         if isinstance(error, StoreUnavailable):
             response.headers["Retry-After"] = "5"
         return response

@@ -48,7 +48,8 @@ KINDS: Mapping[str, Kind] = {
 }
 
 
-_UNREAD = {"too-large", "too-slow"}  # a body that was not read to its end spoils the connection
+# A body that was not read to its end spoils the connection for what comes after it.
+UNREAD = {408, 413}
 
 
 class ProblemDetails(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -93,7 +94,7 @@ def of_error(error: Exception) -> web.Response:
     match error:
         case Rejected():
             response = respond(details(error.kind, error.detail), error.headers)
-            if error.kind in _UNREAD:
+            if response.status in UNREAD:
                 response.force_close()
             return response
         case web.HTTPException():

@@ -281,3 +281,32 @@ async def _hashes(engine: Engine):  # type: ignore[no-untyped-def]
     async for key in engine.records.client.scan_iter(match="tuma:*"):
         if await engine.records.client.type(key) == "hash" and ":c:" not in key:
             yield key
+
+
+async def test_five_failed_attempts_in_a_row_are_told_once(engine: Engine) -> None:
+    accepted = await engine.shares.accept(job("100"))
+    for n in range(5):
+        await engine.payments.settle(
+            paid("100", None, id=f"p{n}", event="failed", status="FAILED", currency=None)
+        )
+    kinds = [m.kind for m in (await engine.shares.get(accepted.id)).messages]
+    assert kinds == [Kind.INSTRUCTIONS, Kind.PAYMENT_FAILED]
+
+
+async def test_an_id_whose_claim_was_lost_is_still_known_to_its_bill(engine: Engine) -> None:
+    j = job("100")
+    first = await engine.shares.accept(j)
+    await engine.records.client.delete(f"tuma:{{{engine.records.partition(j.id)}}}:c:{j.id}")
+    again = await engine.shares.accept(j)
+    assert (again.repeated, again.token) == (True, first.token)
+    assert (await engine.ledger.stats()).created == 1
+
+
+async def test_a_claim_left_open_is_not_forgotten_because_the_contact_opted_out(engine: Engine) -> None:
+    j = job("100", phone="+255754000001")
+    claim = f"tuma:{{{engine.records.partition(j.id)}}}:c:{j.id}"
+    first = await engine.shares.accept(j)
+    await engine.records.client.hset(claim, "st", "open")
+    await engine.contacts.opt_out("sms", "+255754000001", proof="page")
+    assert (await engine.shares.accept(j)).token == first.token
+    assert await engine.records.client.hget(claim, "st") == "done"

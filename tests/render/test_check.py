@@ -120,6 +120,10 @@ def test_a_share_data_field_is_not_an_unknown_variable(tmp_path: Path) -> None:
     assert findings(tmp_path, "school/sw/reminder.sms.txt", GOOD + " {{ data.student }}") == []
 
 
+def test_a_folder_that_is_not_there_is_found(tmp_path: Path) -> None:
+    assert [finding.file for finding in renderer(overrides=tmp_path / "none").check()] == ["TUMA_TEMPLATES"]
+
+
 def test_a_finding_reads_as_one_line() -> None:
     assert str(Finding("a/sw/b.txt", 3, "is wrong", "error")) == "a/sw/b.txt:3: error: is wrong"
     assert str(Finding("MERCHANT_NAME", None, "is empty", "warning")) == "MERCHANT_NAME: warning: is empty"

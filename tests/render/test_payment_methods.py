@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from bot.errors import TemplateError
+from bot.render.library import templates_dir
 from bot.render.payment_methods import Method, companies, methods
+from tests.render.examples import renderer, write
 
 ALL = methods("5551234")
 
@@ -59,3 +64,17 @@ def test_a_language_without_steps_gets_english_ones() -> None:
 
 def test_company_numbers_in_brief_name_the_shared_one_first() -> None:
     assert companies(ALL) == ["Mixx/HaloPesa 889999", "M-Pesa 5551234", "Airtel 47"]
+
+
+def test_a_merchant_may_bring_methods_of_ones_own(tmp_path: Path) -> None:
+    shipped = (templates_dir() / "payment_methods.toml").read_text(encoding="utf-8")
+    own = renderer(
+        overrides=write(tmp_path, "payment_methods.toml", shipped.replace("Airtel Money", "Airtel"))
+    )
+    assert [method.name for method in own.merchant.methods] == ["Mixx by Yas", "Airtel", "HaloPesa", "CRDB"]
+
+
+@pytest.mark.parametrize("text", ["[[method]]\nid = 1", "x = 1", "[[method"])
+def test_methods_that_make_no_sense_are_refused_at_once(tmp_path: Path, text: str) -> None:
+    with pytest.raises(TemplateError, match=r"payment_methods\.toml"):
+        renderer(overrides=write(tmp_path, "payment_methods.toml", text))

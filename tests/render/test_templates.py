@@ -56,8 +56,8 @@ def test_a_mail_loads_nothing_from_elsewhere(kind: Kind) -> None:
 
 def test_a_mail_is_styled_inline_and_knows_dark_mode() -> None:
     html = rendered(EmailContent, sample_facts(Kind.INSTRUCTIONS, EMAIL, "en")).html
-    body = html.partition("<body")[2]
-    assert all("style=" in tag for tag in re.findall(r"<(?:td|p|a|h2|li ?ol)\b[^>]*>", body))
+    body = re.sub(r"<!--.*?-->", "", html.partition("<body")[2])
+    assert all("style=" in tag for tag in re.findall(r"<(?:td|p|a|h2|ol)\b[^>]*>", body))
     assert "prefers-color-scheme: dark" in html
     assert '<html lang="en">' in html
 
@@ -186,10 +186,8 @@ def test_a_set_of_ones_own_falls_back_to_the_default_set(tmp_path: Path) -> None
     ("language", "word"), [("sw-TZ", "lipa"), ("en_GB", "pay"), ("fr", "lipa"), ("", "lipa")]
 )
 def test_a_language_without_templates_falls_back(language: str, word: str) -> None:
-    assert (
-        f"Asha Juma, {word}"
-        in rendered(SmsContent, facts(Kind.INSTRUCTIONS, SMS, language, pay_url=None)).text
-    )
+    sent = rendered(SmsContent, facts(Kind.INSTRUCTIONS, SMS, language, pay_url=None)).text
+    assert re.match(rf"Shule Uhuru: Asha( Juma)?, {word} TZS", sent)
 
 
 def test_the_merchants_language_comes_before_english() -> None:

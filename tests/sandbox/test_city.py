@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tomllib
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -149,3 +150,19 @@ async def test_a_number_that_was_only_shared_can_be_paid(city: Sandbox) -> None:
 def test_an_unknown_fault_is_refused(provider: str, mode: str) -> None:
     with pytest.raises(ValueError):
         Faults().set(provider, mode)
+
+
+async def test_every_shipped_whatsapp_template_is_approved(city: Sandbox) -> None:
+    mapping = tomllib.loads(city.whatsapp_templates.read_text())
+    entries = [
+        entry for locales in mapping.values() for kinds in locales.values() for entry in kinds.values()
+    ]
+    assert len(entries) >= 8
+    assert {entry["content_sid"]: entry["body"] for entry in entries} == city.twilio.templates
+
+
+async def test_the_mapping_goes_away_with_the_sandbox() -> None:
+    async with Sandbox() as city:
+        file = city.whatsapp_templates
+        assert file.exists()
+    assert not file.exists()

@@ -85,20 +85,21 @@ class Office:
             )[name] = value
         return await self.engine.shares.accept(from_fields(job, settings=self.settings))
 
-    async def pay(self, number: str, amount: int, **changes: Any) -> None:
-        """ClickPesa says that somebody paid; staff have been told when this returns."""
-        n = next(self._serial)
-        event = PaymentEvent(
+    def payment(self, number: str, amount: int) -> PaymentEvent:
+        """What ClickPesa says when somebody paid."""
+        return PaymentEvent(
             event="received",
-            ids=(f"pay{n}",),
+            ids=(f"pay{next(self._serial)}",),
             number=number,
             status="SUCCESS",
             amount=Decimal(amount),
             currency="TZS",
-            **changes,
         )
+
+    async def pay(self, number: str, amount: int) -> None:
+        """Somebody pays; staff have been told when this returns."""
         async with self.alerted():
-            await self.engine.payments.settle(event)
+            await self.engine.payments.settle(self.payment(number, amount))
 
     async def link_token(self, accepted: AcceptedShare) -> str:
         """The payload of the deep link that the customer's message carries."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,8 +92,11 @@ class Phone:
             raise AssertionError(f"{text!r} is not in:\n{self.text}\n[{self.toast}]") from None
 
 
-async def eventually(holds: Any, *, timeout_s: float = 10.0) -> None:
-    """Wait until an awaitable predicate holds."""
+async def eventually(holds: Callable[[], bool | Awaitable[bool]], *, timeout_s: float = 10.0) -> None:
+    """Wait until a predicate holds that no change of the sandbox announces."""
     async with asyncio.timeout(timeout_s):
-        while not await holds():
+        while True:
+            said = holds()
+            if said if isinstance(said, bool) else await said:
+                return
             await asyncio.sleep(0.01)

@@ -2,13 +2,17 @@
 -- accept: put a share on its bill and make its first messages, in one transaction.
 -- KEYS    1 partition prefix
 -- ARGV    1 now ms  2 job: JSON object of texts (see Shares._accept_args)
--- Return  { 'ok', settled '0'|'1', message id... } | { 'repeated' } | { 'refused', code, detail }
+-- Return  { 'ok', settled '0'|'1', message id... } | { 'repeated', sid } | { 'refused', code, detail }
 -- Clock   the caller's (due times). Cost O(channels + payments that came before).
 local now, job = ARGV[1], cjson.decode(ARGV[2])
-if redis.call('EXISTS', P .. 's:' .. job.sid) == 1 then return { 'repeated' } end
 local key = P .. 'a:' .. job.num
 local a = account(job.num)
 local term = job.term
+-- The claim keeps an id unique; should it have been released under a racing repeat, the bill itself still knows.
+for _, sid in ipairs(a and shares_of(a) or {}) do
+  if sid == job.sid or redis.call('HGET', P .. 's:' .. sid, 'id') == job.id then return { 'repeated', sid } end
+end
+if job.channels == '' then return { 'refused', 'channels', '' } end
 
 -- The same address, or a new kind of address beside known ones, is the same contact; anything else needs consent.
 local function contact_of()

@@ -51,7 +51,9 @@ if e.back == '1' then
 end
 
 if e.counts ~= '1' then
-  if e.failed == '1' and not known and a and a.st == 'open' then
+  -- A customer who tries five times in a row is told once.
+  if e.failed == '1' and not known and a and a.st == 'open' and num(a.failed) + 600000 <= num(now) then
+    redis.call('HSET', P .. 'a:' .. e.num, 'failed', now)
     local facts = { am = e.am, cur = a.cur, bal = int(total_balance(a)), cr = '0', ref = e.ref, at = now, closed = '0',
       msg = e.msg }
     return { 'failed', pid, '', 0, receipts(a, 'payment_failed', nil, pid, facts, now) }

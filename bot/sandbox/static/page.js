@@ -485,14 +485,21 @@
 
   function letter(person, mail) {
     var box = el("details", { "class": "letter fresh", "data-mail": mail.id, open: true },
-      el("summary", {}, el("b", {}, mail.subject || "(no subject)"), mail.from + ", " + clock(mail.at)),
-      mail.html ? el("iframe", { src: "/mail/" + encodeURIComponent(mail.id), title: mail.subject || "mail",
-        sandbox: "allow-popups allow-popups-to-escape-sandbox", loading: "lazy", referrerpolicy: "no-referrer" })
-        : el("pre", {}, linked(person, mail.text)));
+      el("summary", {}, el("b", {}, mail.subject || "(no subject)"), el("br"), mail.from + ", " + clock(mail.at)),
+      mail.html ? el("iframe", { title: mail.subject || "mail", sandbox: "allow-popups allow-popups-to-escape-sandbox",
+        referrerpolicy: "no-referrer" }) : el("pre", {}, linked(person, mail.text)));
+    box.ontoggle = function () { load(box, mail); };
+    load(box, mail);
     box.appendChild(el("div", { "class": "acts" }, mail.attachments.length ? el("span", {}, "Attached: " + mail.attachments.join(", ")) : null,
       mail.unsubscribe ? el("button", { type: "button", "class": "plain", onclick: function () { act("unsubscribe", { mail: mail.id }); } },
         "Unsubscribe (one click)") : null, telegramLink(person, mail)));
     return box;
+  }
+
+  /* A closed mail costs nothing. */
+  function load(box, mail) {
+    var frame = box.querySelector("iframe");
+    if (box.open !== false && frame && !frame.getAttribute("src")) { frame.setAttribute("src", "/mail/" + encodeURIComponent(mail.id)); }
   }
 
   function telegramLink(person, mail) {

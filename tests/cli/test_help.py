@@ -1,0 +1,80 @@
+"""Help is quick, complete, and speaks of every name that others rely on."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from typer.main import get_command
+
+from bot.cli import app
+from tests.cli.conftest import Tuma, clean_environment
+
+HEAVY = ("aiogram", "twilio", "redis", "babel", "phonenumbers", "aiohttp", "httpx", "reportlab", "structlog")
+PUBLIC = (
+    "demo", "up", "share", "status", "stop", "bill show", "payments unmatched", "payments match", "dead list",
+    "dead replay", "channel list", "channel pause", "channel resume", "contact show", "contact link",
+    "contact optout", "contact optin", "template list", "template preview", "template check", "sms count",
+    "webhook sign", "webhook send", "key create", "key list", "key revoke", "doctor", "sandbox", "export",
+)  # fmt: skip
+
+
+def walk(command: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    children = getattr(command, "commands", {})
+    if not children:
+        yield name.strip(), command
+    for child, found in children.items():
+        yield from walk(found, f"{name} {child}")
+
+
+COMMANDS = dict(walk(get_command(app)))
+
+
+def test_help_imports_nothing_heavy() -> None:
+    program = (
+        "import sys\n"
+        "sys.argv = ['tuma', '--help']\n"
+        "from bot.__main__ import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code, end.code\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=clean_environment()
+    )
+    assert "share" in done.stdout
+    assert done.stderr.strip() == "[]"
+
+
+def test_every_public_name_is_a_command() -> None:
+    assert set(PUBLIC) <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_speaks_json_and_explains_itself(name: str) -> None:
+    command = COMMANDS[name]
+    options = [option for parameter in command.params for option in parameter.opts]
+    assert "--json" in options
+    assert command.help
+    assert all(parameter.help for parameter in command.params)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_first_sentence_of_help_is_shown_whole(name: str) -> None:
+    assert not COMMANDS[name].get_short_help_str(80).endswith("...")
+
+
+def test_help_of_a_command_exits_with_0(tuma: Tuma) -> None:
+    ran = tuma("share", "--help")
+    assert ran.code == 0
+    assert "additional_contact" in ran.out
+    assert "same row sent twice" in " ".join(ran.out.split())
+
+
+def test_an_unknown_command_is_a_usage_error(tuma: Tuma) -> None:
+    ran = tuma("shares")
+    assert ran.code == 2
+    assert "Did you mean 'share'?" in ran.err

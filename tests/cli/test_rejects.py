@@ -1,0 +1,75 @@
+"""The errors file: as the rows came, with the reason, fit to be sent again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from bot.cli.files import open_source
+from bot.cli.rejects import ErrorsFile
+from bot.errors import Problem
+from tests.cli.test_files import workbook
+
+WRONG = (Problem(field="amount", message="is missing"),)
+
+
+def rejected(path: Path) -> Path:
+    with open_source(path) as source, ErrorsFile(path, source) as rejects:
+        for row in source.rows():
+            rejects.add(row, WRONG)
+    return rejects.path
+
+
+def written(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "bills.csv"
+    path.write_text(text)
+    return rejected(path).read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
+
+
+def test_it_stands_next_to_the_input_and_keeps_its_columns_and_separator(tmp_path: Path) -> None:
+    assert (
+        written(tmp_path, "Number;my class\n55;4B\n") == "Number;my class;error\n55;4B;amount: is missing\n"
+    )
+    assert (tmp_path / "bills.csv.errors.csv").exists()
+
+
+def test_an_old_error_is_replaced(tmp_path: Path) -> None:
+    assert written(tmp_path, "error,number\nold,55\n") == "number,error\n55,amount: is missing\n"
+
+
+def test_too_many_cells_lose_nothing(tmp_path: Path) -> None:
+    assert (
+        written(tmp_path, "number,name\n55,Juma, Asha\n").splitlines()[1]
+        == '55,"Juma, Asha",amount: is missing'
+    )
+
+
+def test_a_formula_is_defused_and_a_phone_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "bills.csv"
+    path.write_text('number,name,phone\n55,"=HYPERLINK(""x"")",+255 754 123 456\n')
+    again = rejected(path)
+    assert "\"'=HYPERLINK" in again.read_text()
+    assert ",+255 754" in again.read_text()
+
+
+def test_a_workbook_gets_a_csv(tmp_path: Path) -> None:
+    path = rejected(workbook(tmp_path / "bills.xlsx", ["number", "amount"], [55042914871931, 1.5]))
+    assert path.name == "bills.xlsx.errors.csv"
+    assert path.read_text(encoding="utf-8-sig").splitlines()[1] == "55042914871931,1.5,amount: is missing"
+
+
+def test_ndjson_gets_ndjson(tmp_path: Path) -> None:
+    path = tmp_path / "bills.ndjson"
+    path.write_text('{"id": "1", "error": "old"}\nnonsense\n')
+    lines = [msgspec.json.decode(line) for line in rejected(path).read_text().splitlines()]
+    assert lines == [
+        {"id": "1", "error": "amount: is missing"},
+        {"line": "nonsense", "error": "amount: is missing"},
+    ]
+
+
+def test_without_errors_there_is_no_file(tmp_path: Path) -> None:
+    path = tmp_path / "bills.csv"
+    path.write_text("number\n")
+    assert not rejected(path).exists()

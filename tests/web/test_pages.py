@@ -1,0 +1,224 @@
+"""The customer's page: right in every state of a bill, in both languages, without a script."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import tomllib
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from bot.render.library import templates_dir
+from tests.engine.conftest import paid
+from tests.web.conftest import Lonely, Serve, Site, a_share, shared
+
+VOID = {"meta", "input", "br", "link", "img"}
+
+
+class Page(HTMLParser):
+    """A page's text and its tags; fails on tags that are not closed in order."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.html, self.open, self.texts = html, list[str](), list[str]()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(html)
+        assert self.open == []
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.texts))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag, tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open[-1:] != ["style"]:
+            self.texts.append(data)
+
+
+async def get(site: Site, path: str, status: int = 200) -> Page:
+    async with site.stranger.get(path) as response:
+        assert response.status == status
+        assert response.content_type == "text/html"
+        return Page(await response.text())
+
+
+async def test_an_open_bill_says_what_to_pay_where_and_how(site: Site) -> None:
+    bill = {"number": "55042914871931", "amount": "45000", "description": "Term 2 fees"}
+    answer = await shared(site, bill={**bill, "due_at": "2026-12-01T09:00:00+03:00"})
+    page = await get(site, f"/pay/{answer['token']}?lang=en")
+    for text in ("Bill from Shule", "Term 2 fees", "TZS 45,000", "1 December 2026", "Mixx by Yas", "889999"):
+        assert text in page.text
+    assert "5504 2914 8719 31" in page.text
+    assert "Payment reference: 55042914871931" in page.text
+    assert "one payment only" in page.text
+
+
+async def test_the_number_can_be_copied_in_one_piece(site: Site) -> None:
+    answer = await shared(site, bill={"number": "55042914871931", "amount": "45000"})
+    page = await get(site, f"/pay/{answer['token']}")
+    spans = re.search(r'class="number"[^>]*>(.*?)</p>', page.html)
+    assert spans is not None
+    assert re.sub("<[^>]+>", "", spans[1]) == "55042914871931"
+
+
+@pytest.mark.parametrize(("lang", "words"), [("sw", "Kiasi cha kulipa"), ("en", "Amount to pay")])
+async def test_the_customers_own_language_comes_first(site: Site, lang: str, words: str) -> None:
+    customer = {**a_share()["customer"], "locale": lang}
+    answer = await shared(site, customer=customer)
+    page = await get(site, f"/pay/{answer['token']}")
+    assert words in page.text
+    assert page.tags[0] == ("html", {"lang": lang})
+
+
+async def test_the_other_language_is_one_link_away(site: Site) -> None:
+    answer = await shared(site)
+    assert ("a", {"href": "?lang=sw", "lang": "sw", "hreflang": "sw"}) in (await get(site, f"/pay/{answer['token']}")).tags
+    assert "Jinsi ya kulipa" in (await get(site, f"/pay/{answer['token']}?lang=sw")).text
+    assert "How to pay" in (await get(site, f"/pay/{answer['token']}?lang=fr")).text
+
+
+async def test_a_paid_bill_says_so_and_shows_no_number(site: Site) -> None:
+    answer = await shared(site)
+    await site.engine.payments.settle(paid(answer["number"]))
+    page = await get(site, f"/pay/{answer['token']}")
+    assert "Paid. Thank you!" in page.text
+    assert "TZS 45,000" in page.text
+    assert answer["number"] not in page.html
+    assert "How to pay" not in page.text
+
+
+async def test_a_part_payment_on_a_customer_number_leaves_the_rest(site: Site) -> None:
+    bill = {"number": "880011", "kind": "customer", "amount": "45000"}
+    answer = await shared(site, bill=bill)
+    await site.engine.payments.settle(paid("880011", "20000"))
+    page = await get(site, f"/pay/{answer['token']}")
+    assert "TZS 25,000" in page.text
+    assert "You have paid TZS 20,000" in page.text
+    assert "Payments received" in page.text
+    assert "Amount: TZS 25,000" in page.text
+
+
+async def test_an_order_number_closed_by_a_part_payment_must_not_be_paid_again(site: Site) -> None:
+    answer = await shared(site)
+    await site.engine.payments.settle(paid(answer["number"], "20000"))
+    page = await get(site, f"/pay/{answer['token']}")
+    assert "This number is closed" in page.text
+    assert "TZS 25,000" in page.text
+    assert answer["number"] not in page.html
+
+
+async def test_a_stopped_bill_says_whom_to_ask(serve: Serve) -> None:
+    site = await serve(merchant_contact="+255 22 212 3456")
+    answer = await shared(site)
+    await site.engine.bills.stop(answer["number"], by="test")
+    page = await get(site, f"/pay/{answer['token']}")
+    assert "This bill has been stopped" in page.text
+    assert "Questions? Ask Shule: +255 22 212 3456" in page.text
+    assert answer["number"] not in page.html
+
+
+async def test_a_failed_attempt_is_no_payment(site: Site) -> None:
+    answer = await shared(site)
+    await site.engine.payments.settle(paid(answer["number"], None, event="failed", status="FAILED"))
+    assert "Payments received" not in (await get(site, f"/pay/{answer['token']}")).text
+
+
+async def test_the_page_names_neither_customer_nor_payer(site: Site) -> None:
+    job = a_share(bill={"number": "881122", "kind": "customer", "amount": "45000"})
+    answer = await shared(site, **job)
+    await site.engine.payments.settle(paid("881122", "1000", payer_name="Zuhura Mlipaji"))
+    page = await get(site, f"/pay/{answer['token']}")
+    for secret in ("Asha", "Juma", "Zuhura", job["customer"]["phone"][1:], job["customer"]["email"], "754123456", "•••"):
+        assert secret not in page.html
+
+
+async def test_texts_of_a_share_cannot_become_markup(serve: Serve) -> None:
+    site = await serve(merchant_name="<b>Shule</b> & Co")
+    bill = {"number": "771", "amount": "1", "description": "<script>alert(1)</script>\"'"}
+    answer = await shared(site, bill=bill)
+    page = await get(site, f"/pay/{answer['token']}")
+    assert "<script" not in page.html
+    assert "<b>Shule" not in page.html
+    assert "<script>alert(1)</script>\"'" in page.text
+
+
+async def test_the_page_asks_for_no_pin_and_says_so_in_both_languages(site: Site) -> None:
+    answer = await shared(site)
+    assert "never asks for your PIN" in (await get(site, f"/pay/{answer['token']}?lang=en")).text
+    assert "(PIN)" in (await get(site, f"/pay/{answer['token']}?lang=sw")).text
+
+
+async def test_the_page_is_complete_without_script_and_from_nowhere_else(site: Site) -> None:
+    answer = await shared(site)
+    async with site.stranger.get(f"/pay/{answer['token']}") as response:
+        html, headers = await response.text(), response.headers
+    names = {tag for tag, _ in Page(html).tags}
+    assert not names & {"script", "img", "link", "iframe", "object", "form", "input"}
+    assert "http://" not in html
+    assert "https://" not in html
+    assert len(html.encode()) < 20_000
+    assert headers["Referrer-Policy"] == "no-referrer"
+    assert headers["X-Robots-Tag"] == "noindex, nofollow"
+    assert headers["Cache-Control"] == "no-store"
+
+
+async def test_the_policy_allows_the_style_by_its_hash_and_nothing_else(site: Site) -> None:
+    answer = await shared(site)
+    async with site.stranger.get(f"/pay/{answer['token']}") as response:
+        html, policy = await response.text(), response.headers["Content-Security-Policy"]
+    [style] = re.findall(r"<style>(.*?)</style>", html, re.S)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert f"style-src 'sha256-{digest}';" in policy
+    assert policy.startswith("default-src 'none'")
+    assert "style=" not in html
+    assert "unsafe" not in policy
+
+
+@pytest.mark.parametrize("token", ["x", "0-" + "a" * 16, "ffff-" + "a" * 16, "%F0%9F%98%80", "a" * 500, "0-abc'<b>"])
+@pytest.mark.parametrize("path", ["/pay", "/out"])
+async def test_an_unknown_token_gets_a_kind_page_in_both_languages(site: Site, path: str, token: str) -> None:
+    page = await get(site, f"{path}/{token}", 404)
+    assert "Hatujapata ukurasa huu" in page.text
+    assert "We could not find this page" in page.text
+
+
+async def test_when_redis_is_away_people_are_asked_to_wait(lonely: Lonely) -> None:
+    site, server = lonely
+    answer = await shared(site)
+    server.process.kill()
+    page = await get(site, f"/pay/{answer['token']}", 503)
+    assert "Jaribu tena baada ya dakika moja" in page.text
+
+
+async def test_a_merchants_own_folder_replaces_a_page(serve: Serve, tmp_path: Any) -> None:
+    folder = tmp_path / "pages"
+    folder.mkdir()
+    (folder / "pay.html").write_text('{% extends "layout.html" %}{% block main %}OURS {{ amount }}{% endblock %}')
+    site = await serve(templates=tmp_path)
+    answer = await shared(site)
+    assert "OURS TZS 45,000" in (await get(site, f"/pay/{answer['token']}")).text
+
+
+def test_both_languages_have_the_same_texts_with_the_same_facts() -> None:
+    words: dict[str, dict[str, str]] = tomllib.loads((templates_dir() / "pages" / "words.toml").read_text("utf-8"))
+    assert words["sw"].keys() == words["en"].keys()
+    for name, text in words["sw"].items():
+        assert set(re.findall(r"{(\w+)}", text)) == set(re.findall(r"{(\w+)}", words["en"][name])), name
+
+
+def test_no_text_asks_for_a_pin_or_promises_a_reply_to_sms() -> None:
+    text = (templates_dir() / "pages" / "words.toml").read_text("utf-8").lower()
+    assert "reply stop" not in text
+    assert "jibu" not in text
+    assert all("never" in line or "hauulizi" in line for line in text.splitlines() if "pin)" in line or " pin" in line)
+
