@@ -15,7 +15,6 @@ import socket
 import sys
 import tempfile
 import time
-import tomllib
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -31,7 +30,6 @@ from bot.app import App, open_app
 from bot.domain.bill import MessageView, ShareView
 from bot.engine.engine import Engine
 from bot.engine.inbox import add
-from bot.render.library import templates_dir
 from bot.sandbox.city import Sandbox
 from bot.settings import Settings, load
 
@@ -183,22 +181,6 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _approve_templates(city: Sandbox, folder: Path) -> Path:
-    """Register the suggested WhatsApp templates with the sandbox's Twilio, as a merchant does with Meta."""
-    source = (templates_dir() / "whatsapp.example.toml").read_text(encoding="utf-8")
-    lines = [
-        f'content_sid = "HX{secrets.token_hex(16)}"' if line.startswith("content_sid") else line
-        for line in source.splitlines()
-    ]
-    mapping = folder / "whatsapp.toml"
-    mapping.write_text("\n".join(lines), encoding="utf-8")
-    for locales in tomllib.loads(mapping.read_text(encoding="utf-8")).values():
-        for kinds in locales.values():
-            for entry in kinds.values():
-                city.twilio.templates[entry["content_sid"]] = entry["body"]
-    return mapping
-
-
 def _settings(city: Sandbox, folder: Path, port: int) -> Settings:
     base = f"http://127.0.0.1:{port}"
     own = {
@@ -208,7 +190,6 @@ def _settings(city: Sandbox, folder: Path, port: int) -> Settings:
         "MERCHANT_NAME": MERCHANT,
         "MERCHANT_CONTACT": "ofisi@shule.example",
         "MPESA_BUSINESS_NUMBER": "556677",
-        "WHATSAPP_TEMPLATES": str(_approve_templates(city, folder)),
         "TUMA_LOG_LEVEL": "warning",
     }
     return load({**city.settings_env(), **own}, dotenv=None)
@@ -219,7 +200,7 @@ async def on_stage(say: Callable[[str], None]) -> AsyncIterator[Stage]:
     """Set everything up, and take it down without leaving a process or a file."""
     with tempfile.TemporaryDirectory(prefix="tuma-demo-", ignore_cleanup_errors=True) as name:
         async with Sandbox() as city:
-            settings = await asyncio.to_thread(_settings, city, Path(name), _free_port())
+            settings = _settings(city, Path(name), _free_port())
             from bot.log import configure
 
             configure(settings)

@@ -15,7 +15,8 @@ import typer
 from bot.cli import advice, runtime
 from bot.cli.output import FAILED, JsonFlag, emit, say
 from bot.errors import TumaError
-from channels.base import Channel, ChannelName, Probe
+from channels.base import ChannelName, Probe
+from channels.errors import ChannelError
 
 if TYPE_CHECKING:
     from bot.cli.durability import Durability
@@ -122,17 +123,21 @@ def _ledger(report: LedgerReport) -> Check:
 
 
 async def _channels(settings: Settings) -> list[Check]:
-    from bot.app import open_channels
-
     off = settings.channels_off()
-    async with open_channels(settings) as channels:
-        probes = await asyncio.gather(*map(_probe, channels.values()))
-    found = dict(zip(channels, probes, strict=True))
+    names = [name for name in ChannelName if name not in off]
+    probes = await asyncio.gather(*(_probe(name, settings) for name in names))
+    found = dict(zip(names, probes, strict=True))
     return [_channel(name, off, found.get(name), settings) for name in ChannelName]
 
 
-async def _probe(channel: Channel) -> Probe:
-    return await _within(channel.probe())
+async def _probe(name: ChannelName, settings: Settings) -> Probe:
+    from bot.app import open_channels
+
+    try:
+        async with open_channels(settings, [name]) as channels:
+            return await _within(channels[name].probe())
+    except (ChannelError, TumaError) as error:  # settings that are there, but cannot be right
+        return Probe(False, str(error))
 
 
 async def _within(probe: Awaitable[Probe]) -> Probe:

@@ -85,7 +85,7 @@ def _rewindable(path: Path | None) -> IO[bytes]:
     try:
         if path is not None:
             return path.open("rb")
-        spool = tempfile.TemporaryFile()
+        spool = tempfile.TemporaryFile()  # noqa: SIM115 - closed by the caller
         shutil.copyfileobj(sys.stdin.buffer, spool)
         spool.seek(0)
         return spool

@@ -7,17 +7,20 @@ import signal
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from bot.cli import runtime
 from bot.cli.output import JsonFlag, emit, note
-from bot.errors import TumaError
+from bot.errors import ConfigError, TumaError
 from channels.base import ChannelName
+from channels.errors import ChannelError
 
 if TYPE_CHECKING:
     from bot.settings import Settings
+
+E = TypeVar("E", bound=Exception)
 
 
 class RoleName(StrEnum):
@@ -90,12 +93,18 @@ def sandbox_command(
     The first line says where they are; with --json as one object with the base URLs twilio, telegram, clickpesa,
     smtp and page, the credentials they accept, and the settings that point tuma there.
     """
-    from bot.sandbox.city import main
-
+    ports = _ports(port or [])
     settings = runtime.settings()
     runtime.quiet_logs(settings)
-    tuma_url = tuma or f"http://{settings.listen}"
-    asyncio.run(main(as_json, host=host, ports=_ports(port or []), tuma=tuma_url, checksum=not no_checksum))
+    asyncio.run(_sandbox(as_json, host, ports, tuma or f"http://{settings.listen}", checksum=not no_checksum))
+
+
+async def _sandbox(as_json: bool, host: str, ports: dict[str, int], tuma: str, *, checksum: bool) -> None:
+    from bot.sandbox.city import main
+
+    stop = asyncio.Event()
+    with _stopped_by_signals(stop):  # before the first line is out, for whoever waits for it
+        await main(as_json, host=host, ports=ports, tuma=tuma, checksum=checksum, stop=stop)
 
 
 def _chosen(kind: type[StrEnum], text: str, option: str) -> list[str]:
@@ -168,6 +177,8 @@ def _run_loop(work: Coroutine[Any, Any, None]) -> None:
             runner.run(work)
     except* TumaError as group:
         raise _first(group) from group
+    except* ChannelError as group:  # a channel that cannot be made of its settings
+        raise ConfigError(str(_first(group))) from group
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -178,9 +189,8 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return new_event_loop
 
 
-def _first(group: BaseExceptionGroup[TumaError]) -> TumaError:
-    found: Any = group
+def _first(group: BaseExceptionGroup[E]) -> E:
+    found: BaseExceptionGroup[E] | E = group
     while isinstance(found, BaseExceptionGroup):
         found = found.exceptions[0]
-    assert isinstance(found, TumaError)  # noqa: S101 - the group holds nothing else
     return found

@@ -131,6 +131,9 @@ def cut(text: str, room: int, mark: str = "..") -> str:
     if text[len(head) : len(head) + 1] not in ("", " ") and len(head.rpartition(" ")[0]) * 2 > len(head):
         head = head.rpartition(" ")[0]
     head = head.rstrip(" ,.;:-(/")
+    # Without the character that made it UCS-2, what is left may count in septets, where some cost two.
+    while head and units(head) > room:
+        head = head[:-1]
     return head + mark if head else ""
 
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import logging
 import secrets
 from dataclasses import dataclass
 from email import message_from_bytes, policy
 from email.message import EmailMessage
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
+from weakref import WeakSet
 
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
@@ -41,9 +43,12 @@ class MailServer:
         self.account, self.world, self.faults = account, world, faults
         self.refusals: dict[str, str] = {}
         self._server: asyncio.Server | None = None
+        self._sessions: WeakSet[SMTP] = WeakSet()
 
     async def start(self, host: str, port: int) -> str:
         """Listen, and return where, such as `smtp://127.0.0.1:40125`."""
+        # aiosmtpd warns of its own attribute at every login, and logs addresses at lower levels.
+        logging.getLogger("mail.log").setLevel(logging.ERROR)
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(self._session, host, port)
         port = self._server.sockets[0].getsockname()[1]
@@ -55,7 +60,7 @@ class MailServer:
         return url.replace("smtp://", f"smtp://{login}@", 1)
 
     def _session(self) -> asyncio.Protocol:
-        protocol: asyncio.Protocol = SMTP(
+        protocol = SMTP(
             self,
             hostname="sandbox.test",
             ident="tuma sandbox",
@@ -65,13 +70,17 @@ class MailServer:
             authenticator=self._authenticate,
             loop=asyncio.get_running_loop(),
         )
-        return protocol
+        self._sessions.add(protocol)
+        return cast(asyncio.Protocol, protocol)
 
     async def stop(self) -> None:
-        """Stop listening."""
+        """Stop listening and hang up."""
         if self._server is not None:
             self._server.close()
-            await asyncio.sleep(0)
+        for session in self._sessions:
+            if session.transport is not None:
+                session.transport.close()
+        await asyncio.sleep(0)  # transports close in the loop's next round
 
     def _authenticate(
         self, server: SMTP, session: Session, envelope: Envelope, mechanism: str, given: Any

@@ -1,8 +1,8 @@
 """The Bot API, for one bot and private chats: `/bot<token>/<method>`.
 
 Takes parameters as form, multipart, JSON or query, nested objects as JSON text, method names in any case. Checks
-what Telegram checks of text, HTML and buttons. Formats HTML only: text in Markdown is taken as it stands. Does not do
-files, groups or inline mode. Source: Bot API; error texts as listed by TelegramBotAPI/errors.
+what Telegram checks of text, HTML and buttons. Formats HTML only: text in Markdown is taken as it stands. Does not
+do files, groups or inline mode. Source: Bot API; error texts as listed by TelegramBotAPI/errors.
 """
 
 from __future__ import annotations
@@ -10,33 +10,19 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 from aiohttp import web
 
+from bot.sandbox import telegram_params as given
 from bot.sandbox.faults import Faults, Mode
 from bot.sandbox.serving import Errands, Postman
 from bot.sandbox.telegram_chats import Chat, Chats
-from bot.sandbox.telegram_html import MarkupError, parse, utf16
+from bot.sandbox.telegram_params import Params
 from bot.sandbox.telegram_updates import BotApiError, Updates, Webhook
 from bot.sandbox.world import Message, World
 
-Params = Mapping[str, Any]
 Method = Callable[[Params], Awaitable[Any]]
-MAX_TEXT = 4096
-_ACTIONS = (
-    "url",
-    "callback_data",
-    "copy_text",
-    "web_app",
-    "login_url",
-    "switch_inline_query",
-    "switch_inline_query_current_chat",
-    "switch_inline_query_chosen_chat",
-    "callback_game",
-    "pay",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +90,7 @@ class TelegramApi:
     async def _call(self, request: web.Request) -> web.Response:
         try:
             method = self._method(request)
-            params = await _params(request)
+            params = await given.read(request)
             await self._suffer(params)
             return _answer({"ok": True, "result": await method(params)})
         except BotApiError as error:
@@ -120,7 +106,7 @@ class TelegramApi:
         return method
 
     async def _suffer(self, params: Params) -> None:
-        mode = await self.faults.decide("telegram", _text(params, "chat_id") or None)
+        mode = await self.faults.decide("telegram", given.text_of(params, "chat_id") or None)
         if mode is Mode.FAILING:
             raise BotApiError(500, "Internal Server Error")
         if mode is Mode.THROTTLING:
@@ -151,18 +137,18 @@ class TelegramApi:
 
     async def _send_message(self, params: Params) -> dict[str, Any]:
         chat = self._chat(params)
-        text, entities = _formatted(params)
-        extra = {"entities": entities} | _markup(params)
+        text, entities = given.formatted(params)
+        extra = {"entities": entities} | given.markup(params)
         return self.chats.document(self.chats.post(chat, text, extra))
 
     async def _edit_message_text(self, params: Params) -> dict[str, Any]:
         message = self._own_message(params, "edit")
-        text, entities = _formatted(params)
-        return self._edit(message, text, {"entities": entities, "keyboard": [], **_markup(params)})
+        text, entities = given.formatted(params)
+        return self._edit(message, text, {"entities": entities, "keyboard": [], **given.markup(params)})
 
     async def _edit_message_reply_markup(self, params: Params) -> dict[str, Any]:
         message = self._own_message(params, "edit")
-        return self._edit(message, message.text, {"keyboard": [], **_markup(params)})
+        return self._edit(message, message.text, {"keyboard": [], **given.markup(params)})
 
     def _edit(self, message: Message, text: str, extra: dict[str, Any]) -> dict[str, Any]:
         after = message.extra | extra
@@ -187,45 +173,45 @@ class TelegramApi:
         return True
 
     async def _answer_callback_query(self, params: Params) -> bool:
-        user = self.chats.pressed.pop(_text(params, "callback_query_id"), None)
+        user = self.chats.pressed.pop(given.text_of(params, "callback_query_id"), None)
         if user is None:
             text = "query is too old and response timeout expired or query ID is invalid"
             raise BotApiError(400, f"Bad Request: {text}")
-        if _text(params, "text"):
-            alert = _text(params, "show_alert").lower() == "true"
-            self.chats.of(user).toast = {"text": _text(params, "text")[:200], "alert": alert}
+        if given.text_of(params, "text"):
+            alert = given.text_of(params, "show_alert").lower() == "true"
+            self.chats.of(user).toast = {"text": given.text_of(params, "text")[:200], "alert": alert}
         self.world.changed()
         return True
 
     async def _set_my_commands(self, params: Params) -> bool:
-        commands = _json(params, "commands", list)
-        self.commands[_scope(params)] = commands
+        commands = given.nested(params, "commands", list)
+        self.commands[given.scope(params)] = commands
         return True
 
     async def _delete_my_commands(self, params: Params) -> bool:
-        self.commands.pop(_scope(params), None)
+        self.commands.pop(given.scope(params), None)
         return True
 
     async def _get_my_commands(self, params: Params) -> list[dict[str, str]]:
-        return self.commands.get(_scope(params), [])
+        return self.commands.get(given.scope(params), [])
 
     async def _set_webhook(self, params: Params) -> bool:
-        url = _text(params, "url")
+        url = given.text_of(params, "url")
         if not url:
             return await self._delete_webhook(params)
-        if not _may_be_webhook(url):
+        if not given.may_be_webhook(url):
             raise BotApiError(400, "Bad Request: bad webhook: An HTTPS URL must be provided for webhook")
         webhook = Webhook(
             url,
-            secret=_text(params, "secret_token") or None,
-            allowed=_json(params, "allowed_updates", list),
-            max_connections=_whole(params, "max_connections", 40),
+            secret=given.text_of(params, "secret_token") or None,
+            allowed=given.nested(params, "allowed_updates", list),
+            max_connections=given.whole(params, "max_connections", 40),
         )
-        self.updates.set_webhook(webhook, drop=_flag(params, "drop_pending_updates"))
+        self.updates.set_webhook(webhook, drop=given.flag(params, "drop_pending_updates"))
         return True
 
     async def _delete_webhook(self, params: Params) -> bool:
-        self.updates.set_webhook(None, drop=_flag(params, "drop_pending_updates"))
+        self.updates.set_webhook(None, drop=given.flag(params, "drop_pending_updates"))
         return True
 
     async def _get_webhook_info(self, params: Params) -> dict[str, Any]:
@@ -244,10 +230,12 @@ class TelegramApi:
         return info
 
     async def _get_updates(self, params: Params) -> list[dict[str, Any]]:
-        self.updates.allow(_json(params, "allowed_updates", list) if "allowed_updates" in params else None)
-        limit = min(max(_whole(params, "limit", 100), 1), 100)
+        self.updates.allow(
+            given.nested(params, "allowed_updates", list) if "allowed_updates" in params else None
+        )
+        limit = min(max(given.whole(params, "limit", 100), 1), 100)
         return await self.updates.poll(
-            _whole(params, "offset", 0), limit, min(_whole(params, "timeout", 0), 50)
+            given.whole(params, "offset", 0), limit, min(given.whole(params, "timeout", 0), 50)
         )
 
     async def _send_chat_action(self, params: Params) -> bool:
@@ -266,7 +254,7 @@ class TelegramApi:
         }
 
     def _chat(self, params: Params) -> Chat:
-        raw = _text(params, "chat_id")
+        raw = given.text_of(params, "chat_id")
         if not raw:
             raise BotApiError(400, "Bad Request: chat_id is empty")
         if not raw.lstrip("-").isdigit():
@@ -274,115 +262,12 @@ class TelegramApi:
         return self.chats.reachable(int(raw))
 
     def _own_message(self, params: Params, verb: str) -> Message:
-        message = self._chat(params).messages.get(_whole(params, "message_id", 0))
+        message = self._chat(params).messages.get(given.whole(params, "message_id", 0))
         if message is None:
             raise BotApiError(400, f"Bad Request: message to {verb} not found")
         if verb == "edit" and not message.outgoing:
             raise BotApiError(400, "Bad Request: message can't be edited")
         return message
-
-
-# Reading parameters
-
-
-async def _params(request: web.Request) -> Params:
-    given: dict[str, Any] = dict(request.query)
-    if request.content_type == "application/json":
-        try:
-            body = msgspec.json.decode(await request.read() or b"{}")
-        except msgspec.DecodeError:
-            raise BotApiError(400, "Bad Request: can't parse JSON object") from None
-        return given | body if isinstance(body, dict) else given
-    return given | dict(await request.post())
-
-
-def _text(params: Params, name: str) -> str:
-    value = params.get(name)
-    return "" if value is None else str(value)
-
-
-def _whole(params: Params, name: str, default: int) -> int:
-    text = _text(params, name)
-    return int(text) if text.lstrip("-").isdigit() else default
-
-
-def _flag(params: Params, name: str) -> bool:
-    return _text(params, name).lower() in {"true", "1"}
-
-
-def _json(params: Params, name: str, kind: type) -> Any:
-    """A nested object, given as JSON text or, in a JSON body, as itself."""
-    value = params.get(name)
-    if isinstance(value, str):
-        try:
-            value = msgspec.json.decode(value)
-        except msgspec.DecodeError:
-            raise BotApiError(400, f"Bad Request: can't parse {name} JSON object") from None
-    return value or kind()
-
-
-def _scope(params: Params) -> str:
-    scope = _json(params, "scope", dict)
-    return f"{scope.get('type', 'default')}:{scope.get('chat_id', '')}:{_text(params, 'language_code')}"
-
-
-def _may_be_webhook(url: str) -> bool:
-    """HTTPS, as Telegram wants it; plain HTTP is allowed for this machine only."""
-    parts = urlsplit(url)
-    return parts.scheme == "https" or (
-        parts.scheme == "http" and parts.hostname in {"127.0.0.1", "localhost", "::1"}
-    )
-
-
-def _formatted(params: Params) -> tuple[str, list[dict[str, Any]]]:
-    text, mode = _text(params, "text"), _text(params, "parse_mode").lower()
-    if mode not in {"", "html", "markdown", "markdownv2"}:
-        raise BotApiError(400, "Bad Request: unsupported parse_mode")
-    entities = _json(params, "entities", list)
-    if mode == "html":
-        try:
-            text, entities = parse(text)
-        except MarkupError as error:
-            raise BotApiError(400, f"Bad Request: can't parse entities: {error}") from None
-    if not text.strip():
-        raise BotApiError(400, "Bad Request: message text is empty")
-    if utf16(text) > MAX_TEXT:
-        raise BotApiError(400, "Bad Request: message is too long")
-    return text, entities
-
-
-def _markup(params: Params) -> dict[str, Any]:
-    """The keyboard under or below a message: `keyboard` (inline rows), or `replies` (rows of suggested texts)."""
-    markup = _json(params, "reply_markup", dict)
-    rows = markup.get("inline_keyboard", [])
-    for row in rows:
-        for button in row:
-            _check_button(button)
-    extra: dict[str, Any] = {"keyboard": rows} if rows else {}
-    if "keyboard" in markup:
-        extra["replies"] = [
-            [b if isinstance(b, str) else b["text"] for b in row] for row in markup["keyboard"]
-        ]
-    if markup.get("remove_keyboard"):
-        extra["replies"] = []
-    return extra
-
-
-def _check_button(button: Mapping[str, Any]) -> None:
-    actions = [name for name in _ACTIONS if name in button]
-    if not button.get("text"):
-        raise BotApiError(
-            400, 'Bad Request: can\'t parse inline keyboard button: Field "text" must be non-empty'
-        )
-    if len(actions) != 1:
-        text = "Text buttons are unallowed in the inline keyboard"
-        raise BotApiError(400, f"Bad Request: can't parse inline keyboard button: {text}")
-    if "callback_data" in button and not 1 <= len(str(button["callback_data"]).encode()) <= 64:
-        raise BotApiError(400, "Bad Request: BUTTON_DATA_INVALID")
-    if "copy_text" in button and not 1 <= len(str(button["copy_text"].get("text", ""))) <= 256:
-        raise BotApiError(400, "Bad Request: BUTTON_COPY_TEXT_INVALID")
-    if "url" in button and urlsplit(str(button["url"])).scheme not in {"http", "https", "tg"}:
-        raise BotApiError(400, "Bad Request: BUTTON_URL_INVALID")
 
 
 # Writing answers

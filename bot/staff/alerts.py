@@ -26,6 +26,7 @@ from aiogram.exceptions import (
 from aiogram.types import InlineKeyboardMarkup
 
 from bot.domain.money import from_minor
+from bot.engine.keys import message_id
 from bot.errors import StoreUnavailable
 from bot.staff.buttons import OpenBill, Replay, ResendBill, ResumeChannel, button, keyboard
 from bot.staff.people import Role, speech
@@ -211,7 +212,8 @@ def _buttons(say: Speech, item: NewsItem, role: Role) -> InlineKeyboardMarkup | 
         return None
     acts = []
     if role >= Role.OPERATOR and item.type == "dead":
-        acts.append(button(say.plain("button.replay_this"), Replay(message=data["message"])))
+        message = message_id(item.partition, str(data["message"]))
+        acts.append(button(say.plain("button.replay_this"), Replay(message=message)))
     if role >= Role.OPERATOR and item.type == "exhausted":
         acts.append(button(say.plain("button.resend"), ResendBill(number=number)))
     return keyboard(acts, [button(say.plain("button.open", number=number), OpenBill(number=number))])

@@ -69,7 +69,7 @@ class Api:
         return Route(
             method="POST",
             path="/v1/shares/bulk",
-            handler=self._bulk.handle,
+            handler=self._bulk.bulk,
             summary="Send many bills, one per row",
             tag="shares",
             scopes=("share",),
@@ -81,7 +81,7 @@ class Api:
                     media_type="application/x-ndjson",
                 )
             },
-            problems=(*_KEYED, "not-understood", "unsupported-media-type", "too-large", "too-slow"),
+            problems=(*_KEYED, "unsupported-media-type", "too-large", "too-slow", "refused"),
         )
 
     def _views(self) -> list[Route]:

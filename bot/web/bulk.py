@@ -59,7 +59,7 @@ class Bulk:
         self._settings = settings
         self._metrics = metrics
 
-    async def handle(self, request: web.Request) -> web.StreamResponse:
+    async def bulk(self, request: web.Request) -> web.StreamResponse:
         """Read rows and answer outcomes, both at once. Raises Rejected, Refused before the first outcome."""
         rows = _rows(request, _reader(request))
         async with aclosing(rows), aclosing(self._outcomes(request, rows)) as outcomes:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from bot.errors import NotFound, StoreUnavailable
-from bot.render.payment_methods import methods
+from bot.render.payment_methods import Method
 from bot.web import billpage, bodies, problems
 from bot.web.pagefiles import LANGUAGES, PageFiles
 from bot.web.routes import Answer, Handler, Route
@@ -36,11 +36,11 @@ _CHANNELS = frozenset(ChannelName)
 class Pages:
     """The addresses that messages link to."""
 
-    def __init__(self, engine: Engine, settings: Settings) -> None:
+    def __init__(self, engine: Engine, settings: Settings, methods: Sequence[Method]) -> None:
         self._engine = engine
         self._settings = settings
         self._files = PageFiles(settings.templates)
-        self._methods = methods(settings.mpesa_business_number)
+        self._methods = methods
         self._headers = {"Content-Security-Policy": self._files.policy(_STYLE)}
 
     def routes(self) -> list[Route]:

@@ -5,10 +5,12 @@ Constructs nothing but handlers; the engine, the settings and whoever handles Te
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from bot.web.api import Api
 from bot.web.bodies import LIMITS, Limits
@@ -45,7 +47,7 @@ def build(
     Raises TemplateError if a page file is missing or wrong.
     """
     metrics = Metrics()
-    pages = Pages(engine, settings)
+    pages = Pages(engine, settings, renderer.merchant.methods)
     system = System(engine, settings, metrics, roles)
     gate = Gate(engine.api_keys, metrics, pages.error_page)
     app = web.Application(middlewares=gate.middlewares(), client_max_size=_MAX_BODY)
@@ -60,8 +62,26 @@ def build(
 
 
 def runner(app: web.Application) -> web.AppRunner:
-    """How the application is served: no access log of the library's, which would write paths with tokens."""
-    return web.AppRunner(app, access_log=None, keepalive_timeout=_KEEPALIVE_S, lingering_time=_LINGER_S)
+    """How the application is served: without the library's logs of what was sent, which hold tokens."""
+    return web.AppRunner(
+        app, access_log=None, logger=_protocol_log(), keepalive_timeout=_KEEPALIVE_S, lingering_time=_LINGER_S
+    )
+
+
+def _protocol_log() -> logging.Logger:
+    found = logging.getLogger("tuma.web.protocol")
+    found.addFilter(_without_content)
+    return found
+
+
+def _without_content(record: logging.LogRecord) -> bool:
+    """Drop reports of requests that are no HTTP: anybody can send those, and they quote what was sent."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, HttpProcessingError):
+        return False
+    record.msg, record.args = f"a connection broke: {type(error).__name__}", ()
+    record.exc_info = record.exc_text = None
+    return True
 
 
 def _add(app: web.Application, gate: Gate, route: Route) -> None:

@@ -39,7 +39,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "channels.base",
     ),
     # The sandbox must not share tuma's own reading of a wire format, or both sides could be wrong alike.
-    "bot.sandbox": ("bot.sandbox", "bot.render.segments"),
+    "bot.sandbox": ("bot.sandbox", "bot.render.segments", "bot.render.library"),
 }
 
 # Libraries with one door each.

@@ -61,20 +61,28 @@ def settings_pages() -> ModuleType:
 
 
 def commands() -> Iterator[list[str]]:
-    """Every command in the shell examples of all pages, as words; variables set before it are dropped."""
+    """Every command in the shell examples of all pages, as words."""
     for page in PAGES:
         for block in SHELL.findall(page.read_text()):
-            for line in re.sub(r"\\\n\s*", " ", block).splitlines():
-                words = shlex.split(line.removeprefix("$ "), comments=True)
-                yield from ([word for word in part if "=" not in word.split("-")[0]] for part in split(words))
+            # NAME=$(command) runs a command too.
+            lines = re.sub(r"^\w+=\$\((.*)\)$", r"\1", block.replace("\\\n", " "), flags=re.MULTILINE)
+            yield from split(list(tokens(lines)))
+
+
+def tokens(text: str) -> Iterator[str]:
+    lexer = shlex.shlex(text, posix=True, punctuation_chars=";&|<>\n")
+    lexer.whitespace, lexer.whitespace_split, lexer.commenters = " \t", True, ""
+    return iter(lexer)
 
 
 def split(words: list[str]) -> Iterator[list[str]]:
-    while words:
-        ends = [index for index, word in enumerate(words) if word in {"|", "&&", ";", "&"}]
-        end = ends[0] if ends else len(words)
-        yield words[:end]
-        words = words[end + 1 :]
+    command: list[str] = []
+    for word in [*words, "\n"]:
+        if set(word) <= set(";&|<>\n"):
+            yield command
+            command = []
+        else:
+            command.append(word)
 
 
 def of_program(*names: str) -> list[list[str]]:

@@ -99,6 +99,7 @@ def test_look_alikes_are_replaced_and_the_rest_is_dropped(written: str, sent: st
 
 @settings(deadline=None)
 @given(ANY_TEXT, st.integers(0, 60))
+@example("0{00\x0b", 4)
 def test_a_cut_text_fits(text: str, room: int) -> None:
     assert units(cut(text, room)) <= max(room, 0)
 

@@ -89,3 +89,19 @@ async def test_one_connection_carries_many_mails(city: Sandbox) -> None:
         for number in range(5):
             await smtp.send_message(mail(f"m{number}@example.com"))
     assert len(city.world.accepted("email")) == 5
+
+
+async def test_a_stopped_server_hangs_up() -> None:
+    city = Sandbox()
+    await city.start()
+    smtp = connection(city)
+    await smtp.connect()
+    await city.stop()
+    with pytest.raises(aiosmtplib.SMTPServerDisconnected):
+        await smtp.noop()
+
+
+async def test_a_login_is_not_logged(city: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+    async with connection(city) as smtp:
+        await smtp.auth_plain(city.accounts.smtp.username, city.accounts.smtp.password)
+    assert caplog.records == []

@@ -97,6 +97,11 @@ def a_share(**changes: Any) -> dict[str, Any]:
     return {"id": f"web-{n}", "bill": bill, "customer": customer, **changes}
 
 
+async def redis_keys(site: Site, pattern: str) -> list[str]:
+    """Names of the keys that look like `pattern`."""
+    return [str(name) for name in await site.engine.redis.keys(pattern)]
+
+
 async def shared(site: Site, **changes: Any) -> dict[str, Any]:
     """Hand in a share over HTTP; the answer."""
     async with site.http.post("/v1/shares", json=a_share(**changes)) as response:

@@ -101,7 +101,8 @@ async def test_what_is_no_json_is_400(keyed: Site, body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "event", [{}, {"event": "PAYMENT RECEIVED"}, {"event": "PAYMENT RECEIVED", "data": {"id": "x"}}, {"data": []}]
+    "event",
+    [{}, {"event": "PAYMENT RECEIVED"}, {"event": "PAYMENT RECEIVED", "data": {"id": "x"}}, {"data": []}],
 )
 async def test_a_signed_body_that_names_no_payment_is_400_and_says_what_is_missing(
     keyed: Site, event: dict[str, Any]
@@ -113,7 +114,12 @@ async def test_a_signed_body_that_names_no_payment_is_400_and_says_what_is_missi
 
 async def test_a_failed_attempt_is_noted_and_the_bill_stays_open(keyed: Site) -> None:
     answer = await shared(keyed)
-    failed = {"id": "F1", "status": "FAILED", "orderReference": answer["number"], "message": "Insufficient balance"}
+    failed = {
+        "id": "F1",
+        "status": "FAILED",
+        "orderReference": answer["number"],
+        "message": "Insufficient balance",
+    }
     status, result = await post(keyed, signed({"event": "PAYMENT FAILED", "data": failed}))
     assert (status, result["outcome"]) == (200, "failed")
     assert (await keyed.engine.bills.get(answer["number"])).status == "open"

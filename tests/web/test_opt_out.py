@@ -7,7 +7,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.web.conftest import Site, shared
+from tests.web.conftest import Site, redis_keys, shared
 from tests.web.test_pages import get
 
 ROUTE = {"mode": "all", "channels": ["sms", "email"]}
@@ -28,7 +28,9 @@ async def test_looking_at_the_page_stops_nothing(site: Site) -> None:
     assert "Stop messages?" in page.text
     assert [attrs["value"] for tag, attrs in page.tags if tag == "button"] == ["sms", "email", "all"]
     for method in ("GET", "HEAD"):
-        async with site.stranger.request(method, f"/out/{token}.email?List-Unsubscribe=One-Click") as response:
+        async with site.stranger.request(
+            method, f"/out/{token}.email?List-Unsubscribe=One-Click"
+        ) as response:
             assert response.status == 200
     assert await suppressed(site, token) == []
 
@@ -78,8 +80,10 @@ async def test_what_waited_there_is_not_sent(site: Site) -> None:
 async def test_the_proof_says_how_and_the_second_time_changes_nothing(site: Site) -> None:
     answer = await shared(site, route=ROUTE)
     for _ in range(2):
-        assert (await post(site, f"/out/{answer['token']}.email", data={"List-Unsubscribe": "One-Click"}))[0] == 200
-    [key] = await site.engine.redis.keys("*k:email:*")
+        assert (await post(site, f"/out/{answer['token']}.email", data={"List-Unsubscribe": "One-Click"}))[
+            0
+        ] == 200
+    [key] = await redis_keys(site, "*k:email:*")
     contact = await site.engine.contacts.show(key.rpartition(":")[2])
     assert [(one.channel, one.proof) for one in contact.suppressed] == [("email", "one-click unsubscribe")]
 

@@ -82,7 +82,9 @@ async def test_the_customers_own_language_comes_first(site: Site, lang: str, wor
 
 async def test_the_other_language_is_one_link_away(site: Site) -> None:
     answer = await shared(site)
-    assert ("a", {"href": "?lang=sw", "lang": "sw", "hreflang": "sw"}) in (await get(site, f"/pay/{answer['token']}")).tags
+    assert ("a", {"href": "?lang=sw", "lang": "sw", "hreflang": "sw"}) in (
+        await get(site, f"/pay/{answer['token']}")
+    ).tags
     assert "Jinsi ya kulipa" in (await get(site, f"/pay/{answer['token']}?lang=sw")).text
     assert "How to pay" in (await get(site, f"/pay/{answer['token']}?lang=fr")).text
 
@@ -138,7 +140,15 @@ async def test_the_page_names_neither_customer_nor_payer(site: Site) -> None:
     answer = await shared(site, **job)
     await site.engine.payments.settle(paid("881122", "1000", payer_name="Zuhura Mlipaji"))
     page = await get(site, f"/pay/{answer['token']}")
-    for secret in ("Asha", "Juma", "Zuhura", job["customer"]["phone"][1:], job["customer"]["email"], "754123456", "•••"):
+    for secret in (
+        "Asha",
+        "Juma",
+        "Zuhura",
+        job["customer"]["phone"][1:],
+        job["customer"]["email"],
+        "754123456",
+        "•••",
+    ):
         assert secret not in page.html
 
 
@@ -184,7 +194,9 @@ async def test_the_policy_allows_the_style_by_its_hash_and_nothing_else(site: Si
     assert "unsafe" not in policy
 
 
-@pytest.mark.parametrize("token", ["x", "0-" + "a" * 16, "ffff-" + "a" * 16, "%F0%9F%98%80", "a" * 500, "0-abc'<b>"])
+@pytest.mark.parametrize(
+    "token", ["x", "0-" + "a" * 16, "ffff-" + "a" * 16, "%F0%9F%98%80", "a" * 500, "0-abc'<b>"]
+)
 @pytest.mark.parametrize("path", ["/pay", "/out"])
 async def test_an_unknown_token_gets_a_kind_page_in_both_languages(site: Site, path: str, token: str) -> None:
     page = await get(site, f"{path}/{token}", 404)
@@ -203,14 +215,18 @@ async def test_when_redis_is_away_people_are_asked_to_wait(lonely: Lonely) -> No
 async def test_a_merchants_own_folder_replaces_a_page(serve: Serve, tmp_path: Any) -> None:
     folder = tmp_path / "pages"
     folder.mkdir()
-    (folder / "pay.html").write_text('{% extends "layout.html" %}{% block main %}OURS {{ amount }}{% endblock %}')
+    (folder / "pay.html").write_text(
+        '{% extends "layout.html" %}{% block main %}OURS {{ amount }}{% endblock %}'
+    )
     site = await serve(templates=tmp_path)
     answer = await shared(site)
     assert "OURS TZS 45,000" in (await get(site, f"/pay/{answer['token']}")).text
 
 
 def test_both_languages_have_the_same_texts_with_the_same_facts() -> None:
-    words: dict[str, dict[str, str]] = tomllib.loads((templates_dir() / "pages" / "words.toml").read_text("utf-8"))
+    words: dict[str, dict[str, str]] = tomllib.loads(
+        (templates_dir() / "pages" / "words.toml").read_text("utf-8")
+    )
     assert words["sw"].keys() == words["en"].keys()
     for name, text in words["sw"].items():
         assert set(re.findall(r"{(\w+)}", text)) == set(re.findall(r"{(\w+)}", words["en"][name])), name
@@ -220,5 +236,8 @@ def test_no_text_asks_for_a_pin_or_promises_a_reply_to_sms() -> None:
     text = (templates_dir() / "pages" / "words.toml").read_text("utf-8").lower()
     assert "reply stop" not in text
     assert "jibu" not in text
-    assert all("never" in line or "hauulizi" in line for line in text.splitlines() if "pin)" in line or " pin" in line)
-
+    assert all(
+        "never" in line or "hauulizi" in line
+        for line in text.splitlines()
+        if "pin)" in line or " pin" in line
+    )

@@ -6,9 +6,9 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from twilio.request_validator import RequestValidator
+from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]
 
-from tests.web.conftest import PUBLIC_URL, Serve, Site, shared
+from tests.web.conftest import PUBLIC_URL, Serve, Site, redis_keys, shared
 
 TOKEN = "secret"
 SENDER = "+255754123456"
@@ -27,7 +27,13 @@ async def post(site: Site, path: str, form: dict[str, str], **signing: Any) -> i
 
 
 def message(text: str, sender: str = f"whatsapp:{SENDER}", **more: str) -> dict[str, str]:
-    return {"MessageSid": "SM" + "1" * 32, "From": sender, "To": "whatsapp:+255700000001", "Body": text, **more}
+    return {
+        "MessageSid": "SM" + "1" * 32,
+        "From": sender,
+        "To": "whatsapp:+255700000001",
+        "Body": text,
+        **more,
+    }
 
 
 async def test_a_status_reaches_the_message_named_in_the_address(site: Site) -> None:
@@ -50,12 +56,15 @@ async def test_a_status_that_is_none_is_400(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    "signing", [{"token": "other"}, {"base": "https://evil.example"}, {"base": PUBLIC_URL.replace("https", "http")}]
+    "signing",
+    [{"token": "other"}, {"base": "https://evil.example"}, {"base": PUBLIC_URL.replace("https", "http")}],
 )
 @pytest.mark.parametrize("path", ["/webhooks/twilio/status", "/webhooks/twilio/inbound"])
-async def test_a_wrong_signature_is_403_and_changes_nothing(site: Site, path: str, signing: dict[str, str]) -> None:
+async def test_a_wrong_signature_is_403_and_changes_nothing(
+    site: Site, path: str, signing: dict[str, str]
+) -> None:
     assert await post(site, path, message("STOP"), **signing) == 403
-    assert not await site.engine.redis.keys("*k:phone:*")
+    assert not await redis_keys(site, "*k:phone:*")
 
 
 async def test_a_changed_query_is_403(site: Site) -> None:
@@ -130,7 +139,7 @@ async def test_a_sender_who_hides_the_number_is_answered_and_left_alone(site: Si
 
 async def test_stopping_on_whatsapp_cancels_what_waits_there(site: Site) -> None:
     answer = await shared(site, route={"mode": "all", "channels": ["whatsapp", "sms"]})
-    [phone] = [key.rpartition(":")[2] for key in await site.engine.redis.keys("*k:phone:*")]
+    [phone] = [key.rpartition(":")[2] for key in await redis_keys(site, "*k:phone:*")]
     await post(site, "/webhooks/twilio/inbound", message("ACHA", sender=f"whatsapp:{phone}"))
     views = [await site.engine.messages.get(one) for one in answer["messages"]]
     assert {view.channel: view.outcome for view in views} == {"whatsapp": "suppressed", "sms": None}

@@ -1,0 +1,149 @@
+"""`tuma doctor`: honest about what is missing, what cannot be reached, and what may be lost."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import TWILIO, Tuma
+from tests.conftest import Valkey, start_valkey
+
+
+@pytest.fixture
+def tuma(tuma: Tuma, redis_url: str) -> Tuma:
+    tuma.env["REDIS_URL"] = redis_url
+    return tuma
+
+
+def checks(tuma: Tuma) -> dict[str, dict[str, Any]]:
+    return {check["name"]: check for check in tuma("doctor", "--json").json["checks"]}
+
+
+def test_what_is_off_names_its_settings_and_where_to_get_them(tuma: Tuma) -> None:
+    found = checks(tuma)
+    assert (found["telegram"]["state"], found["telegram"]["missing"]) == ("off", ["TELEGRAM_BOT_TOKEN"])
+    assert "@BotFather" in found["telegram"]["how"][0]
+    assert found["public_url"]["missing"] == ["PUBLIC_URL"]
+
+
+def test_being_off_is_no_failure(tuma: Tuma) -> None:
+    ran = tuma("doctor")
+    assert ran.code == 0
+    for name in ("redis", "sms", "whatsapp", "email", "telegram", "clickpesa", "public_url", "templates"):
+        assert name in ran.out
+
+
+def test_a_provider_that_does_not_answer_is_a_failure(tuma: Tuma) -> None:
+    tuma.env |= TWILIO
+    found = checks(tuma)
+    assert found["sms"]["state"] == "fail"
+    assert found["email"]["state"] == "off"
+    assert tuma("doctor").code == 1
+
+
+def test_settings_that_cannot_be_right_are_a_failure(tuma: Tuma) -> None:
+    tuma.env |= {"SMTP_URL": "smtp://127.0.0.1:9", "EMAIL_FROM": "nobody"}
+    assert checks(tuma)["email"]["state"] == "fail"
+
+
+def test_a_paused_channel_is_said(tuma: Tuma) -> None:
+    tuma.env |= TWILIO
+    tuma("channel", "pause", "sms", "--reason", "wrong sender")
+    assert "wrong sender" in checks(tuma)["sms"]["detail"]
+
+
+def test_the_books_are_added_up(tuma: Tuma) -> None:
+    ran = tuma("doctor", "--ledger", "--json")
+    assert ran.json["ledger"]["ok"] is True
+    assert {check["name"]: check["state"] for check in ran.json["checks"]}["ledger"] == "ok"
+    assert "the books add up" in tuma("doctor", "--ledger").out
+
+
+def test_an_absent_redis_is_one_failure_among_others(tuma: Tuma) -> None:
+    tuma.env["REDIS_URL"] = "redis://127.0.0.1:9"
+    found = checks(tuma)
+    assert found["redis"]["state"] == "fail"
+    assert found["templates"]["state"] == "ok"
+
+
+def test_a_server_that_syncs_every_write_is_well(tuma: Tuma) -> None:
+    assert checks(tuma)["redis"]["state"] == "ok"
+
+
+@pytest.fixture
+def loose(tmp_path: Path) -> Iterator[Valkey]:
+    """A server that keeps nothing on disk and throws away what does not fit."""
+    server = start_valkey(
+        tmp_path, "--appendonly", "no", "--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru"
+    )
+    yield server
+    server.process.kill()
+    server.process.wait()
+
+
+def test_a_server_that_loses_bills_is_a_failure(tuma: Tuma, loose: Valkey) -> None:
+    tuma.env["REDIS_URL"] = loose.url
+    found = checks(tuma)["redis"]
+    assert found["state"] == "fail"
+    assert "appendonly is no" in found["detail"]
+    assert "allkeys-lru" in found["detail"]
+
+
+@pytest.fixture
+def lazy(tmp_path: Path) -> Iterator[Valkey]:
+    """A server that syncs once a second."""
+    server = start_valkey(tmp_path, "--appendonly", "yes", "--appendfsync", "everysec")
+    yield server
+    server.process.kill()
+    server.process.wait()
+
+
+def test_a_server_that_syncs_once_a_second_is_warned_about(tuma: Tuma, lazy: Valkey) -> None:
+    tuma.env["REDIS_URL"] = lazy.url
+    found = checks(tuma)["redis"]
+    assert (found["state"], "last second" in found["detail"]) == ("warn", True)
+
+
+class Healthy(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/healthz" else 404)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def public(tuma: Tuma) -> Iterator[Tuma]:
+    """A tuma that is reached at its public address."""
+    server = HTTPServer(("127.0.0.1", 0), Healthy)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    tuma.env["PUBLIC_URL"] = f"http://127.0.0.1:{server.server_port}"
+    yield tuma
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_the_public_address_is_tried(public: Tuma) -> None:
+    assert checks(public)["public_url"]["state"] == "ok"
+
+
+def test_a_public_address_that_does_not_answer_is_warned_about(tuma: Tuma) -> None:
+    tuma.env["PUBLIC_URL"] = "http://127.0.0.1:9"
+    found = checks(tuma)["public_url"]
+    assert (found["state"], "does not answer" in found["detail"]) == ("warn", True)
+
+
+def test_a_wrong_template_is_a_failure(tuma: Tuma, tmp_path: Path) -> None:
+    folder = tmp_path / "own" / "default" / "sw"
+    folder.mkdir(parents=True)
+    (folder / "instructions.sms.txt").write_text("{{ numbre }}")
+    tuma.env["TUMA_TEMPLATES"] = str(tmp_path / "own")
+    assert checks(tuma)["templates"]["state"] == "fail"

@@ -1,0 +1,92 @@
+"""`tuma up` and `tuma sandbox` as processes: they say what they are, and end when told."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Tuma, clean_environment
+from tests.conftest import free_port
+
+
+@contextmanager
+def process(folder: Path, *arguments: str, **env: str) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "bot", *arguments]
+    with subprocess.Popen(
+        command,
+        cwd=folder,
+        env=clean_environment() | env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as running:
+        try:
+            yield running
+        finally:
+            running.kill()
+
+
+def test_up_says_what_is_on_and_ends_with_0_on_sigterm(tmp_path: Path, redis_url: str) -> None:
+    listen = f"127.0.0.1:{free_port()}"
+    with process(
+        tmp_path, "up", "--roles", "scheduler,api", "--json", REDIS_URL=redis_url, TUMA_LISTEN=listen
+    ) as up:
+        assert up.stdout is not None
+        assert up.stderr is not None
+        said = json.loads(up.stdout.readline())
+        assert (said["roles"], said["on"]) == (["scheduler", "api"], [])
+        assert next(line for line in up.stderr if "api_listens" in line)
+        up.send_signal(signal.SIGTERM)
+        assert up.wait(20) == 0
+
+
+def test_up_says_what_is_missing(tmp_path: Path) -> None:
+    with process(tmp_path, "up", "--roles", "scheduler", REDIS_URL="redis://127.0.0.1:9") as up:
+        _, err = up.communicate(timeout=30)
+    assert up.returncode == 1
+    assert "sms is off: TWILIO_ACCOUNT_SID" in err
+    assert err.splitlines()[-1] == "Error: Redis cannot answer now: ConnectionError"
+
+
+def test_an_address_that_is_taken_is_one_line(tmp_path: Path, redis_url: str) -> None:
+    taken = redis_url.removeprefix("redis://").removesuffix("/0")
+    with process(tmp_path, "up", "--roles", "api", REDIS_URL=redis_url, TUMA_LISTEN=taken) as up:
+        _, err = up.communicate(timeout=30)
+    assert up.returncode == 2
+    assert f"TUMA_LISTEN: cannot listen on {taken}" in err.splitlines()[-1]
+    assert "Traceback" not in err
+
+
+def test_a_channel_with_impossible_settings_is_one_line(tmp_path: Path, redis_url: str) -> None:
+    wrong = {"SMTP_URL": "smtp://127.0.0.1:9", "EMAIL_FROM": "nobody"}
+    with process(tmp_path, "up", "--roles", "worker", REDIS_URL=redis_url, **wrong) as up:
+        _, err = up.communicate(timeout=30)
+    assert up.returncode == 2
+    assert "EMAIL_FROM" in err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("arguments", [("--roles", "cook"), ("--roles", ""), ("--channels", "pigeon")])
+def test_unknown_roles_and_channels_are_usage_errors(tuma: Tuma, arguments: tuple[str, str]) -> None:
+    assert tuma("up", *arguments).code == 2
+
+
+def test_sandbox_first_says_where_everything_is(tmp_path: Path) -> None:
+    page = free_port()
+    with process(tmp_path, "sandbox", "--json", "--port", f"page={page}") as sandbox:
+        assert sandbox.stdout is not None
+        said = json.loads(sandbox.stdout.readline())
+        assert {"twilio", "telegram", "clickpesa", "smtp", "page", "credentials"} <= set(said)
+        assert said["page"].endswith(f":{page}")
+        sandbox.send_signal(signal.SIGINT)
+        assert sandbox.wait(20) == 0
+
+
+def test_a_port_of_nothing_is_a_usage_error(tuma: Tuma) -> None:
+    assert tuma("sandbox", "--port", "fax=1").code == 2

@@ -1,0 +1,57 @@
+"""`tuma template`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Tuma
+
+
+@pytest.fixture
+def own(tuma: Tuma, tmp_path: Path) -> Path:
+    """The merchant's folder for Swahili messages."""
+    tuma.env["TUMA_TEMPLATES"] = str(tmp_path / "own")
+    folder = tmp_path / "own" / "default" / "sw"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def test_every_message_is_listed_and_ones_own_are_told_apart(tuma: Tuma, own: Path) -> None:
+    (own / "receipt.sms.txt").write_text("{{ number }}")
+    lines = tuma("template", "list", "--json").lines
+    assert {(line["locale"], line["kind"], line["channel"]) for line in lines if line["overridden"]} == {
+        ("sw", "receipt", "sms")
+    }
+    assert "your own" in tuma("template", "list").out
+
+
+def test_a_message_is_previewed_in_every_language_and_channel(tuma: Tuma) -> None:
+    lines = tuma("template", "preview", "receipt", "--json").lines
+    assert {(line["locale"], line["channel"]) for line in lines} == {
+        (locale, channel) for locale in ("sw", "en") for channel in ("sms", "whatsapp", "email", "telegram")
+    }
+    assert all(line["text"] for line in lines)
+
+
+def test_one_message_is_previewed_for_a_person(tuma: Tuma) -> None:
+    ran = tuma("template", "preview", "--channel", "sms", "--locale", "en")
+    assert ran.out.startswith("instructions, en\n  sms (gsm-7, 1 SMS):\n")
+
+
+def test_a_set_that_does_not_exist_is_said(tuma: Tuma) -> None:
+    ran = tuma("template", "preview", "--set", "nowhere")
+    assert (ran.code, ran.err) == (1, "Error: no template set 'nowhere'; there are default\n")
+
+
+def test_shipped_templates_are_in_order(tuma: Tuma) -> None:
+    assert tuma("template", "check").out == "All templates are in order.\n"
+
+
+def test_an_unknown_variable_is_found(tuma: Tuma, own: Path) -> None:
+    (own / "instructions.sms.txt").write_text("{{ numbre }}")
+    ran = tuma("template", "check", "--json")
+    assert (ran.code, ran.json["ok"]) == (1, False)
+    assert "numbre" in ran.out
+    assert "numbre" in tuma("template", "check").err
