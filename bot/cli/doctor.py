@@ -16,7 +16,6 @@ from bot.cli import advice, runtime
 from bot.cli.output import FAILED, JsonFlag, emit, say
 from bot.errors import TumaError
 from channels.base import ChannelName, Probe
-from channels.errors import ChannelError
 
 if TYPE_CHECKING:
     from bot.cli.durability import Durability
@@ -136,7 +135,7 @@ async def _probe(name: ChannelName, settings: Settings) -> Probe:
     try:
         async with open_channels(settings, [name]) as channels:
             return await _within(channels[name].probe())
-    except (ChannelError, TumaError) as error:  # settings that are there, but cannot be right
+    except TumaError as error:  # settings that are there, but cannot be right
         return Probe(False, str(error))
 
 

@@ -79,9 +79,11 @@ def report(error: TumaError, *, as_json: bool) -> None:
         emit({"ok": False, "error": str(error), "problems": problems})
 
 
-def emit(value: object) -> None:
-    """Write one line of JSON to stdout."""
+def emit(value: object, *, now: bool = False) -> None:
+    """Write one line of JSON to stdout; `now`: someone may be waiting for it."""
     sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+    if now:
+        sys.stdout.flush()
 
 
 def emit_all(values: Iterable[object]) -> None:

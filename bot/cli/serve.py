@@ -7,20 +7,17 @@ import signal
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bot.cli import runtime
 from bot.cli.output import JsonFlag, emit, note
-from bot.errors import ConfigError, TumaError
+from bot.errors import TumaError
 from channels.base import ChannelName
-from channels.errors import ChannelError
 
 if TYPE_CHECKING:
     from bot.settings import Settings
-
-E = TypeVar("E", bound=Exception)
 
 
 class RoleName(StrEnum):
@@ -130,14 +127,8 @@ def _ports(pairs: list[str]) -> dict[str, int]:
 def _announce(settings: Settings, roles: list[str], as_json: bool) -> None:
     off = settings.channels_off()
     if as_json:
-        emit(
-            {
-                "roles": roles,
-                "listen": settings.listen,
-                "on": [n for n in ChannelName if n not in off],
-                "off": off,
-            }
-        )
+        on = [name for name in ChannelName if name not in off]
+        emit({"roles": roles, "listen": settings.listen, "on": on, "off": off}, now=True)
         return
     for name, missing in off.items():
         note(f"{name} is off: {missing} not set")
@@ -177,8 +168,6 @@ def _run_loop(work: Coroutine[Any, Any, None]) -> None:
             runner.run(work)
     except* TumaError as group:
         raise _first(group) from group
-    except* ChannelError as group:  # a channel that cannot be made of its settings
-        raise ConfigError(str(_first(group))) from group
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -189,8 +178,8 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return new_event_loop
 
 
-def _first(group: BaseExceptionGroup[E]) -> E:
-    found: BaseExceptionGroup[E] | E = group
+def _first(group: BaseExceptionGroup[TumaError]) -> TumaError:
+    found: BaseExceptionGroup[TumaError] | TumaError = group
     while isinstance(found, BaseExceptionGroup):
         found = found.exceptions[0]
     return found

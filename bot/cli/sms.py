@@ -46,11 +46,10 @@ def _count_lines() -> None:
     failed = False
     for line in _lines():
         try:
-            emit(_counted(msgspec.json.decode(line, type=str)))
+            emit(_counted(msgspec.json.decode(line, type=str)), now=True)
         except (msgspec.DecodeError, UnicodeDecodeError):
             failed = True
-            emit({"error": "the line is not a JSON string"})
-        sys.stdout.flush()  # a program may wait for this answer before it writes its next line
+            emit({"error": "the line is not a JSON string"}, now=True)
     if failed:
         raise typer.Exit(FAILED)
 

@@ -147,6 +147,8 @@ def one(say: Speech, item: NewsItem) -> Html:
     if item.type == "channel_resumed":
         return say("alert.channel_resumed", channel=_channel(say, data))
     key = _NUMBER_TYPES.get(item.type)
+    if item.type == "paid" and str(data.get("balance_minor")) == "0":
+        key = "alert.settled"
     if key is None:
         return say("alert.other", type=say.word("news", item.type), number=data.get("number", ""))
     return say(
@@ -156,7 +158,7 @@ def one(say: Speech, item: NewsItem) -> Html:
         balance=_money(say, data, "balance_minor"),
         kind=say.word("kind", str(data.get("kind", ""))),
         channel=_channel(say, data),
-        why=data.get("why", ""),
+        why=say.word("why", str(data.get("why", ""))),
     )
 
 

@@ -85,7 +85,7 @@ def _payments(say: Speech, payments: Sequence[PaymentView]) -> list[Html]:
         say(
             "bill.payment",
             amount=say.money(p.amount, p.currency) if p.amount and p.currency else "?",
-            status=p.reason if not p.matched and p.reason else p.status,
+            status=say.word("why", p.reason) if not p.matched and p.reason else p.status,
             moment=say.moment(p.paid_at or p.received_at),
         )
         for p in newest[:_PAYMENTS_SHOWN]
@@ -174,7 +174,7 @@ def _message(say: Speech, m: MessageView) -> Html:
         channel=say.word("channel", m.channel),
         state=_standing(say, m),
     )
-    trouble = m.error or (m.reason if m.outcome is not Outcome.SENT else None)
+    trouble = m.error or (say.word("why", m.reason) if m.reason and m.outcome is not Outcome.SENT else None)
     notes = [
         quote(f"   {clip(trouble, 120)}") if trouble else None,
         say("messages.duplicate") if m.possible_duplicate else None,
@@ -216,7 +216,7 @@ def _failed(say: Speech, index: int, m: MessageView) -> Html:
         kind=say.word("kind", m.kind),
         channel=say.word("channel", m.channel),
         moment=say.moment(m.created_at),
-        reason=clip(m.error or m.reason or _standing(say, m), 160),
+        reason=clip(m.error or say.word("why", m.reason or "") or _standing(say, m), 160),
     )
 
 

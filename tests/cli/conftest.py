@@ -80,6 +80,6 @@ def tuma_on_redis(tuma: Tuma, redis_url: str) -> Tuma:
 
 
 def clean_environment() -> dict[str, str]:
-    """The environment for a real process: without any setting of tuma's."""
-    ours = {setting.metadata["env"] for setting in fields(Settings)}
+    """The environment for a real process: without any setting of tuma's, and with output buffered as usual."""
+    ours = {"PYTHONUNBUFFERED", *(setting.metadata["env"] for setting in fields(Settings))}
     return {name: value for name, value in os.environ.items() if name not in ours}

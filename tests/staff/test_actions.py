@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from bot.engine.keys import AUDIT
 from bot.staff.bot import build_router
 from bot.staff.people import Role
@@ -10,7 +12,7 @@ from tests.staff.phone import Phone
 
 
 async def audit(office: Office) -> list[tuple[str, str, str]]:
-    rows = await office.engine.redis.xrange(AUDIT)
+    rows: Any = await office.engine.redis.xrange(AUDIT)
     return [(row["by"], row["action"], row["subject"]) for _, row in rows]
 
 

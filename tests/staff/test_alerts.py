@@ -105,7 +105,9 @@ async def test_two_processes_tell_each_notice_once(office: Office) -> None:
         for number in numbers:
             await office.pay(number, 45000)
     told = [m.text for m in Phone(office.city, OPERATOR).messages]
-    assert sorted(told) == sorted(f"💰 {number}: TZS 45,000 paid. TZS 0 left." for number in numbers)
+    assert sorted(told) == sorted(
+        f"💰 {number}: TZS 45,000 paid. Nothing is owed any more." for number in numbers
+    )
 
 
 async def test_alert_is_in_the_language_of_each_chat(office: Office) -> None:

@@ -11,6 +11,7 @@ from string import Formatter
 
 import pytest
 
+import bot.engine
 import bot.staff
 from bot.domain.bill import BillKind, BillStatus
 from bot.domain.message import Kind, Lane, Outcome, State
@@ -61,7 +62,9 @@ def literals() -> Iterator[str]:
 def families() -> set[str]:
     members = {f"{name}.{member.value}" for name, enum in FAMILIES.items() for member in enum}
     members |= {f"role.{role.name.lower()}" for role in Role} | {f"news.{name}" for name in NEWS}
-    return members | {f"delivery.{name}" for name in DELIVERIES}
+    return (
+        members | {f"delivery.{name}" for name in DELIVERIES} | {key for key in EN if key.startswith("why.")}
+    )
 
 
 def test_both_languages_have_the_same_keys() -> None:
@@ -82,6 +85,15 @@ def test_every_key_in_the_code_has_a_text() -> None:
     shape = re.compile(rf"(?:{'|'.join(sections)})\.[a-z_]+")
     used = {text for text in literals() if shape.fullmatch(text)} - set(PATHS.values())
     assert used - set(EN) == set()
+
+
+def test_every_reason_with_words_is_one_that_the_engine_gives() -> None:
+    files = [path for path in Path(bot.engine.__file__).parent.rglob("*") if path.suffix in (".py", ".lua")]
+    engine = "\n".join(path.read_text() for path in files)
+    reasons = {key.partition(".")[2] for key in EN if key.startswith("why.")}
+    assert {
+        reason for reason in reasons if f"'{reason}'" not in engine and f'"{reason}"' not in engine
+    } == set()
 
 
 def test_every_member_of_a_family_has_a_word() -> None:
