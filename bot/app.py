@@ -119,6 +119,8 @@ class App:
     async def run(self, stop: asyncio.Event) -> None:
         """Play every role until `stop` is set; each then finishes what it holds. A role that breaks ends all."""
         async with asyncio.TaskGroup() as group:
+            # A role that has nothing to do here (staff without a bot token) waits with the others.
+            group.create_task(stop.wait())
             for name, task in self.tasks.items():
                 group.create_task(self._guarded(name, task, stop), name=name)
 
@@ -158,7 +160,7 @@ async def open_app(
             tasks["staff"] = bot.run
         if Role.API in roles:
             updates = bot.feed if bot is not None and settings.telegram_updates == "webhook" else None
-            tasks["api"] = _api(engine, settings, made, updates)
+            tasks["api"] = _api(engine, settings, made, updates, roles)
         yield App(engine, frozenset(roles), tasks)
 
 
@@ -216,15 +218,16 @@ def _staff(engine: Engine, settings: Settings, made: Renderer, roles: Collection
 
 
 def _api(
-    engine: Engine, settings: Settings, made: Renderer, updates: Any
+    engine: Engine, settings: Settings, made: Renderer, updates: Any, roles: Collection[Role]
 ) -> Callable[[asyncio.Event], Awaitable[None]]:
     async def run(stop: asyncio.Event) -> None:
         from aiohttp import web
 
         from bot.web.server import build as build_web
+        from bot.web.server import runner as runner_of
 
         host, _, port = settings.listen.rpartition(":")
-        runner = web.AppRunner(build_web(engine, settings, made, updates=updates), access_log=None)
+        runner = runner_of(build_web(engine, settings, made, updates=updates, roles=sorted(roles)))
         await runner.setup()
         try:
             await _listen(web.TCPSite(runner, host.strip("[]"), int(port)), settings.listen)

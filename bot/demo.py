@@ -190,9 +190,10 @@ def _settings(city: Sandbox, folder: Path, port: int) -> Settings:
         "MERCHANT_NAME": MERCHANT,
         "MERCHANT_CONTACT": "ofisi@shule.example",
         "MPESA_BUSINESS_NUMBER": "556677",
-        "TUMA_LOG_LEVEL": "warning",
     }
-    return load({**city.settings_env(), **own}, dotenv=None)
+    asked = load(dotenv=None).log_level
+    quiet = {"TUMA_LOG_LEVEL": "warning" if asked == "info" else asked}
+    return load({**city.settings_env(), **own, **quiet}, dotenv=None)
 
 
 @asynccontextmanager

@@ -86,6 +86,22 @@ def optin_command(
         say(f"{channel} may be used again for this contact.")
 
 
+def forget_command(contact: Address, as_json: JsonFlag = False) -> None:
+    """Erase a contact's personal data everywhere.
+
+    Bills and payments stay, without name and address, and so does an opt-out. What waits for the contact is canceled.
+    """
+    settings = runtime.settings()
+    address = normalised(contact, settings.region)
+    changed = runtime.with_engine(
+        lambda engine: engine.contacts.forget(address, by=runtime.operator()), settings
+    )
+    if as_json:
+        emit({"ok": True, "shares": changed})
+    else:
+        say(f"Forgotten; {changed} share(s) no longer name this contact.")
+
+
 def normalised(text: str, region: str) -> str:
     """An address as it is kept: E.164, a mail address, or a chat id. Raises Refused.
 

@@ -18,8 +18,8 @@ from bot.errors import TumaError
 from channels.base import ChannelName, Probe
 
 if TYPE_CHECKING:
-    from bot.cli.durability import Durability
     from bot.engine.control import Pause
+    from bot.engine.durability import Durability
     from bot.engine.ledger import LedgerReport
     from bot.settings import Settings
 
@@ -90,11 +90,11 @@ class _Store:
 
 
 async def _store(settings: Settings, ledger: bool) -> _Store:
-    from bot.cli.durability import inspect
+    from bot.engine.durability import inspect
 
     try:
         async with runtime.open_engine(settings) as engine:
-            found, paused = await inspect(engine), await engine.channels.paused()
+            found, paused = await inspect(engine.records), await engine.channels.paused()
             report = await engine.ledger.check() if ledger else None
     except TumaError as error:
         how = ["REDIS_URL: check it, or leave it unset to use tuma's own server"]

@@ -10,9 +10,7 @@ import msgspec
 from bot.cli.bills import shares_of
 from bot.domain.bill import BillView, PaymentView
 from bot.domain.contact import mask_text
-from bot.engine import keys
 from bot.engine.engine import Engine
-from bot.engine.store import guard
 from bot.errors import NotFound
 
 _MOST_UNMATCHED = 1_000_000
@@ -24,7 +22,7 @@ async def everything(engine: Engine) -> AsyncIterator[dict[str, Any]]:
     Every value has `type`: bill, share, message or payment. Reading goes on while tuma works, so it is no snapshot.
     """
     known: set[str] = set()
-    async for number in numbers(engine):
+    async for number in engine.bills.numbers():
         try:
             bill = await engine.bills.get(number)
         except NotFound:  # its retention ended meanwhile
@@ -35,17 +33,6 @@ async def everything(engine: Engine) -> AsyncIterator[dict[str, Any]]:
     for payment in await engine.payments.unmatched(_MOST_UNMATCHED):
         if payment.id not in known:
             yield _payment(payment)
-
-
-async def numbers(engine: Engine) -> AsyncIterator[str]:
-    """Every control number on record, each once. Raises StoreUnavailable."""
-    for p in range(engine.partitions):
-        start = f"{keys.prefix(p)}a:"
-        pattern = start.replace("{", "[{]").replace("}", "[}]") + "*"
-        with guard():
-            found = {key async for key in engine.records.client.scan_iter(match=pattern, count=1000)}
-        for key in sorted(found):
-            yield key.removeprefix(start)
 
 
 async def _bill(engine: Engine, bill: BillView) -> AsyncIterator[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 
 from bot.domain.bill import BillView
 from bot.domain.contact import BadPhone, phone
@@ -47,6 +48,17 @@ class Bills:
             return []
         numbers = await self._exact(words) or await self._by_name(words.casefold(), limit)
         return await self._hits(list(dict.fromkeys(numbers))[:limit])
+
+    async def numbers(self) -> AsyncIterator[str]:
+        """Every control number on record, each once; a scan of the data set."""
+        for p in range(self._records.partitions):
+            start = f"{keys.prefix(p)}a:"
+            with guard():
+                found = {
+                    key async for key in self._records.client.scan_iter(match=keys.pattern(start), count=1000)
+                }
+            for key in sorted(found):
+                yield key.removeprefix(start)
 
     async def of_chat(self, chat_id: str) -> list[BillView]:
         """Bills linked to a Telegram chat."""

@@ -50,32 +50,16 @@ class Events:
         return taken
 
     async def _take(self, p: int, limit: int) -> list[Event]:
-        due, now, client = f"{keys.prefix(p)}cbdue", now_ms(), self._records.client
+        due, now, scripts = f"{keys.prefix(p)}cbdue", now_ms(), self._records.scripts
         with guard():
-            numbers = await client.zrangebyscore(due, "-inf", now, start=0, num=limit)
-        found = []
-        for number in numbers:
-            with guard():
-                won = await client.zadd(due, {number: now + _LEASE_MS}, gt=True, ch=True)
-                head = await client.lindex(f"{keys.prefix(p)}cb:{number}", 0)
-                attempt = await client.hincrby(f"{keys.prefix(p)}cbtry", number, 1) if won and head else 0
-                if not head:
-                    await client.zrem(due, number)
-            if won and head:
-                found.append(_event(number, head, attempt))
-        return found
+            numbers = await self._records.client.zrangebyscore(due, "-inf", now, start=0, num=limit)
+        heads = await scripts.run_many([scripts.event_next(p, now, n, "take", _LEASE_MS) for n in numbers])
+        return [_event(number, *head) for number, head in zip(numbers, heads, strict=True) if head]
 
     async def delivered(self, event: Event) -> None:
         """The producer has it; the number's next event is due at once."""
-        p = self._records.partition(event.number)
-        prefix, client = keys.prefix(p), self._records.client
-        with guard():
-            await client.lpop(f"{prefix}cb:{event.number}")
-            await client.hdel(f"{prefix}cbtry", event.number)
-            if await client.llen(f"{prefix}cb:{event.number}"):
-                await client.zadd(f"{prefix}cbdue", {event.number: now_ms()})
-            else:
-                await client.zrem(f"{prefix}cbdue", event.number)
+        p, scripts = self._records.partition(event.number), self._records.scripts
+        await scripts.run(scripts.event_next(p, now_ms(), event.number, "done", 0))
 
     async def retry(self, event: Event, after_s: float, reason: str) -> None:
         """It did not arrive: again after a while, or never when too often; the events behind it wait."""

@@ -51,6 +51,11 @@ def prefix(p: int) -> str:
     return f"tuma:{{{p}}}:"
 
 
+def pattern(start: str) -> str:
+    """A SCAN pattern for keys that begin with `start`, whose braces are meant as such."""
+    return start.replace("{", "[{]").replace("}", "[}]") + "*"
+
+
 def claim(p: int, share_id: str) -> str:
     """The claim record of a producer's share id."""
     return f"{prefix(p)}c:{share_id}"

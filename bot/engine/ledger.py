@@ -103,7 +103,7 @@ class Ledger:
         client = self._records.client
         with guard():
             names = [
-                key async for key in client.scan_iter(match=_escaped(f"{keys.prefix(p)}m:") + "*", count=5000)
+                key async for key in client.scan_iter(match=keys.pattern(f"{keys.prefix(p)}m:"), count=5000)
             ]
             for at in range(0, len(names), 1000):
                 pipe = client.pipeline()
@@ -111,10 +111,6 @@ class Ledger:
                     pipe.hget(name, "st")
                 found.update(str(state) for state in await pipe.execute() if state)
         return found
-
-
-def _escaped(text: str) -> str:
-    return text.replace("{", "[{]").replace("}", "[}]")
 
 
 def _books(counts: Counter[str]) -> list[str]:

@@ -208,6 +208,10 @@ class Scripts:
         """Silence a contact's channel on one number ('' lifts it): messages that will not go out."""
         return Call("suppress", (keys.prefix(p),), (now, number, channel, address, reason), int)
 
+    def event_next(self, p: int, now: int, number: str, step: str, lease_ms: int) -> Call[list[Any]]:
+        """Take a number's oldest event ('take': [JSON, attempt] or []), or note that it arrived ('done')."""
+        return Call("event_next", (keys.prefix(p),), (now, number, step, lease_ms), list)
+
     def forget(self, p: int, now: int, number: str, kind: str, address: str) -> Call[int]:
         """Take a contact's personal data off a number: shares changed."""
         return Call("forget", (keys.prefix(p),), (now, number, kind, address), int)

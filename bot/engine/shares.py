@@ -171,7 +171,7 @@ class Shares:
         self, job: ShareJob, channel: ChannelName, chat: str | None, suppressed: Mapping[str, str]
     ) -> str | None:
         if channel in self._off:
-            return f"off: {self._off[channel]} is not set"
+            return f"off: set {self._off[channel]}"
         if channel is ChannelName.TELEGRAM and not chat:
             return "the customer has not linked Telegram yet"
         if channel in _NEEDS and not getattr(job.customer, _NEEDS[channel].split(".")[1]):

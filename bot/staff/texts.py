@@ -78,9 +78,9 @@ SW: Mapping[str, str] = {
     "menu.opted_out": "Umeacha kupokea ujumbe hapa. Kuanza tena bonyeza kitufe au andika ANZA.",
     "menu.opted_in": "Sawa. Utapokea bili na risiti hapa. Kuacha andika ACHA.",
     "menu.language": "Chagua lugha. / Choose a language.",
-    "link.done": "Sawa! Telegram yako sasa imeunganishwa na bili yako ya <b>{merchant}</b>. Bili na risiti zitakuja hapa.",
-    "link.unknown": "Kiungo hiki hakijulikani au kimepitwa na wakati. Tumia kiungo kilicho kwenye ujumbe wa mwisho uliopokea, "
-    "au wasiliana na <b>{merchant}</b>.",
+    "link.done": "Sawa! Telegram yako imeunganishwa na bili yako ya <b>{merchant}</b>. Bili na risiti zitakuja hapa.",
+    "link.unknown": "Kiungo hiki hakijulikani au kimepitwa na wakati. Tumia kiungo kilicho kwenye ujumbe wa "
+    "mwisho uliopokea, au wasiliana na <b>{merchant}</b>.",
     "link.taken": "Bili hii tayari imeunganishwa na akaunti nyingine ya Telegram. Kama hilo si sahihi, wasiliana na "
     "<b>{merchant}</b>.",
     "mine.none": "Hakuna bili iliyounganishwa na Telegram yako. Fungua kiungo kilicho kwenye ujumbe uliopokea.",

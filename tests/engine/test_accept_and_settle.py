@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -136,7 +138,7 @@ async def test_a_payout_is_no_payment(engine: Engine) -> None:
     [({"currency": "USD"}, "currency"), ({"amount": None, "currency": None}, "no amount")],
 )
 async def test_money_that_cannot_be_allocated_waits_for_staff(
-    engine: Engine, change: dict[str, object], reason: str
+    engine: Engine, change: dict[str, Any], reason: str
 ) -> None:
     await engine.shares.accept(job("100"))
     result = await engine.payments.settle(paid("100", **change))
@@ -224,7 +226,7 @@ async def test_opting_out_cancels_what_waits_and_keeps_proof(engine: Engine) -> 
 async def test_linking_telegram_sends_the_waiting_instructions_once(engine: Engine) -> None:
     accepted = await engine.shares.accept(job("100", channels=("sms", "telegram")))
     assert [s.channel for s in accepted.skipped] == ["telegram"]
-    secret = (await engine.redis.hget(_share_key(engine, "100", accepted.token), "lt")) or ""
+    secret = (await engine.records.client.hget(_share_key(engine, "100", accepted.token), "lt")) or ""
     payload = f"{accepted.token}-{secret}"
     assert await engine.contacts.link(payload, "777") == "100"
     assert await engine.contacts.link(payload, "777") == "100"
@@ -277,7 +279,7 @@ async def test_a_forgotten_contact_leaves_money_but_no_name_or_address(engine: E
     assert not [text for text in kept if "Kileo" in text or phone in text]
 
 
-async def _hashes(engine: Engine):  # type: ignore[no-untyped-def]
+async def _hashes(engine: Engine) -> AsyncIterator[str]:
     async for key in engine.records.client.scan_iter(match="tuma:*"):
         if await engine.records.client.type(key) == "hash" and ":c:" not in key:
             yield key

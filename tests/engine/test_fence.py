@@ -71,7 +71,7 @@ class Life:
 
     async def time_passes(self) -> None:
         self.now += self.rng.choice([1, 1000, 60_000, 3_600_000, 86_400_000])
-        policies = {name: self.rng.choice(["resend", "hold"]) for name in ChannelName}
+        policies = {name: self.rng.choice(["resend", "hold"]) for name in map(str, ChannelName)}
         await self.engine.records.scripts.run(self.engine.records.scripts.due(self.p, self.now, 50, policies))
 
     async def reclaim(self) -> None:

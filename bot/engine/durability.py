@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from bot.engine.engine import Engine
+from bot.engine.records import Records
 from bot.engine.store import guard
 from bot.errors import StoreUnavailable
 
@@ -29,9 +29,9 @@ class Durability(msgspec.Struct, frozen=True, kw_only=True):
     doubts: list[str]
 
 
-async def inspect(engine: Engine) -> Durability:
+async def inspect(records: Records) -> Durability:
     """Read version, persistence and eviction policy of the server. Raises StoreUnavailable."""
-    client: Any = engine.redis
+    client = records.client
     with guard():
         server = _one_node(await client.info("server"))
     config = await _config(client)
