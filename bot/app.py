@@ -156,6 +156,8 @@ async def open_app(
         if Role.SCHEDULER in roles:
             tasks.update(_scheduling(engine, settings, stack))
         bot = _staff(engine, settings, made, roles)
+        if bot is not None:
+            stack.push_async_callback(bot.close)
         if bot is not None and Role.STAFF in roles:
             tasks["staff"] = bot.run
         if Role.API in roles:

@@ -44,7 +44,7 @@ class DemoFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """One bill of the story, and who gets it. `reminders` are ISO 8601 durations after the due time, which is now."""
+    """One bill of the story, and who gets it. `reminders` are ISO 8601 durations before the due time."""
 
     key: str
     name: str
@@ -80,7 +80,7 @@ class Customer:
                 "locale": self.locale,
             },
             "route": {"mode": self.route, "channels": list(self.channels), "confirm_within": "PT10M"},
-            "reminders": {"before_due": [], "after_due": list(self.reminders), "max": 5},
+            "reminders": {"before_due": list(self.reminders), "after_due": [], "max": 5},
         }
 
 
@@ -113,6 +113,7 @@ class Stage:
     key: str
     http: aiohttp.ClientSession
     say: Callable[[str], None]
+    due_in: timedelta = timedelta(seconds=10)
     run: str = field(default_factory=lambda: secrets.token_hex(3))
     began: float = field(default_factory=time.monotonic)
 
@@ -131,7 +132,7 @@ class Stage:
 
     async def post(self, customer: Customer) -> None:
         """Share a bill through the HTTP API."""
-        job = customer.job(self.run, datetime.now(UTC))
+        job = customer.job(self.run, datetime.now(UTC) + self.due_in)
         headers = {"Authorization": f"Bearer {self.key}"}
         async with self.http.post(f"{self.base}/v1/shares", json=job, headers=headers) as reply:
             if reply.status != 202:
@@ -139,7 +140,7 @@ class Stage:
 
     async def add(self, customer: Customer) -> None:
         """Share a bill by one XADD, as a program in any language can."""
-        job = msgspec.json.encode(customer.job(self.run, datetime.now(UTC))).decode()
+        job = msgspec.json.encode(customer.job(self.run, datetime.now(UTC) + self.due_in)).decode()
         await add(self.engine.records, job)
 
     async def share(self, customer: Customer) -> ShareView:
@@ -267,7 +268,7 @@ class Verdict:
 
 async def tell(stage: Stage) -> Verdict:
     """The story, start to end. Raises DemoFailed at the first part that does not come true."""
-    asha, john, neema, juma, fatma, grace = customers = cast_of(("PT3S", "PT6S", "PT9S"))
+    asha, john, neema, juma, fatma, grace = customers = cast_of(("PT7S", "PT4S", "PT1S"))
     stage.seat(customers)
     for customer in (asha, john, neema, juma, fatma):
         await stage.post(customer)
@@ -404,7 +405,8 @@ async def _open_house(json: bool) -> int:
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, stop.set)
     async with on_stage(lambda text: print(text, flush=True)) as stage:
-        customers = cast_of(("PT20S", "PT40S", "PT60S"))
+        customers = cast_of(("PT50S", "PT30S", "PT10S"))
+        stage.due_in = timedelta(seconds=70)
         stage.seat(customers)
         for customer in customers:
             await stage.post(customer)

@@ -4,6 +4,7 @@
 
     tuma:partitions          string  number of partitions, fixed at the first start
     tuma:keys                hash    API keys (bot.engine.api_keys)
+    tuma:bot:<bot id>:...    the staff bot's own memory (bot.staff.memory)
     tuma:bot:username        string  the bot's user name, for deep links
     tuma:audit               stream  what staff did
     tuma:token:<name>        string  cached provider token, with its lifetime
