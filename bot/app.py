@@ -22,7 +22,9 @@ import structlog
 
 from bot.domain.contact import mask_text
 from bot.engine.compose import Composer
+from bot.engine.durability import inspect
 from bot.engine.engine import Engine
+from bot.engine.healing import Healer
 from bot.engine.inbox import Inbox
 from bot.engine.scheduler import Scheduler
 from bot.engine.worker import Worker
@@ -145,12 +147,14 @@ async def open_app(
     async with AsyncExitStack() as stack:
         engine = await Engine.open(settings)
         stack.push_async_callback(engine.close)
+        await _durable(engine)
         tasks: dict[str, Callable[[asyncio.Event], Awaitable[None]]] = {}
         consumer = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         made = renderer(settings)
         if Role.WORKER in roles:
             opened = await stack.enter_async_context(open_channels(settings, channels))
             tasks["worker"] = _worker(engine, made, settings, opened, consumer).run
+            tasks["healing"] = Healer(engine.channels, opened).run
         if Role.INTAKE in roles:
             tasks["intake"] = Inbox(engine.records, engine.shares, settings, consumer).run
         if Role.SCHEDULER in roles:
@@ -164,6 +168,17 @@ async def open_app(
             updates = bot.feed if bot is not None and settings.telegram_updates == "webhook" else None
             tasks["api"] = _api(engine, settings, made, updates, roles)
         yield App(engine, frozenset(roles), tasks)
+
+
+async def _durable(engine: Engine) -> None:
+    """Refuse a server that deletes bills when it is full; say aloud what else it may lose."""
+    found = await inspect(engine.records)
+    for loss in found.losses:
+        if "noeviction" in loss:
+            raise ConfigError(f"REDIS_URL: {loss}")
+        _log.error("redis_may_lose_bills", server=found.server, why=loss)
+    for doubt in found.doubts:
+        _log.warning("redis_durability", server=found.server, why=doubt)
 
 
 def _worker(

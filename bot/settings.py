@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from datetime import time
 from pathlib import Path
 from typing import Any, Literal, cast
 from urllib.parse import urlsplit
@@ -76,6 +77,17 @@ def _roles(value: str) -> tuple[tuple[int, str], ...]:
             )
         staff.append((int(user), role))
     return tuple(staff)
+
+
+def _hours(value: str) -> tuple[time, time]:
+    start, _, end = value.partition("-")
+    try:
+        first, last = time.fromisoformat(start.strip()), time.fromisoformat(end.strip())
+    except ValueError as error:
+        raise ValueError("expected two times of day, such as 21:00-07:00") from error
+    if first == last or first.tzinfo or last.tzinfo:
+        raise ValueError("expected two different times of day without an offset, such as 21:00-07:00")
+    return first, last
 
 
 def _policies(value: str) -> tuple[tuple[str, str], ...]:
@@ -276,6 +288,12 @@ class Settings:
         "What to do with a message that may have been sent, per channel: `resend` once, flagged, or `hold` for staff.",
         (("sms", "resend"), ("whatsapp", "resend"), ("email", "resend"), ("telegram", "hold")),
         parse=_policies,
+    )
+    quiet_hours: tuple[time, time] | None = _setting(
+        "TUMA_QUIET_HOURS",
+        "Times of day between which nobody is asked for money, in `TUMA_TIMEZONE`, such as `21:00-07:00`. Receipts go "
+        "out all the same, and so do instructions of a single share that was made just now. Unset: never quiet.",
+        parse=_hours,
     )
     retry_first_ms: int = _setting(
         "TUMA_RETRY_FIRST_MS",

@@ -8,7 +8,7 @@ exact.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, time, timedelta, tzinfo
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
@@ -63,6 +63,21 @@ def shift(moment: datetime, by: timedelta, zone: tzinfo) -> datetime:
     # Arithmetic on an aware datetime keeps its wall clock; converting to UTC resolves what the clocks
     # skipped.
     return (local + sign * timedelta(days=days)).astimezone(UTC) + sign * rest
+
+
+def quiet_until(now: datetime, hours: tuple[time, time], zone: tzinfo) -> datetime | None:
+    """When the quiet hours that `now` falls into end, in UTC; None outside them.
+
+    `hours` are the first and the last time of day on the wall clock of `zone`; they may span midnight.
+    """
+    start, end = hours
+    local = now.astimezone(zone)
+    clock = local.time()
+    inside = start <= clock < end if start < end else clock >= start or clock < end
+    if not inside:
+        return None
+    day = local.date() + timedelta(days=1 if clock >= end else 0)
+    return datetime.combine(day, end, zone).astimezone(UTC)
 
 
 def to_ms(moment: datetime) -> int:

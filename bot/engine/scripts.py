@@ -148,9 +148,18 @@ class Scripts:
     # Worker and scheduler
 
     def hand_out(
-        self, p: int, now: int, channel: str, consumer: str, most: tuple[int, int]
+        self,
+        p: int,
+        now: int,
+        channel: str,
+        consumer: str,
+        most: tuple[int, int],
+        quiet_until: int | None = None,
     ) -> Call[tuple[list[HandedOut], bool]]:
-        """Claim up to `most` (in all, of them bulk) messages; True if nothing waits there any more."""
+        """Claim up to `most` (in all, of them bulk) messages; True if nothing waits there any more.
+
+        `quiet_until` is when the quiet hours end, in ms, None outside them.
+        """
 
         def parse(reply: Any) -> tuple[list[HandedOut], bool]:
             rows = [
@@ -159,7 +168,7 @@ class Scripts:
             ]
             return rows, reply[1] == "1"
 
-        return Call("hand_out", (keys.prefix(p),), (now, channel, consumer, *most), parse)
+        return Call("hand_out", (keys.prefix(p),), (now, channel, consumer, *most, text(quiet_until)), parse)
 
     def finish(self, p: int, now: int, results: Sequence[Mapping[str, str]]) -> Call[list[str]]:
         """Record outcomes; returns the ids that were stale."""

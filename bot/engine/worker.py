@@ -14,6 +14,7 @@ from collections.abc import Mapping
 
 import structlog
 
+from bot.domain.calendar import from_ms, quiet_until, to_ms
 from bot.engine.compose import Composer, retained
 from bot.engine.contacts import Contacts
 from bot.engine.control import Channels
@@ -170,11 +171,20 @@ class Worker:
         # The lease counts from before the claim: it is an upper bound on what Redis recorded.
         deadline = time.monotonic() + self._settings.lease_ms / 1000
         most = (free, max(free - reserved, 0))
-        call = self._records.scripts.hand_out(p, now_ms(), channel.name, self._consumer, most)
+        now = now_ms()
+        call = self._records.scripts.hand_out(
+            p, now, channel.name, self._consumer, most, self._quiet_until(now)
+        )
         held, drained = await self._records.scripts.run(call)
         if held:
             await self._begin(channel, held, deadline)
         return len(held), drained
+
+    def _quiet_until(self, now: int) -> int | None:
+        if self._settings.quiet_hours is None:
+            return None
+        end = quiet_until(from_ms(now), self._settings.quiet_hours, self._settings.zone)
+        return to_ms(end) if end else None
 
     async def _begin(self, channel: Channel, held: list[HandedOut], deadline: float) -> None:
         try:

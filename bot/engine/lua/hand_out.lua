@@ -2,6 +2,7 @@
 -- hand_out: claim a batch for one consumer, with the pay fence in the same step.
 -- KEYS    1 partition prefix
 -- ARGV    1 now ms  2 channel  3 consumer  4 most in all  5 most of them bulk
+--         6 ms when the quiet hours end, '' outside them
 -- Return  { list of { message id, stream entry, attempt, lane, message, share, account }, '1' if nothing waits here
 --         any more }; message, share and account are flat field-value lists
 -- Clock   the caller's for due times. Cost O(batch).
@@ -19,6 +20,15 @@ local function read(lane, most)
   return reply and reply[1] and reply[1][2] or {}
 end
 
+-- In quiet hours nobody is asked for money, but somebody who waits for a number made just now gets it; a retry of it
+-- that matures in the night does not count as just now.
+local JUST_NOW_MS = 600000
+local function quiet(m)
+  if ARGV[6] == '' or not fenced(m.k) then return false end
+  local waiting = m.k == 'instructions' and m.ln == 'u' and m.a == '0' and num(now) - num(m.at) < JUST_NOW_MS
+  return not waiting
+end
+
 local accounts = {}
 local function account_of(number)
   if accounts[number] == nil then accounts[number] = account(number) or false end
@@ -33,6 +43,7 @@ local function held_back(id, m, s, a)
     if s['l:' .. channel] ~= seq_of(id) then done(id, m, 'superseded', 'a newer message', now) return true end
     local hold = held_until(a, now)
     if hold > 0 then postpone(id, m, int(hold)) return true end
+    if quiet(m) then postpone(id, m, ARGV[6]) return true end
   end
   if num(m.val) <= num(now) then
     done(id, m, 'expired', 'not sent before its validity ended', now)
