@@ -45,11 +45,17 @@ class Misconfigured(ChannelError):
 
 
 class Unavailable(ChannelError):
-    """Certainly not taken (refused connection, DNS failure, 4yz reply); may work later."""
+    """Certainly not taken (refused connection, DNS failure, 4yz reply), or taken and not delivered; may work later.
 
-    def __init__(self, code: str, detail: str, *, retry_after_s: float | None = None) -> None:
+    `most_retries` is how often it is worth trying again, None where only the message's validity bounds it.
+    """
+
+    def __init__(
+        self, code: str, detail: str, *, retry_after_s: float | None = None, most_retries: int | None = None
+    ) -> None:
         super().__init__(code, detail)
         self.retry_after_s = retry_after_s
+        self.most_retries = most_retries
 
 
 class Throttled(ChannelError):

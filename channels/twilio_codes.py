@@ -193,15 +193,8 @@ def classify(
     if issubclass(row.error, Throttled):
         return row.error(name, row.meaning, retry_after_s=wait, whole_channel=True)
     if issubclass(row.error, Unavailable):
-        return row.error(name, row.meaning, retry_after_s=wait)
+        return row.error(name, row.meaning, retry_after_s=wait, most_retries=row.retries)
     return row.error(name, row.meaning)
-
-
-def retries(code: str) -> int | None:
-    """How many retries an error code (`ChannelError.code`) is worth; None where only validity bounds them."""
-    if not code.isdecimal():
-        return _FAILED_LATER.retries if code == "twilio failed" else None
-    return CODES.get(int(code), _FAILED_LATER).retries
 
 
 def _sync_row(code: int | None, http_status: int) -> Code:

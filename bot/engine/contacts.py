@@ -243,6 +243,19 @@ class Contacts:
             with guard():
                 await self._records.client.hset(self.key("phone", address), "wi", str(now_ms()))
 
+    async def missed(self, channel: str, address: str) -> int:
+        """A message did not reach this address; how many in a row now."""
+        with guard():
+            count: int = await self._records.client.hincrby(
+                self.key(KIND[channel], address), f"f:{channel}", 1
+            )
+        return count
+
+    async def reached(self, channel: str, address: str) -> None:
+        """A message arrived: earlier misses are forgotten."""
+        with guard():
+            await self._records.client.hdel(self.key(KIND[channel], address), f"f:{channel}")
+
     async def set_locale(self, chat_id: str, locale: str) -> None:
         """The language of a Telegram chat: sw or en."""
         with guard():

@@ -59,17 +59,17 @@ class Engine:
             if server:
                 await server.release()
             raise
-        contacts = Contacts(records)
+        contacts, control = Contacts(records), Channels(records)
         return cls(
             settings=settings,
             redis=client,
             records=records,
             shares=Shares(records, contacts, settings),
             bills=Bills(records, contacts, settings),
-            messages=Messages(records, contacts, settings),
+            messages=Messages(records, contacts, control, settings),
             payments=Payments(records),
             contacts=contacts,
-            channels=Channels(records),
+            channels=control,
             events=Events(records),
             news=News(records),
             ledger=Ledger(records),

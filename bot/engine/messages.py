@@ -5,6 +5,7 @@ from __future__ import annotations
 from bot.domain.bill import MessageView
 from bot.engine import keys, views
 from bot.engine.contacts import KIND, Contacts
+from bot.engine.control import Channels
 from bot.engine.records import Records
 from bot.engine.scripts import now_ms
 from bot.engine.shares import replayed
@@ -12,16 +13,28 @@ from bot.engine.store import guard
 from bot.errors import NotFound
 from bot.settings import Settings
 from channels.base import DELIVERY_RANK, Delivery, StatusUpdate
-from channels.errors import RecipientInvalid, RecipientOptedOut
+from channels.errors import (
+    ChannelError,
+    Misconfigured,
+    RecipientInvalid,
+    RecipientOptedOut,
+    Throttled,
+    Unavailable,
+)
 
 _REPLAY_VALID_MS = 7 * 86_400_000
+# An unknown handset parks the address only after two in a row. Source: Twilio error 30005.
+_STRIKES = {"30005": 2}
+_ANOTHER_TRY_S = 300.0
+_MOST_TRIES = 5
 
 
 class Messages:
     """The messages of all partitions."""
 
-    def __init__(self, records: Records, contacts: Contacts, settings: Settings) -> None:
-        self._records, self._contacts, self._settings = records, contacts, settings
+    def __init__(self, records: Records, contacts: Contacts, control: Channels, settings: Settings) -> None:
+        self._records, self._contacts = records, contacts
+        self._control, self._settings = control, settings
 
     async def get(self, message_id: str) -> MessageView:
         """A message by its public id. Raises NotFound."""
@@ -32,21 +45,39 @@ class Messages:
         """Apply a provider's callback; True if it changed anything. Raises NotFound for a message that is not ours."""
         p, local = keys.parse_message_id(update.message_id or "", self._records.partitions)
         fields = await self._fields(p, local)
+        silenced = await self._silences(fields, update.error)
         values = [
             local,
             update.provider_id,
             update.delivery,
             str(DELIVERY_RANK[update.delivery]),
             str(update.error) if update.error else "",
-            reason(update.error),
+            silenced,
             "1" if self._confirms(fields["ch"], update.delivery) else "0",
+            *_another_try(update.error, int(fields.get("rt") or 0)),
         ]
         changed = await self._records.scripts.run(self._records.scripts.delivery(p, now_ms(), values))
-        if changed > 0 and reason(update.error) and fields.get("to"):
-            await self._contacts.opt_out(
-                fields["ch"], fields["to"], proof=str(update.error), reason=reason(update.error)
-            )
+        if changed > 0:
+            await self._consequences(fields, update, silenced)
         return changed > 0
+
+    async def _consequences(self, fields: dict[str, str], update: StatusUpdate, silenced: str) -> None:
+        """What an outcome means beyond its own message."""
+        channel, to = fields["ch"], fields.get("to")
+        if isinstance(update.error, Misconfigured):
+            await self._control.pause(channel, reason=str(update.error), by="tuma")
+        if silenced and to:
+            await self._contacts.opt_out(channel, to, proof=f"provider: {update.error}", reason=silenced)
+        elif to and update.delivery in (Delivery.DELIVERED, Delivery.READ):
+            await self._contacts.reached(channel, to)
+
+    async def _silences(self, fields: dict[str, str], error: ChannelError | None) -> str:
+        """Why this error silences the channel for the contact; a handset that is unknown once may be back."""
+        why = reason(error)
+        if error is None or not why or error.code not in _STRIKES or not fields.get("to"):
+            return why
+        missed = await self._contacts.missed(fields["ch"], fields["to"])
+        return why if missed >= _STRIKES[error.code] else ""
 
     async def dead(self, limit: int = 50, offset: int = 0) -> list[MessageView]:
         """Failed, expired and held messages, the newest first."""
@@ -102,6 +133,17 @@ def confirms(channel: str, delivery: Delivery, *, receipts: bool) -> bool:
     if delivery is Delivery.SENT:
         return channel == "sms" and not receipts
     return delivery in (Delivery.DELIVERED, Delivery.READ)
+
+
+def _another_try(error: ChannelError | None, tries: int) -> tuple[str, str]:
+    """When an undelivered message is worth another try (ms, '' never), and how many tries at most."""
+    if isinstance(error, Misconfigured):
+        return str(now_ms() + int(_ANOTHER_TRY_S * 1000)), str(_MOST_TRIES)
+    if not isinstance(error, Unavailable | Throttled):
+        return "", "0"
+    wait_s = (error.retry_after_s or _ANOTHER_TRY_S) * 2**tries
+    most = error.most_retries if isinstance(error, Unavailable) else None
+    return str(now_ms() + int(wait_s * 1000)), str(_MOST_TRIES if most is None else most)
 
 
 def reason(error: Exception | None) -> str:

@@ -356,3 +356,42 @@ def test_backoff_doubles_up_to_a_quarter_of_an_hour() -> None:
     assert all(40 <= backoff_ms(0, 50) <= 60 for _ in range(100))
     assert all(320 <= backoff_ms(3, 50) <= 480 for _ in range(100))
     assert all(720_000 <= backoff_ms(50, 50) <= 1_080_000 for _ in range(100))
+
+
+async def test_an_undelivered_message_is_tried_again_later_as_often_as_it_is_worth(engine: Engine) -> None:
+    channel = Scripted()
+    accepted = await engine.shares.accept(job("100"))
+    async with working(engine, channel):
+        await until(lambda: settled(engine))
+    lost = Unavailable("30008", "no reason", retry_after_s=300, most_retries=1)
+    assert await engine.messages.delivery(
+        StatusUpdate(accepted.messages[0], "SM1", Delivery.UNDELIVERED, lost)
+    )
+    [_, again] = (await engine.shares.get(accepted.id)).messages
+    assert again.state is State.SCHEDULED
+    await Scheduler(engine.records, engine.shares, engine.settings).tick(now_ms() + 301_000)
+    async with working(engine, channel):
+        await until(lambda: settled(engine))
+    assert await engine.messages.delivery(StatusUpdate(again.id, "SM2", Delivery.UNDELIVERED, lost))
+    assert [m.id for m in await engine.messages.dead()] == [again.id]
+
+
+async def test_an_unknown_handset_is_silenced_only_the_second_time(engine: Engine) -> None:
+    unknown = RecipientInvalid("30005", "unknown handset")
+    for n, silenced in ((1, False), (2, True)):
+        accepted = await engine.shares.accept(job(f"10{n}", phone="+255754000001"))
+        async with working(engine, Scripted()):
+            await until(lambda: settled(engine))
+        await engine.messages.delivery(
+            StatusUpdate(accepted.messages[0], "SM1", Delivery.UNDELIVERED, unknown)
+        )
+        assert bool((await engine.contacts.show("+255754000001")).suppressed) is silenced
+
+
+async def test_a_callback_that_blames_our_account_pauses_the_channel(engine: Engine) -> None:
+    accepted = await engine.shares.accept(job("100"))
+    async with working(engine, Scripted()):
+        await until(lambda: settled(engine))
+    blame = Misconfigured("30007", "filtered")
+    await engine.messages.delivery(StatusUpdate(accepted.messages[0], "SM1", Delivery.FAILED, blame))
+    assert "sms" in await engine.channels.paused()

@@ -2,13 +2,27 @@
 -- delivery: what a provider's callback says of a message. Applied only if it raises the rank.
 -- KEYS    1 partition prefix
 -- ARGV    1 now ms  2 message id  3 provider id  4 delivery  5 rank  6 error text or ''  7 reason to suppress or ''
---         8 '1' if it confirms the rung
+--         8 '1' if it confirms the rung  9 ms when an undelivered one is worth another try, or ''  10 most such tries
 -- Return  1 if it changed anything, 0 if it was late or a repeat, -1 for an unknown message. Cost O(1).
 local now, id = ARGV[1], ARGV[2]
 local m = message(id)
 local s = m and share(sid_of(id))
 if not s then return -1 end
 local rank = num(ARGV[5])
+
+local function wanted(m, s, a)
+  return not fenced(m.k) or (payable(a, s) and s['l:' .. m.ch] == seq_of(id))
+end
+
+-- The provider took it and says that it did not arrive, so another one is not a second one.
+local function again(m, s)
+  if ARGV[9] == '' or num(m.rt) >= num(ARGV[10]) or num(ARGV[9]) >= num(m.val) or not usable(s, m.ch) then return false end
+  local made = create(s, m.k, m.ch,
+    { at = ARGV[9], lane = m.ln, valid = m.val, pay = m.pay, extra = m.j, rung = m.rg }, now)
+  redis.call('HSET', P .. 'm:' .. made, 'rt', int(num(m.rt) + 1))
+  return true
+end
+
 if m.st == 'in_doubt' then
   redis.call('HSET', P .. 'm:' .. id, 'pid', ARGV[3], 'dl', ARGV[4], 'dr', ARGV[5], 'sat', now)
   done(id, m, 'sent', 'the provider confirmed it', now)
@@ -29,6 +43,6 @@ elseif rank == 4 then
   end
   redis.call('ZREM', P .. 'timers', 'c:' .. id)
   local a = account(s.num)
-  if not advance(id, m, s, a, now) and (not fenced(m.k) or payable(a, s)) then bury(id, m, now, ARGV[6]) end
+  if not advance(id, m, s, a, now) and wanted(m, s, a) and not again(m, s) then bury(id, m, now, ARGV[6]) end
 end
 return 1
