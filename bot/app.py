@@ -23,10 +23,10 @@ import structlog
 from bot.domain.contact import mask_text
 from bot.engine.compose import Composer
 from bot.engine.durability import inspect
-from bot.engine.engine import Engine
+from bot.engine.engine import Engine, check_format
 from bot.engine.healing import Healer
 from bot.engine.inbox import Inbox
-from bot.engine.scheduler import Scheduler
+from bot.engine.scheduler import Scheduler, every
 from bot.engine.worker import Worker
 from bot.errors import ConfigError
 from bot.render.templates import Renderer
@@ -35,6 +35,7 @@ from channels.base import Channel, ChannelName
 from channels.errors import ChannelError
 from channels.registry import ChannelConfigs, SmtpConfig, TelegramConfig, TwilioConfig, build
 
+_FORMAT_LOOK_S = 30.0
 _log = structlog.get_logger(__name__)
 
 
@@ -122,9 +123,13 @@ class App:
         """Play every role until `stop` is set; each then finishes what it holds. A role that breaks ends all."""
         async with asyncio.TaskGroup() as group:
             # A role that has nothing to do here (staff without a bot token) waits with the others.
-            group.create_task(stop.wait())
+            group.create_task(self._leave_newer_alone(stop))
             for name, task in self.tasks.items():
                 group.create_task(self._guarded(name, task, stop), name=name)
+
+    async def _leave_newer_alone(self, stop: asyncio.Event) -> None:
+        """Wait for `stop`, and end this process if a newer tuma has taken the data over meanwhile."""
+        await every(_FORMAT_LOOK_S, lambda: check_format(self.engine.records), stop)
 
     async def _guarded(
         self, name: str, task: Callable[[asyncio.Event], Awaitable[None]], stop: asyncio.Event

@@ -21,7 +21,22 @@ from bot.engine.scripts import Scripts
 from bot.engine.shares import Shares
 from bot.engine.store import Client, connect, fix_partitions, guard
 from bot.engine.tokens import Tokens
+from bot.errors import ConfigError
 from bot.settings import Settings
+
+# Version of what is stored. A change that an older tuma would misread raises it, and the older one then stops.
+FORMAT = 1
+
+
+async def check_format(records: Records) -> None:
+    """Raise ConfigError if a newer tuma has written records that this one would misread: they are left alone."""
+    with guard():
+        await records.client.set(keys.FORMAT, FORMAT, nx=True)
+        stored = int(await records.client.get(keys.FORMAT) or FORMAT)
+    if stored > FORMAT:
+        raise ConfigError(
+            f"this data set has records of format {stored}, this tuma reads up to {FORMAT}: start a newer tuma"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +69,7 @@ class Engine:
             with guard():
                 await client.ping()
             records = Records(client, Scripts(client), await fix_partitions(client, settings.partitions))
+            await check_format(records)
         except BaseException:
             await client.aclose()
             if server:

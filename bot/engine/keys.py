@@ -3,6 +3,7 @@
 `p` is a partition. A key in braces shares one hash slot with everything of that partition.
 
     tuma:partitions          string  number of partitions, fixed at the first start
+    tuma:format              string  version of the records, see engine.check_format
     tuma:keys                hash    API keys (bot.engine.api_keys)
     tuma:bot:<bot id>:...    the staff bot's own memory (bot.staff.memory)
     tuma:bot:username        string  the bot's user name, for deep links
@@ -25,6 +26,7 @@ from zlib import crc32
 from bot.errors import NotFound
 
 PARTITIONS = "tuma:partitions"
+FORMAT = "tuma:format"
 INBOX = "tuma:inbox"
 REJECTED = "tuma:rejected"
 AUDIT = "tuma:audit"

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from bot.engine.records import Records
+from bot.engine.retention import Retention
 from bot.engine.scripts import now_ms
 from bot.engine.shares import Shares
 from bot.errors import StoreUnavailable
@@ -28,6 +29,7 @@ class Scheduler:
 
     def __init__(self, records: Records, shares: Shares, settings: Settings) -> None:
         self._records, self._shares, self._settings = records, shares, settings
+        self._retention = Retention(records)
         self._policies = {str(name): settings.in_doubt_policy(name) for name in ChannelName}
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -40,6 +42,7 @@ class Scheduler:
                 if time.monotonic() >= reclaim_at:
                     await self.reclaim(now_ms())
                     await self._shares.redrive()
+                    await self._retention.turn()
                     reclaim_at = time.monotonic() + _RECLAIM_S
             except StoreUnavailable as error:
                 _log.warning("scheduler_waits", error=str(error))

@@ -1,0 +1,69 @@
+"""Keeping Redis as small as the live work: what outlived its record goes, a little at every turn.
+
+Records end by themselves (their TTL is set when they are done). This takes care of what cannot have one: members of
+indexes, and consumers of streams that no process uses any more.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+from redis.exceptions import ResponseError
+
+from bot.engine import keys
+from bot.engine.records import Records
+from bot.engine.scripts import now_ms
+from bot.engine.store import guard
+from channels.base import ChannelName
+
+DEAD_KEPT_MS = 30 * 86_400_000
+PAYMENTS_KEPT_MS = 400 * 86_400_000
+CONSUMER_GONE_MS = 3_600_000
+_STEP = 200
+
+
+class Retention:
+    """One partition a turn, round and round."""
+
+    def __init__(self, records: Records, consumer_gone_ms: int = CONSUMER_GONE_MS) -> None:
+        self._records, self._consumer_gone_ms = records, consumer_gone_ms
+        self._turns = itertools.cycle(range(records.partitions))
+        self._cursors: dict[int, int] = {}
+
+    async def turn(self) -> None:
+        """Tidy the next partition. Raises StoreUnavailable."""
+        p = next(self._turns)
+        prefix, client, now = keys.prefix(p), self._records.client, now_ms()
+        with guard():
+            await client.zremrangebyscore(f"{prefix}dead", "-inf", now - DEAD_KEPT_MS)
+            await client.zremrangebyscore(f"{prefix}um", "-inf", now - PAYMENTS_KEPT_MS)
+        await self._names(p)
+        for channel, lane in itertools.product(ChannelName, "ub"):
+            await self._consumers(f"{prefix}q:{channel}:{lane}")
+
+    async def _names(self, p: int) -> None:
+        """Names whose bill is gone, a step of the index at a time."""
+        prefix, client = keys.prefix(p), self._records.client
+        with guard():
+            cursor, rows = await client.zscan(f"{prefix}names", self._cursors.get(p, 0), count=_STEP)
+        self._cursors[p] = int(cursor)
+        members = [member for member, _ in rows]
+        found = await self._records.hashes(
+            [f"{prefix}a:{member.rpartition(chr(31))[2]}" for member in members]
+        )
+        gone = [member for member, account in zip(members, found, strict=True) if not account]
+        if gone:
+            with guard():
+                await client.zrem(f"{prefix}names", *gone)
+
+    async def _consumers(self, stream: str) -> None:
+        """Consumers long idle, but never one with work pending: deleting it would drop that work."""
+        try:
+            with guard():
+                consumers = await self._records.client.xinfo_consumers(stream, keys.GROUP)
+        except ResponseError:  # no such stream or group yet
+            return
+        for consumer in consumers:
+            if not consumer["pending"] and consumer["idle"] >= self._consumer_gone_ms:
+                with guard():
+                    await self._records.client.xgroup_delconsumer(stream, keys.GROUP, consumer["name"])
