@@ -131,6 +131,10 @@ def _setting(
     return field(default=default, metadata=metadata, repr=not secret)
 
 
+# Nobody can ask Telegram whether a message arrived, so its default is to leave that to staff.
+IN_DOUBT = (("sms", "resend"), ("whatsapp", "resend"), ("email", "resend"), ("telegram", "hold"))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """All settings, frozen. `load` makes one from the environment."""
@@ -286,7 +290,7 @@ class Settings:
     in_doubt: tuple[tuple[str, str], ...] = _setting(
         "TUMA_IN_DOUBT",
         "What to do with a message that may have been sent, per channel: `resend` once, flagged, or `hold` for staff.",
-        (("sms", "resend"), ("whatsapp", "resend"), ("email", "resend"), ("telegram", "hold")),
+        IN_DOUBT,
         parse=_policies,
     )
     quiet_hours: tuple[time, time] | None = _setting(
@@ -360,7 +364,7 @@ class Settings:
 
     def in_doubt_policy(self, channel: str) -> Literal["hold", "resend"]:
         """What to do with a message of `channel` that may have been sent."""
-        return cast(Literal["hold", "resend"], dict(self.in_doubt).get(channel, "hold"))
+        return cast(Literal["hold", "resend"], {**dict(IN_DOUBT), **dict(self.in_doubt)}[channel])
 
 
 def load(env: Mapping[str, str] | None = None, dotenv: Path | None = Path(".env")) -> Settings:

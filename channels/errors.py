@@ -41,7 +41,14 @@ class ContentRejected(ChannelError):
 
 
 class Misconfigured(ChannelError):
-    """Credentials, sender, funds, permissions or template: nothing passes until somebody mends it."""
+    """Credentials, sender, funds, permissions or template: nothing passes until somebody mends it.
+
+    `perhaps_recipient`: it may also concern this recipient alone (no route there, filtered); several in a row do not.
+    """
+
+    def __init__(self, code: str, detail: str, *, perhaps_recipient: bool = False) -> None:
+        super().__init__(code, detail)
+        self.perhaps_recipient = perhaps_recipient
 
 
 class Unavailable(ChannelError):

@@ -109,6 +109,8 @@ def classify(code: int, text: str, stage: Stage) -> ChannelError:
     error, meaning = _permanent(code, enhanced, text.lower(), stage)
     if issubclass(error, Unavailable):
         return error(name, meaning, retry_after_s=MAILBOX_FULL_S)
+    if error is Misconfigured:
+        return Misconfigured(name, meaning, perhaps_recipient=meaning == _POLICY[1])
     return error(name, meaning)
 
 

@@ -100,6 +100,9 @@ _SETTINGS: Mapping[int, str] = {
     63042: "WhatsApp: the template is disabled by Meta",
 }
 
+# Named as ours in Twilio's pages, but one odd recipient is enough to cause them.
+_PERHAPS_RECIPIENT = frozenset({21408, 21608, 21612, 30007})
+
 # The message, not the person and not the account: the next message may pass, and the next rung takes this one.
 _MESSAGE: Mapping[int, str] = {
     21602: "the message has no body",
@@ -192,6 +195,8 @@ def classify(
     wait = retry_after_s if retry_after_s is not None else row.retry_after_s
     if issubclass(row.error, Throttled):
         return row.error(name, row.meaning, retry_after_s=wait, whole_channel=True)
+    if issubclass(row.error, Misconfigured):
+        return row.error(name, row.meaning, perhaps_recipient=code in _PERHAPS_RECIPIENT)
     if issubclass(row.error, Unavailable):
         return row.error(name, row.meaning, retry_after_s=wait, most_retries=row.retries)
     return row.error(name, row.meaning)

@@ -18,7 +18,7 @@ from typing import Protocol
 
 import structlog
 
-from bot.billpay.client import ClickPesaDenied, ClickPesaError, ClickPesaThrottled
+from bot.billpay.client import ClickPesaDenied, ClickPesaError, ClickPesaRefused, ClickPesaThrottled
 from bot.domain.bill import PaymentEvent, SettleResult
 from bot.errors import StoreUnavailable
 
@@ -144,7 +144,12 @@ class HintVerifier:
             del self._asked[gone]
 
     async def _verify(self, number: str, state: _Asked) -> None:
-        found = await self._settle(await self._client.payments(number))
+        try:
+            found = await self._settle(await self._client.payments(number))
+        except ClickPesaRefused as error:
+            # This very number is at fault; the others must not wait for it.
+            _log.warning("hint cannot be verified", error=str(error))
+            found = False
         if found or state.times >= len(self._waits_s):
             del self._asked[number]
             await self._payments.hint_done(number)

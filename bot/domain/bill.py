@@ -176,7 +176,7 @@ class AcceptedShare(msgspec.Struct, frozen=True, kw_only=True):
 class SettleResult(msgspec.Struct, frozen=True, kw_only=True):
     """What a payment event did.
 
-    `outcome`: `settled` (nothing is owed any more, or the order number closed), `partial`, `over`, `failed`
+    `outcome`: `settled` (nothing is owed any more), `partial` (which closes an order number), `over`, `failed`
     (a failed attempt was noted), `repeated` (known already), `unmatched` (kept for staff), `advanced` (only the
     status moved), `noted` (counts for nothing).
     """

@@ -20,6 +20,7 @@ from bot.engine.store import guard
 from bot.errors import Conflict, NotFound, Problem
 
 LINKED_VALID_MS = 7 * 86_400_000
+KEPT_S = 800 * 86_400
 KIND = {"sms": "phone", "whatsapp": "phone", "email": "email", "telegram": "telegram"}
 
 
@@ -68,6 +69,16 @@ def _reasons(fields: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def _merge(reasons: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """Consent of all addresses together; the chat only of the first, which is whose it is: an address that two
+    people share (an office's mail) must not bring one's bills to the other's chat.
+    """
+    merged = {k: v for each in reasons for k, v in each.items() if k != "chat"}
+    if reasons and "chat" in reasons[0]:
+        merged["chat"] = reasons[0]["chat"]
+    return merged
+
+
 class Contacts:
     """The contacts of all partitions."""
 
@@ -82,10 +93,7 @@ class Contacts:
         """Per customer: `x:<channel>` reasons and the linked `chat`, merged over their addresses."""
         wanted = [self.key(*pair) for customer in customers for pair in _addresses(customer)]
         found = iter(await self._records.hashes(wanted))
-        merged = [
-            {k: v for _ in _addresses(customer) for k, v in _reasons(next(found)).items()}
-            for customer in customers
-        ]
+        merged = [_merge([_reasons(next(found)) for _ in _addresses(customer)]) for customer in customers]
         chats = [self.key("telegram", m["chat"]) for m in merged if m.get("chat")]
         linked = iter(await self._records.hashes(chats))
         for m in merged:
@@ -102,6 +110,8 @@ class Contacts:
             for job, _, _, chat in taken:
                 for kind, address in [*_addresses(job.customer), *([("telegram", chat)] if chat else [])]:
                     pipe.hset(self.key(kind, address), f"b:{job.bill.number}", "1")
+                    # A contact is forgotten with its last bill; what they decided about us never is.
+                    pipe.expire(self.key(kind, address), KEPT_S, nx=True)
             await pipe.execute()
         now = await self.read([job.customer for job, _, _, _ in taken])
         for (job, sid, before, chat), after in zip(taken, now, strict=True):
@@ -145,7 +155,10 @@ class Contacts:
         key, now = self.key(KIND[channel], address), now_ms()
         consent = msgspec.json.encode(_Consent(reason, now, proof)).decode()
         with guard():
-            await self._records.client.hset(key, f"x:{channel}", consent)
+            pipe = self._records.client.pipeline()
+            pipe.hset(key, f"x:{channel}", consent)
+            pipe.persist(key)
+            await pipe.execute()
         return await self._each_number(key, channel, address, reason)
 
     async def opt_in(self, channel: str, address: str, *, proof: str) -> None:
@@ -194,9 +207,9 @@ class Contacts:
         share = await self._records.share(p, sid)
         with guard():
             pipe = self._records.client.pipeline()
-            for kind in ("phone", "email"):
-                if share.get(f"a:{kind}"):
-                    pipe.hset(self.key(kind, share[f"a:{kind}"]), "chat", chat_id)
+            kind = "phone" if share.get("a:phone") else "email"
+            if share.get(f"a:{kind}"):
+                pipe.hset(self.key(kind, share[f"a:{kind}"]), "chat", chat_id)
             pipe.hset(self.key("telegram", chat_id), f"b:{reply[1]}", "1")
             pipe.hdel(self.key("telegram", chat_id), "x:telegram")
             await pipe.execute()
@@ -228,7 +241,12 @@ class Contacts:
         if not fields:
             raise NotFound("no such contact")
         numbers = [name[2:] for name in fields if name.startswith("b:")]
-        calls = [scripts.forget(self._records.partition(n), now, n, kind, address) for n in numbers]
+        calls = [
+            scripts.forget(
+                self._records.partition(n), now, n, kind, address, await self._names(n, kind, address)
+            )
+            for n in numbers
+        ]
         changed = sum(await scripts.run_many(calls))
         erased = [name for name in fields if not name.startswith("x:")]
         with guard():
@@ -236,6 +254,14 @@ class Contacts:
                 await self._records.client.hdel(key, *erased)
         await self._records.audit(by, "forget", kind, now)
         return changed
+
+    async def _names(self, number: str, kind: str, address: str) -> list[str]:
+        """Under which names this contact's shares of a number are indexed."""
+        account = await self._records.client_hash(f"{keys.prefix(self._records.partition(number))}a:{number}")
+        shares = await self._records.shares_of(number, account)
+        return [
+            name.casefold() for s in shares if s.get(f"a:{kind}") == address and (name := views.blob(s).name)
+        ]
 
     async def inbound(self, channel: str, address: str) -> None:
         """A contact wrote to us: WhatsApp's 24 h window is open from now."""

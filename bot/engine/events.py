@@ -53,13 +53,13 @@ class Events:
         due, now, scripts = f"{keys.prefix(p)}cbdue", now_ms(), self._records.scripts
         with guard():
             numbers = await self._records.client.zrangebyscore(due, "-inf", now, start=0, num=limit)
-        heads = await scripts.run_many([scripts.event_next(p, now, n, "take", _LEASE_MS) for n in numbers])
+        heads = await scripts.run_many([scripts.event_next(p, now, n, _LEASE_MS) for n in numbers])
         return [_event(number, *head) for number, head in zip(numbers, heads, strict=True) if head]
 
     async def delivered(self, event: Event) -> None:
         """The producer has it; the number's next event is due at once."""
         p, scripts = self._records.partition(event.number), self._records.scripts
-        await scripts.run(scripts.event_next(p, now_ms(), event.number, "done", 0))
+        await scripts.run(scripts.event_next(p, now_ms(), event.number, 0, delivered=event.id))
 
     async def retry(self, event: Event, after_s: float, reason: str) -> None:
         """It did not arrive: again after a while, or never when too often; the events behind it wait."""

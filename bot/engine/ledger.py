@@ -50,8 +50,10 @@ class Ledger:
         waiting: Counter[str] = Counter()
         for p in range(self._records.partitions):
             await self._add(p, totals, waiting)
+        inbox = 0
         with guard():
-            inbox = await self._records.client.xlen(keys.INBOX)
+            for name in [keys.INBOX, *map(keys.inbox, range(self._records.partitions))]:
+                inbox += await self._records.client.xlen(name)
         return Stats(
             created=totals["created"],
             scheduled=totals["scheduled"],
@@ -102,9 +104,9 @@ class Ledger:
         found: Counter[str] = Counter()
         client = self._records.client
         with guard():
-            names = [
-                key async for key in client.scan_iter(match=keys.pattern(f"{keys.prefix(p)}m:"), count=5000)
-            ]
+            # SCAN may name a key twice.
+            pattern = keys.pattern(f"{keys.prefix(p)}m:")
+            names = list({key async for key in client.scan_iter(match=pattern, count=5000)})
             for at in range(0, len(names), 1000):
                 pipe = client.pipeline()
                 for name in names[at : at + 1000]:

@@ -56,10 +56,9 @@ class Messages:
             "1" if self._confirms(fields["ch"], update.delivery) else "0",
             *_another_try(update.error, int(fields.get("rt") or 0)),
         ]
-        changed = await self._records.scripts.run(self._records.scripts.delivery(p, now_ms(), values))
-        if changed > 0:
-            await self._consequences(fields, update, silenced)
-        return changed > 0
+        # First what concerns the person: should Redis go away in between, a repeated callback changes no message.
+        await self._consequences(fields, update, silenced)
+        return await self._records.scripts.run(self._records.scripts.delivery(p, now_ms(), values)) > 0
 
     async def _consequences(self, fields: dict[str, str], update: StatusUpdate, silenced: str) -> None:
         """What an outcome means beyond its own message."""
@@ -76,6 +75,8 @@ class Messages:
         why = reason(error)
         if error is None or not why or error.code not in _STRIKES or not fields.get("to"):
             return why
+        if fields.get("dl") == Delivery.UNDELIVERED:  # told before
+            return ""
         missed = await self._contacts.missed(fields["ch"], fields["to"])
         return why if missed >= _STRIKES[error.code] else ""
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import secrets
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
+
+import msgspec
 
 from bot.domain.bill import PaymentEvent, PaymentView, SettleResult
 from bot.domain.calendar import to_ms
@@ -15,7 +17,7 @@ from bot.engine import keys, views
 from bot.engine.records import Records
 from bot.engine.scripts import now_ms, text
 from bot.engine.store import guard
-from bot.errors import Conflict, NotFound, Problem
+from bot.errors import Conflict, NotFound, Problem, Refused
 
 # A payment's status only advances. Source: ClickPesa payment-status page; unknown words rank lowest.
 RANK = {
@@ -49,7 +51,11 @@ class Payments:
     async def _settle(self, event: PaymentEvent, *, force: bool) -> SettleResult:
         scripts = self._records.scripts
         call = scripts.settle(self._records.partition(event.number), now_ms(), _fields(event, force=force))
-        outcome, payment, reason, canceled, receipts = await scripts.run(call)
+        outcome, payment, reason, canceled, receipts, matched = await scripts.run(call)
+        if matched and matched != event.number:
+            # Staff gave this money to another number; that it went back is news for the bill there.
+            there = msgspec.structs.replace(event, number=matched, ids=(payment, *event.ids))
+            return await self._settle(there, force=False)
         return SettleResult(
             outcome=outcome,
             payment=payment,
@@ -94,15 +100,27 @@ class Payments:
         return [views.payment(fields) for fields in await self._records.hashes(names) if fields]
 
     async def match(self, payment_id: str, number: str, *, by: str) -> SettleResult:
-        """Staff give a kept payment to a bill, whatever spoke against it. Raises NotFound, Conflict."""
+        """Staff give a kept payment to a bill, whatever spoke against it.
+
+        Raises NotFound, Conflict (given to another already), Refused (it is no money: failed, pending or returned).
+        """
         await self._records.account(number)
         p, fields = await self._find(payment_id)
-        await self._mark(p, payment_id, number, counted=False)
+        await self._decide(p, payment_id, number, "reserve")
         result = await self._settle(_as_event(fields, number), force=True)
         if fields["num"] != number:
-            await self._mark(p, payment_id, number, counted=True)
+            await self._decide(p, payment_id, number, "counted")
         await self._records.audit(by, "match", f"{payment_id} to {number}", now_ms())
         return result
+
+    async def dismiss(self, payment_id: str, *, by: str) -> None:
+        """Staff decide that a kept payment counts for nothing (returned, not ours); its bill goes on.
+
+        Raises NotFound, Conflict (it counts already).
+        """
+        p, _ = await self._find(payment_id)
+        await self._decide(p, payment_id, "", "dismiss")
+        await self._records.audit(by, "dismiss", payment_id, now_ms())
 
     async def _find(self, payment_id: str) -> tuple[int, dict[str, str]]:
         names = [f"{keys.prefix(p)}p:{payment_id}" for p in range(self._records.partitions)]
@@ -111,11 +129,15 @@ class Payments:
                 return p, fields
         raise NotFound(f"no payment {payment_id}")
 
-    async def _mark(self, p: int, payment_id: str, number: str, *, counted: bool) -> None:
+    async def _decide(
+        self, p: int, payment_id: str, number: str, step: Literal["reserve", "counted", "dismiss"]
+    ) -> None:
         scripts = self._records.scripts
-        reply = await scripts.run(scripts.match_out(p, payment_id, number, counted=counted))
+        reply = await scripts.run(scripts.match_out(p, payment_id, number, step))
         if reply[0] == "taken":
-            raise Conflict(Problem(field="payment", message=f"this payment was given to {reply[1]}"))
+            raise Conflict(Problem(field="payment", message=f"this payment counts for {reply[1]} already"))
+        if reply[0] == "worthless":
+            raise Refused(Problem(field="payment", message=f"no money to give: its status is {reply[1]}"))
         if reply[0] == "unknown":
             raise NotFound(f"no payment {payment_id}")
 
@@ -136,11 +158,14 @@ def _fields(event: PaymentEvent, *, force: bool) -> dict[str, Any]:
         "num": event.number,
         "pid": f"pay_{secrets.token_hex(8)}",
         "ids": list(event.ids),
+        "kind": event.event,
         "status": event.status,
         "rank": str(RANK.get(event.status, 0)),
         # A payout carries the same status words; only money that came in counts.
         "counts": "1" if event.status in _COUNTS and event.event in ("received", "deposit") else "0",
-        "failed": "1" if event.event == "failed" or event.status == "FAILED" else "0",
+        "failed": "1"
+        if event.status == "FAILED" or (event.event == "failed" and event.status not in _COUNTS)
+        else "0",
         "back": "1" if event.status in _BACK else "0",
         "am": str(to_minor(event.amount, currency)) if event.amount is not None else "",
         "cur": currency,
@@ -161,7 +186,7 @@ def _as_event(fields: dict[str, str], number: str) -> PaymentEvent:
         event="received",
         ids=(fields["pid"], fields["ref"]),
         number=number,
-        status=view.status if view.status in _COUNTS else "SUCCESS",
+        status=view.status,
         amount=Decimal(view.amount) if view.amount else None,
         currency=view.currency,
         channel=view.channel,

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 from redis.exceptions import NoScriptError
@@ -132,14 +132,10 @@ class Scripts:
             lambda reply: (reply[0], reply[1], reply[2]),
         )
 
-    def confirm(self, p: int, share_id: str, sid: str, *, accepted: bool) -> Call[bool]:
-        """Confirm a claim, or release it after a refusal."""
-        return Call(
-            "confirm",
-            (keys.prefix(p), keys.claim(p, share_id)),
-            (share_id, sid, "1" if accepted else "0"),
-            bool,
-        )
+    def confirm(self, p: int, share_id: str, sid: str, *, accepted: str | None) -> Call[bool]:
+        """Confirm a claim for the share `accepted` (its sid), or release it after a refusal (None)."""
+        args = (share_id, sid, "0" if accepted is None else "1", accepted or "")
+        return Call("confirm", (keys.prefix(p), keys.claim(p, share_id)), args, bool)
 
     def accept(self, p: int, now: int, job: Mapping[str, Any]) -> Call[list[str]]:
         """Put a share on its bill: ['ok', settled, id...], ['repeated'] or ['refused', code, detail]."""
@@ -197,9 +193,12 @@ class Scripts:
         """Take one thing said about a payment: [outcome, payment id, reason, cancelled, receipts]."""
         return Call("settle", (keys.prefix(p),), (now, _dump(event)), list)
 
-    def match_out(self, p: int, payment: str, number: str, *, counted: bool) -> Call[list[str]]:
-        """Reserve a kept payment for another number, or mark it counted there."""
-        return Call("match_out", (keys.prefix(p),), (payment, number, "1" if counted else "0"), list)
+    def match_out(
+        self, p: int, payment: str, number: str, step: Literal["reserve", "counted", "dismiss"]
+    ) -> Call[list[str]]:
+        """Reserve a kept payment for a number, mark it counted there, or dismiss it."""
+        code = {"reserve": "0", "counted": "1", "dismiss": "2"}[step]
+        return Call("match_out", (keys.prefix(p),), (payment, number, code), list)
 
     def hint(self, p: int, now: int, number: str, hold_ms: int) -> Call[bool]:
         """Note an unproven payment of an open number."""
@@ -217,13 +216,23 @@ class Scripts:
         """Silence a contact's channel on one number ('' lifts it): messages that will not go out."""
         return Call("suppress", (keys.prefix(p),), (now, number, channel, address, reason), int)
 
-    def event_next(self, p: int, now: int, number: str, step: str, lease_ms: int) -> Call[list[Any]]:
-        """Take a number's oldest event ('take': [JSON, attempt] or []), or note that it arrived ('done')."""
-        return Call("event_next", (keys.prefix(p),), (now, number, step, lease_ms), list)
+    def event_next(
+        self, p: int, now: int, number: str, lease_ms: int, *, delivered: str | None = None
+    ) -> Call[list[Any]]:
+        """Take a number's oldest event ([JSON, attempt] or []), or note that the event `delivered` arrived."""
+        args = (now, number, "done" if delivered else "take", lease_ms, delivered or "")
+        return Call("event_next", (keys.prefix(p),), args, list)
 
-    def forget(self, p: int, now: int, number: str, kind: str, address: str) -> Call[int]:
+    def give_back(self, p: int, now: int, channel: str, consumer: str, holds: Sequence[str]) -> Call[int]:
+        """Let wait again what an unanswered hand_out gave this consumer; `holds` are the ids it does send."""
+        return Call("give_back", (keys.prefix(p),), (now, channel, consumer, _dump(list(holds))), int)
+
+    def forget(
+        self, p: int, now: int, number: str, kind: str, address: str, names: Sequence[str]
+    ) -> Call[int]:
         """Take a contact's personal data off a number: shares changed."""
-        return Call("forget", (keys.prefix(p),), (now, number, kind, address), int)
+        args = (now, number, kind, address, _dump(list(names)))
+        return Call("forget", (keys.prefix(p),), args, int)
 
     def link(self, p: int, now: int, sid: str, secret: str, chat: str, valid: int) -> Call[list[str]]:
         """Give a share's contact a Telegram chat."""

@@ -193,24 +193,44 @@ class Shares:
                 for i, sid, reach in todo
             ]
         )
-        taken = [
-            (jobs[i], reply[1] if reply[0] == "repeated" else sid, reach.suppressed, reach.chat)
-            for (i, sid, reach), reply in zip(todo, replies, strict=True)
-            if reply[0] != "refused"
-        ]
-        await self._contacts.touch(taken)
-        await scripts.run_many(
+        sids = [self._accepted_as(sid, reply) for (_, sid, _), reply in zip(todo, replies, strict=True)]
+        await self._contacts.touch(
             [
-                scripts.confirm(
-                    self._records.partition(jobs[i].id), jobs[i].id, sid, accepted=reply[0] != "refused"
-                )
-                for (i, sid, _), reply in zip(todo, replies, strict=True)
+                (jobs[i], sid, reach.suppressed, reach.chat)
+                for (i, _, reach), sid in zip(todo, sids, strict=True)
+                if sid is not None
             ]
+        )
+        await self._confirm(
+            [(jobs[i], claimed, sid) for (i, claimed, _), sid in zip(todo, sids, strict=True)]
         )
         return [
             await self._answer(jobs[i], sid, reach, reply)
             for (i, sid, reach), reply in zip(todo, replies, strict=True)
         ]
+
+    def _accepted_as(self, sid: str, reply: list[str]) -> str | None:
+        if reply[0] == "refused":
+            return None
+        return reply[1] if reply[0] == "repeated" else sid
+
+    async def _confirm(self, claims: Sequence[tuple[ShareJob, str, str | None]]) -> None:
+        """Confirm or release; a claim is not released while a racing repeat has made its share meanwhile."""
+        scripts = self._records.scripts
+        refused = [(job, sid) for job, sid, accepted in claims if accepted is None]
+        places = [f"{keys.prefix(self._place(job))}s:{sid}" for job, sid in refused]
+        made = dict(zip([job.id for job, _ in refused], await self._records.hashes(places), strict=True))
+        await scripts.run_many(
+            [
+                scripts.confirm(
+                    self._records.partition(job.id),
+                    job.id,
+                    sid,
+                    accepted=sid if accepted is None and made[job.id] else accepted,
+                )
+                for job, sid, accepted in claims
+            ]
+        )
 
     def _place(self, job: ShareJob) -> int:
         return self._records.partition(text(job.bill.number))
@@ -243,9 +263,12 @@ class Shares:
             repeated=False,
         )
 
-    async def _repeated(self, number: str, sid: str) -> AcceptedShare:
+    async def _repeated(self, number: str, sid: str) -> AcceptedShare | Refused:
         p = self._records.partition(number)
-        found = await self.view(p, sid)
+        try:
+            found = await self.view(p, sid)
+        except NotFound:
+            return Refused(Problem(field="id", message="was used before, for a share that is no longer kept"))
         first = [m.id for m in found.messages if m.kind == "instructions"]
         return AcceptedShare(
             id=found.id,

@@ -26,8 +26,22 @@ _AWAY = (
     errors.BusyLoadingError,
     errors.ReadOnlyError,
     errors.OutOfMemoryError,
+    errors.ClusterError,
+    errors.RedisClusterException,
 )
-_AWAY_WORDS = ("OOM", "READONLY", "MISCONF", "LOADING", "CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS", "MASTERDOWN")
+_AWAY_WORDS = (
+    "OOM",
+    "READONLY",
+    "MISCONF",
+    "LOADING",
+    "CLUSTERDOWN",
+    "TRYAGAIN",
+    "NOREPLICAS",
+    "MASTERDOWN",
+    "BUSY ",
+    "UNKILLABLE",
+    "NOAUTH",
+)
 _OPTIONS: dict[str, Any] = {
     "decode_responses": True,
     # Foreign producers may add bytes that are no UTF-8; the inbox refuses what was replaced here.
@@ -56,7 +70,7 @@ def connect(url: str) -> Client:
     parts = urlsplit(url)
     retry = Retry(NoBackoff(), 0)
     if parts.scheme.endswith("+cluster"):
-        return RedisCluster.from_url(url.replace("+cluster", "", 1), **_OPTIONS)
+        return RedisCluster.from_url(url.replace("+cluster", "", 1), retry=retry, **_OPTIONS)
     if parts.scheme == "redis+sentinel":
         sentinels = [(host, int(port or 26379)) for host, _, port in _hosts(parts.netloc.rpartition("@")[2])]
         name = parts.path.strip("/")

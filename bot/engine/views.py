@@ -109,7 +109,7 @@ def contacts_of(account: Fields) -> list[tuple[str, str]]:
 def status(account: Fields) -> BillStatus:
     """Where a number stands; held means staff must decide before reminders go on."""
     state = BillStatus(account["st"])
-    return BillStatus.HELD if state is BillStatus.OPEN and account.get("hold") == "staff" else state
+    return BillStatus.HELD if state is BillStatus.OPEN and minor(account, "kept") > 0 else state
 
 
 def term(account: Fields, name: str) -> TermView:

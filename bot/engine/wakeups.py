@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Collection, Iterable
 from typing import Any
 
@@ -26,9 +27,12 @@ class Wakeups:
         self._records = records
         self._dirty: dict[str, dict[int, None]] = {channel: {} for channel in channels}
         self._events = {channel: asyncio.Event() for channel in self._dirty}
+        self._sweep_at = dict.fromkeys(self._dirty, 0.0)
 
     def partitions(self, channel: str) -> list[int]:
-        """Partitions that may hold work for `channel`, the longest untouched first."""
+        """Partitions that may hold work for `channel`, the longest untouched first; all of them once a sweep."""
+        if time.monotonic() >= self._sweep_at[channel]:
+            self._sweep(channel)
         return list(self._dirty[channel])
 
     def forget(self, channel: str, p: int) -> None:
@@ -53,8 +57,12 @@ class Wakeups:
         finally:
             heard.cancel()
         if not done:
-            for p in range(self._records.partitions):
-                self._dirty[channel].setdefault(p)
+            self._sweep(channel)
+
+    def _sweep(self, channel: str) -> None:
+        self._sweep_at[channel] = time.monotonic() + SWEEP_S
+        for p in range(self._records.partitions):
+            self._dirty[channel].setdefault(p)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Listen until `stop`; a lost connection is taken up again."""
@@ -72,6 +80,10 @@ class Wakeups:
         with guard():
             try:
                 await pubsub.ssubscribe(*names)
+                # What was said while nobody listened is not said again.
+                for channel in self._dirty:
+                    self._sweep(channel)
+                    self._events[channel].set()
                 while not stop.is_set():
                     heard = await self._next(pubsub, cluster=isinstance(client, RedisCluster))
                     if heard and heard["type"] == "smessage":

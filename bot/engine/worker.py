@@ -7,10 +7,12 @@ list of ours. On stop it takes nothing more, finishes what it holds and records 
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
-from collections import defaultdict
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 
 import structlog
 
@@ -37,6 +39,9 @@ from channels.errors import (
 )
 
 _RETRY_MOST_MS = 900_000
+_GIVE_UP_S = 30.0
+# A refusal that may be the recipient's alone (no route there, filtered) blames the account after so many of them.
+_SEVERAL = 3
 _THROTTLED_MS = 2_000
 # Of the slots of a channel, one in five never goes to bulk: a receipt need not wait for a campaign to breathe.
 _RESERVED = 5
@@ -45,6 +50,7 @@ _PROVIDER_VALIDITY_S = 36_000
 _log = structlog.get_logger(__name__)
 
 Result = dict[str, str]
+Chore = Callable[[], Awaitable[object]]
 
 
 def backoff_ms(tries: int, first_ms: int) -> int:
@@ -54,16 +60,32 @@ def backoff_ms(tries: int, first_ms: int) -> int:
 
 
 class Finisher:
-    """Records results in batches: what gathers while one batch is on its way is the next."""
+    """Records results in batches: what gathers while one batch is on its way is the next.
+
+    Nothing that was put here is lost while the process lives: what could not be recorded, for whatever reason, or was
+    interrupted, stands in line again. Recording twice is harmless, the second time is refused as stale.
+    """
 
     def __init__(self, records: Records) -> None:
         self._records = records
         self._waiting: dict[int, list[Result]] = defaultdict(list)
+        self._chores: list[Chore] = []
+        self._unrecorded: Counter[str] = Counter()
         self._more = asyncio.Event()
 
     def put(self, p: int, result: Result) -> None:
         """Record this soon."""
         self._waiting[p].append(result)
+        self._unrecorded[result["id"]] += 1
+        self._more.set()
+
+    def unrecorded(self) -> set[str]:
+        """Messages whose result is not in Redis yet."""
+        return set(+self._unrecorded)
+
+    def also(self, chore: Chore) -> None:
+        """Do this before the next batch, again until it succeeds: a pause, a suppression."""
+        self._chores.append(chore)
         self._more.set()
 
     async def run(self) -> None:
@@ -73,23 +95,41 @@ class Finisher:
             self._more.clear()
             await self.flush()
 
-    async def flush(self) -> None:
-        """Record all that waits, however long Redis is away: what was sent must not be sent again."""
-        pause = 0.1
-        while self._waiting:
-            batch, self._waiting = self._waiting, defaultdict(list)
+    async def flush(self, give_up_s: float = math.inf) -> None:
+        """Record all that waits, for as long as Redis is away: what was sent must not be sent again.
+
+        After `give_up_s` seconds of failing the rest is left: it will be in doubt.
+        """
+        pause, until = 0.1, time.monotonic() + give_up_s
+        while self._waiting or self._chores:
             try:
-                await self._record(batch)
-            except StoreUnavailable as error:
-                _log.warning("finish_waits", error=str(error), messages=sum(map(len, batch.values())))
-                for p, results in batch.items():
-                    self._waiting[p] = results + self._waiting[p]
+                await self._do_chores()
+                await self._record()
+                pause = 0.1
+            except Exception as error:
+                _log.warning(
+                    "finish_waits", error=type(error).__name__, messages=sum(map(len, self._waiting.values()))
+                )
+                if time.monotonic() >= until:
+                    return
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 5)
 
-    async def _record(self, batch: Mapping[int, list[Result]]) -> None:
+    async def _do_chores(self) -> None:
+        while self._chores:
+            await self._chores[0]()
+            self._chores.pop(0)
+
+    async def _record(self) -> None:
+        batch, self._waiting = self._waiting, defaultdict(list)
         scripts, now = self._records.scripts, now_ms()
-        stale = await scripts.run_many([scripts.finish(p, now, results) for p, results in batch.items()])
+        try:
+            stale = await scripts.run_many([scripts.finish(p, now, results) for p, results in batch.items()])
+        except BaseException:
+            for p, results in batch.items():
+                self._waiting[p] = results + self._waiting[p]
+            raise
+        self._unrecorded -= Counter(result["id"] for results in batch.values() for result in results)
         for ids in stale:
             if ids:
                 _log.warning("stale_finish_refused", messages=ids)
@@ -115,6 +155,9 @@ class Worker:
         self._finisher = Finisher(records)
         self._sending: dict[ChannelName, set[asyncio.Task[None]]] = {name: set() for name in channels}
         self._not_before: dict[ChannelName, float] = dict.fromkeys(channels, 0.0)
+        self._holds: set[str] = set()
+        self._unanswered: set[tuple[ChannelName, int]] = set()
+        self._blaming: dict[ChannelName, set[str]] = {name: set() for name in channels}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set, then finish what is held."""
@@ -124,6 +167,7 @@ class Worker:
                 self._wakeups.mark(name, p)
         try:
             async with asyncio.TaskGroup() as group:
+                group.create_task(self._end_with(finishing, stop))
                 group.create_task(self._wakeups.run(stop))
                 for channel in self._channels.values():
                     group.create_task(self._pump(channel, stop))
@@ -131,7 +175,16 @@ class Worker:
             sending = [task for tasks in self._sending.values() for task in tasks]
             await asyncio.gather(*sending, return_exceptions=True)
             finishing.cancel()
-            await self._finisher.flush()
+            await asyncio.gather(finishing, return_exceptions=True)
+            await self._finisher.flush(give_up_s=_GIVE_UP_S)
+
+    async def _end_with(self, finishing: asyncio.Task[None], stop: asyncio.Event) -> None:
+        """A worker that cannot record must not go on sending: should the recorder break, so does the worker."""
+        stopped = asyncio.create_task(stop.wait())
+        await asyncio.wait([finishing, stopped], return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if finishing.done():
+            await finishing
 
     async def _pump(self, channel: Channel, stop: asyncio.Event) -> None:
         while not stop.is_set():
@@ -168,17 +221,33 @@ class Worker:
 
     async def _take(self, channel: Channel, p: int, free: int) -> tuple[int, bool]:
         reserved = max(channel.concurrency // _RESERVED, 1) if channel.concurrency > 1 else 0
+        await self._recover(channel, p)
         # The lease counts from before the claim: it is an upper bound on what Redis recorded.
         deadline = time.monotonic() + self._settings.lease_ms / 1000
-        most = (free, max(free - reserved, 0))
-        now = now_ms()
+        most, now = (free, max(free - reserved, 0)), now_ms()
         call = self._records.scripts.hand_out(
             p, now, channel.name, self._consumer, most, self._quiet_until(now)
         )
-        held, drained = await self._records.scripts.run(call)
+        try:
+            held, drained = await self._records.scripts.run(call)
+        except StoreUnavailable:
+            self._unanswered.add((channel.name, p))
+            raise
+        self._holds.update(h.id for h in held)
         if held:
             await self._begin(channel, held, deadline)
         return len(held), drained
+
+    async def _recover(self, channel: Channel, p: int) -> None:
+        """A claim whose answer was lost may have been made: what came with it was never sent, and waits again."""
+        if (channel.name, p) not in self._unanswered:
+            return
+        holds = sorted(self._holds | self._finisher.unrecorded())
+        call = self._records.scripts.give_back(p, now_ms(), channel.name, self._consumer, holds)
+        given = await self._records.scripts.run(call)
+        self._unanswered.discard((channel.name, p))
+        if given:
+            _log.info("claim_given_back", channel=channel.name, messages=given)
 
     def _quiet_until(self, now: int) -> int | None:
         if self._settings.quiet_hours is None:
@@ -192,6 +261,7 @@ class Worker:
             username = await self._composer.username()
         except StoreUnavailable:
             for h in held:
+                self._holds.discard(h.id)
                 self._finisher.put(h.partition, _result(h, "unsent"))
             raise
         for h, (allowed, inbound) in zip(held, consents, strict=True):
@@ -204,24 +274,36 @@ class Worker:
     async def _deliver(
         self, channel: Channel, held: HandedOut, deadline: float, username: str | None, inbound: int
     ) -> None:
+        try:
+            result = await self._attempt(channel, held, deadline, username, inbound)
+        finally:
+            self._holds.discard(held.id)
+        self._finisher.put(held.partition, result)
+
+    async def _attempt(
+        self, channel: Channel, held: HandedOut, deadline: float, username: str | None, inbound: int
+    ) -> Result:
         if inbound < 0:
-            self._finisher.put(held.partition, _result(held, "suppressed", why="opted out", x="opted out"))
-            return
-        text = ""
+            return _result(held, "suppressed", why="opted out", x="opted out")
         try:
             content = self._composer.content(held, username, inbound, now_ms())
-            text = retained(content)
-            accepted = await channel.send(self._outgoing(held, content, deadline))
-            result = self._sent(channel, held, accepted, text)
         except TemplateError as error:
-            result = _result(held, "failed", why="template", err=str(error))
-        except ChannelError as error:
-            result = await self._failed(channel, held, error, text)
+            return _result(held, "failed", why="template", err=str(error))
         except Exception as error:
-            # Nobody knows how far it came, so it is in doubt; the type is told, the text may hold an address.
+            # Nothing has left, so this is no doubt; the type is told, the text may hold an address.
+            _log.exception("render_broke", channel=channel.name, message=held.id)
+            return _result(held, "failed", why="template", err=type(error).__name__)
+        text = retained(content)
+        try:
+            accepted = await channel.send(self._outgoing(held, content, deadline))
+        except ChannelError as error:
+            return self._failed(channel, held, error, text)
+        except Exception as error:
+            # Nobody knows how far it came, so it is in doubt.
             _log.exception("send_broke", channel=channel.name, message=held.id)
-            result = self._doubt(held, type(error).__name__, text)
-        self._finisher.put(held.partition, result)
+            return self._doubt(held, type(error).__name__, text)
+        self._blaming[channel.name].clear()
+        return self._sent(channel, held, accepted, text)
 
     def _outgoing(self, held: HandedOut, content: object, deadline: float) -> Outgoing:
         left_s = (int(held.message["val"]) - now_ms()) // 1000
@@ -253,22 +335,18 @@ class Worker:
             ok="1" if confirmed or not callbacks else "0",
         )
 
-    async def _failed(self, channel: Channel, held: HandedOut, error: ChannelError, text: str) -> Result:
+    def _failed(self, channel: Channel, held: HandedOut, error: ChannelError, text: str) -> Result:
         match error:
             case LeaseExpired():
                 return _result(held, "unsent")
             case RecipientInvalid() | RecipientOptedOut():
-                await self._silence(channel, held, error)
+                self._silence(channel, held, error)
                 outcome = "suppressed" if isinstance(error, RecipientOptedOut) else "failed"
                 return _result(held, outcome, why=reason(error), err=str(error), x=reason(error))
             case ContentRejected():
                 return _result(held, "failed", why="refused by the provider", err=str(error))
             case Misconfigured():
-                _log.error(
-                    "channel_misconfigured", channel=channel.name, code=error.code, detail=error.detail
-                )
-                await self._control.pause(channel.name, reason=str(error), by="tuma")
-                return _result(held, "unsent")
+                return self._misconfigured(channel, held, error)
             case Throttled():
                 return self._throttled(channel, held, error)
             case Unavailable():
@@ -276,13 +354,21 @@ class Worker:
             case _:
                 return self._doubt(held, str(error), text)
 
-    async def _silence(self, channel: Channel, held: HandedOut, error: ChannelError) -> None:
-        try:
-            await self._contacts.opt_out(
-                channel.name, held.message["to"], proof=f"provider: {error}", reason=reason(error)
-            )
-        except StoreUnavailable as away:
-            _log.warning("suppression_waits", error=str(away))
+    def _silence(self, channel: Channel, held: HandedOut, error: ChannelError) -> None:
+        proof, to = f"provider: {error}", held.message["to"]
+        self._finisher.also(
+            partial(self._contacts.opt_out, channel.name, to, proof=proof, reason=reason(error))
+        )
+
+    def _misconfigured(self, channel: Channel, held: HandedOut, error: Misconfigured) -> Result:
+        """Pause the channel and keep the message, unless only this recipient may be at fault so far."""
+        blaming = self._blaming[channel.name]
+        blaming.add(held.message["to"])
+        if error.perhaps_recipient and len(blaming) < _SEVERAL:
+            return _result(held, "failed", why="refused by the provider", err=str(error))
+        _log.error("channel_misconfigured", channel=channel.name, code=error.code, detail=error.detail)
+        self._finisher.also(partial(self._control.pause, channel.name, reason=str(error), by="tuma"))
+        return _result(held, "unsent")
 
     def _throttled(self, channel: Channel, held: HandedOut, error: Throttled) -> Result:
         wait_ms = int(error.retry_after_s * 1000) if error.retry_after_s is not None else _THROTTLED_MS

@@ -177,7 +177,7 @@ async def test_staff_match_a_payment_to_another_number_once(engine: Engine) -> N
     assert (await engine.payments.match(kept.payment, "200", by="cli")).outcome == "settled"
     assert await engine.payments.unmatched() == []
     await engine.shares.accept(job("300"))
-    with pytest.raises(Conflict, match="was given to"):
+    with pytest.raises(Conflict, match="counts for 200 already"):
         await engine.payments.match(kept.payment, "300", by="cli")
 
 

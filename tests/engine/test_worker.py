@@ -365,14 +365,16 @@ async def test_an_undelivered_message_is_tried_again_later_as_often_as_it_is_wor
         await until(lambda: settled(engine))
     lost = Unavailable("30008", "no reason", retry_after_s=300, most_retries=1)
     assert await engine.messages.delivery(
-        StatusUpdate(accepted.messages[0], "SM1", Delivery.UNDELIVERED, lost)
+        StatusUpdate(accepted.messages[0], "SM" + "0" * 31 + "1", Delivery.UNDELIVERED, lost)
     )
     [_, again] = (await engine.shares.get(accepted.id)).messages
     assert again.state is State.SCHEDULED
     await Scheduler(engine.records, engine.shares, engine.settings).tick(now_ms() + 301_000)
     async with working(engine, channel):
         await until(lambda: settled(engine))
-    assert await engine.messages.delivery(StatusUpdate(again.id, "SM2", Delivery.UNDELIVERED, lost))
+    assert await engine.messages.delivery(
+        StatusUpdate(again.id, "SM" + "0" * 31 + "2", Delivery.UNDELIVERED, lost)
+    )
     assert [m.id for m in await engine.messages.dead()] == [again.id]
 
 
@@ -383,7 +385,7 @@ async def test_an_unknown_handset_is_silenced_only_the_second_time(engine: Engin
         async with working(engine, Scripted()):
             await until(lambda: settled(engine))
         await engine.messages.delivery(
-            StatusUpdate(accepted.messages[0], "SM1", Delivery.UNDELIVERED, unknown)
+            StatusUpdate(accepted.messages[0], "SM" + "0" * 31 + "1", Delivery.UNDELIVERED, unknown)
         )
         assert bool((await engine.contacts.show("+255754000001")).suppressed) is silenced
 
@@ -393,5 +395,7 @@ async def test_a_callback_that_blames_our_account_pauses_the_channel(engine: Eng
     async with working(engine, Scripted()):
         await until(lambda: settled(engine))
     blame = Misconfigured("30007", "filtered")
-    await engine.messages.delivery(StatusUpdate(accepted.messages[0], "SM1", Delivery.FAILED, blame))
+    await engine.messages.delivery(
+        StatusUpdate(accepted.messages[0], "SM" + "0" * 31 + "1", Delivery.FAILED, blame)
+    )
     assert "sms" in await engine.channels.paused()

@@ -2,7 +2,9 @@
 --
 -- KEYS[1] is the partition's prefix `tuma:{p}:`. Every key below carries that hash tag, so all of it is one slot.
 -- Records:  a:<number> account   s:<sid> share   m:<sid>.<n> message   p:<pid> payment   x:<number>:<alias> payment id
--- Indexes:  timers, um (payments for staff), up:<number> (payments before their share), dead, names, cbdue, hints
+--           c:<share id> claim   k:<kind>:<address> contact (both in the slot of their own name)
+-- Indexes:  timers, um (payments for staff), up:<number> (payments before their share), pn:<number> (its payments),
+--           dead, names, claims, cbdue and cbtry (events), hints
 -- Streams:  q:<channel>:u|b (group `w`), news;  lists: cb:<number>;  counters: n;  pauses: pause
 -- Units: money in minor units as decimal text, time in ms since 1970 as decimal text.
 
@@ -12,6 +14,8 @@ local DAY = 86400
 local KEEP_MESSAGE_S = 30 * DAY
 local KEEP_SHARE_S = 90 * DAY
 local KEEP_ACCOUNT_S = 400 * DAY
+-- A receipt is worth having for long; that an attempt failed is not.
+local RECEIPT_VALID_MS = { receipt = 30 * DAY * 1000, payment_failed = 6 * 3600 * 1000 }
 local woken = {}
 
 local function count(field, by)
@@ -91,9 +95,10 @@ local function payable(a, s)
   return true
 end
 
--- When reminders of this bill may go on, in ms; 0 when nothing holds them.
+-- When reminders of this bill may go on, in ms; 0 when nothing holds them. `kept` counts its payments that staff must
+-- decide about.
 local function held_until(a, now)
-  if a.hold == 'staff' then return num(now) + 600000 end
+  if num(a.kept) > 0 then return num(now) + 600000 end
   local hold = num(a.hold)
   return hold > num(now) and hold or 0
 end
@@ -139,7 +144,10 @@ local function done(id, m, outcome, why, now)
   m.o = outcome
   redis.call('EXPIRE', P .. 'm:' .. id, KEEP_MESSAGE_S)
   redis.call('ZREM', P .. 'timers', 'c:' .. id)
+  if outcome ~= 'failed' and outcome ~= 'expired' then redis.call('ZREM', P .. 'dead', id) end
 end
+
+local function waits(m) return m ~= nil and (m.st == 'scheduled' or m.st == 'queued') end
 
 -- What nobody will send any more, for staff to see, mend and replay.
 local function bury(id, m, now, why)
@@ -160,10 +168,22 @@ local function supersede(s, channel, n, now)
   if s[field] then
     local old = s.sid .. '.' .. s[field]
     local m = message(old)
-    if m and (m.st == 'scheduled' or m.st == 'queued') then done(old, m, 'superseded', 'a newer message', now) end
+    if waits(m) then done(old, m, 'superseded', 'a newer message', now) end
+    if m and m.st == 'in_doubt' then done(old, m, 'superseded', 'in doubt, and a newer message', now) end
   end
   s[field] = n
   redis.call('HSET', P .. 's:' .. s.sid, field, n)
+end
+
+local function usable(s, channel) return address(s, channel) and not suppressed(s, channel) end
+
+-- The next channel of a first route after `channel` (nil: from the start).
+local function next_channel(s, channel)
+  local passed = channel == nil
+  for _, ch in ipairs(words(s.ch)) do
+    if passed and usable(s, ch) then return ch end
+    if ch == channel then passed = true end
+  end
 end
 
 -- opt: at (ms, when not at once), lane, valid (ms), pay (payment id), extra (JSON text), rung ('1' on a first route)
@@ -185,21 +205,11 @@ local function create(s, kind, channel, opt, now)
   else
     enqueue(id, m, now)
   end
-  if opt.rung and redis.call('HEXISTS', P .. 'pause', channel) == 1 then
-    redis.call('ZADD', P .. 'timers', int(num(now) + num(s.cw)), 'c:' .. id)
+  -- Its clock runs from the start, so that a rung that never gets out (paused, retried for ever) is given up too.
+  if opt.rung and next_channel(s, channel) then
+    redis.call('ZADD', P .. 'timers', int(num(later and opt.at or now) + num(s.cw)), 'c:' .. id)
   end
   return id
-end
-
-local function usable(s, channel) return address(s, channel) and not suppressed(s, channel) end
-
--- The next channel of a first route after `channel` (nil: from the start).
-local function next_channel(s, channel)
-  local passed = channel == nil
-  for _, ch in ipairs(words(s.ch)) do
-    if passed and usable(s, ch) then return ch end
-    if ch == channel then passed = true end
-  end
 end
 
 -- The channels on which a share speaks now: all of them, or the one that worked, else the first that can.
@@ -234,23 +244,24 @@ local function advance(id, m, s, a, now)
     event(s, 'share.exhausted', now, { kind = m.k })
     return false
   end
-  create(s, m.k, ch, { lane = m.ln, valid = m.val, pay = m.pay, extra = m.j, rung = '1' }, now)
+  local valid = int(math.max(num(m.val), num(now) + num(s.cw)))
+  create(s, m.k, ch, { lane = m.ln, valid = valid, pay = m.pay, extra = m.j, rung = '1' }, now)
   return true
 end
 
 -- The customer has it on this rung; another rung of the same wish that still waits says nothing new.
 local function confirm(id, m, s, now)
   redis.call('ZREM', P .. 'timers', 'c:' .. id)
+  redis.call('HSET', P .. 'm:' .. id, 'cf', '1')
   if s.okc ~= m.ch then
     redis.call('HSET', P .. 's:' .. s.sid, 'okc', m.ch)
     s.okc = m.ch
   end
-  if m.rg ~= '1' or not fenced(m.k) then return end
-  for _, ch in ipairs(words(s.ch)) do
-    local n = ch ~= m.ch and s['l:' .. ch]
-    local other = n and (s.sid .. '.' .. n)
-    local o = other and message(other)
-    if o and o.rg == '1' and o.k == m.k and (o.st == 'scheduled' or o.st == 'queued') then
+  if m.rg ~= '1' then return end
+  for n = num(seq_of(id)) + 1, num(redis.call('HGET', P .. 's:' .. s.sid, 'n')) do
+    local other = s.sid .. '.' .. int(n)
+    local o = message(other)
+    if waits(o) and o.rg == '1' and o.k == m.k and o.pay == m.pay and o.ch ~= m.ch then
       done(other, o, 'superseded', 'delivered by ' .. m.ch, now)
     end
   end
@@ -263,10 +274,12 @@ local function hush(s, why, now)
   for _, ch in ipairs({ 'sms', 'whatsapp', 'email', 'telegram' }) do
     local n = s['l:' .. ch]
     local id = n and (s.sid .. '.' .. n)
-    local m = id and message(id)
-    if m and (m.st == 'scheduled' or m.st == 'queued') then
+    local m = id and message(id) or nil
+    if waits(m) then
       done(id, m, 'canceled', why, now)
       canceled = canceled + 1
+    elseif m and m.st == 'in_doubt' then
+      done(id, m, 'canceled', why .. ', while in doubt', now)
     end
   end
   return canceled
@@ -282,17 +295,27 @@ local function shares_of(a)
   return list
 end
 
--- One receipt per payment, channel and address; the balance is what the customer owes after this payment.
+-- Who a share's contact is on its number: shares of one contact have one group.
+local function group_of(a, s)
+  for _, kind in ipairs({ 'phone', 'email', 'telegram' }) do
+    local to = s['a:' .. kind]
+    if to and a['k:' .. kind .. ':' .. to] then return a['k:' .. kind .. ':' .. to] end
+  end
+  return s.sid
+end
+
+-- One receipt per payment, channel and address, and one in all for a contact that is reached by the first way that
+-- works; the balance is what the customer owes after this payment.
 local function receipts(a, kind, terms, pid, facts, now)
   local made, seen = 0, {}
   for _, sid in ipairs(shares_of(a)) do
     local s = share(sid)
     if s and (not terms or terms[s.term]) then
       for _, ch in ipairs(voices(s)) do
-        local mark = ch .. ' ' .. address(s, ch)
+        local mark = s.rm == 'first' and ('first ' .. group_of(a, s)) or (ch .. ' ' .. address(s, ch))
         if not seen[mark] then
           seen[mark] = true
-          create(s, kind, ch, { lane = 'u', valid = int(num(now) + 30 * DAY * 1000), pay = pid,
+          create(s, kind, ch, { lane = 'u', valid = int(num(now) + RECEIPT_VALID_MS[kind]), pay = pid,
             extra = cjson.encode(facts), rung = s.rm == 'first' and '1' or nil }, now)
           made = made + 1
         end
@@ -302,8 +325,22 @@ local function receipts(a, kind, terms, pid, facts, now)
   return made
 end
 
-local function keep_for_staff(number, pid, why, now)
+-- A payment that staff must decide about holds what still asks for money under its number.
+local function hold(number, pid)
+  if redis.call('HSETNX', P .. 'p:' .. pid, 'kp', '1') == 1 then
+    redis.call('HINCRBY', P .. 'a:' .. number, 'kept', 1)
+  end
+end
+
+local function unhold(number, pid)
+  if redis.call('HDEL', P .. 'p:' .. pid, 'kp') == 1 then
+    redis.call('HINCRBY', P .. 'a:' .. number, 'kept', -1)
+  end
+end
+
+local function keep_for_staff(number, a, pid, why, now)
   redis.call('HSET', P .. 'p:' .. pid, 'm', '0', 'why', why)
+  if a then hold(number, pid) end
   redis.call('ZADD', P .. 'um', now, pid)
   news('unmatched', now, { payment = pid, number = number, why = why })
   return { 'unmatched', why, 0, 0 }
@@ -321,16 +358,15 @@ end
 local function allocate(number, a, p, force, now)
   local key = P .. 'a:' .. number
   local rest = num(p.am)
-  if p.cur ~= a.cur then return keep_for_staff(number, p.pid, 'currency', now) end
+  if p.cur ~= a.cur then return keep_for_staff(number, a, p.pid, 'currency', now) end
   local shut = a.kind == 'order' and (a.st == 'closed' or a.st == 'settled')
-  if shut and not force then return keep_for_staff(number, p.pid, 'the order number is closed', now) end
+  if shut and not force then return keep_for_staff(number, a, p.pid, 'the order number is closed', now) end
   local first
   for _, term in ipairs(terms_of(a)) do
     if balance(a, term) > 0 then first = term break end
   end
   if first and a['tm:' .. first] == 'exact' and rest ~= balance(a, first) and not force then
-    redis.call('HSET', key, 'hold', 'staff')
-    return keep_for_staff(number, p.pid, 'wrong amount on an exact bill', now)
+    return keep_for_staff(number, a, p.pid, 'wrong amount on an exact bill', now)
   end
   local told, last = {}, first
   for _, term in ipairs(terms_of(a)) do
@@ -348,6 +384,7 @@ local function allocate(number, a, p, force, now)
   redis.call('HINCRBY', key, 'paid', p.am)
   redis.call('HSET', P .. 'p:' .. p.pid, 'm', '1', 'why', '')
   redis.call('ZREM', P .. 'um', p.pid)
+  unhold(number, p.pid)
   local owed = total_balance(a)
   local closed = a.kind == 'order' and owed > 0
   if owed <= 0 or closed then
@@ -356,7 +393,6 @@ local function allocate(number, a, p, force, now)
     redis.call('EXPIRE', key, KEEP_ACCOUNT_S)
     count('open', -1)
   end
-  if a.hold == 'staff' and force then redis.call('HDEL', key, 'hold') end
   local canceled = 0
   for _, sid in ipairs(shares_of(a)) do
     local s = share(sid)

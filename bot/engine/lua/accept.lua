@@ -3,7 +3,7 @@
 -- KEYS    1 partition prefix
 -- ARGV    1 now ms  2 job: JSON object of texts (see Shares._accept_args)
 -- Return  { 'ok', settled '0'|'1', message id... } | { 'repeated', sid } | { 'refused', code, detail }
--- Clock   the caller's (due times). Cost O(channels + payments that came before).
+-- Clock   the caller's (due times). Cost O(channels + shares of the number + payments before it).
 local now, job = ARGV[1], cjson.decode(ARGV[2])
 local key = P .. 'a:' .. job.num
 local a = account(job.num)
@@ -94,6 +94,7 @@ put('a:telegram', job.chat)
 put('cb', job.callback)
 put('skip', job.skip)
 put('plan', job.plan)
+put('sa', job.send_at)
 for channel, why in pairs(job.suppressed) do put('x:' .. channel, why) end
 redis.call('HSET', P .. 's:' .. s.sid, unpack(fields))
 if job.name ~= '' then redis.call('ZADD', P .. 'names', 'NX', '0', string.lower(job.name) .. '\31' .. job.num) end
@@ -102,7 +103,8 @@ if job.name ~= '' then redis.call('ZADD', P .. 'names', 'NX', '0', string.lower(
 local settled = '0'
 for _, pid in ipairs(redis.call('ZRANGE', P .. 'up:' .. job.num, 0, -1)) do
   local p = record(P .. 'p:' .. pid)
-  if p and p.m ~= '1' and (a.kind == 'order' or num(now) - num(p.paid or p.at) <= num(job.early)) then
+  local paid_at = p and num(p.paid ~= '' and p.paid or p.at)
+  if p and p.m ~= '1' and p.back ~= '1' and (a.kind == 'order' or num(now) - paid_at <= num(job.early)) then
     p.pid = pid
     redis.call('ZREM', P .. 'up:' .. job.num, pid)
     redis.call('ZREM', P .. 'um', pid)

@@ -23,9 +23,13 @@ local function again(m, s)
   return true
 end
 
-if m.st == 'in_doubt' then
+-- A callback of an earlier attempt: that it failed says nothing of the one that followed.
+if rank == 4 and m.pid and m.pid ~= ARGV[3] then return 0 end
+local taken = m.st == 'in_doubt' or (m.dup == '1' and waits(m) and rank ~= 4)
+if taken then
   redis.call('HSET', P .. 'm:' .. id, 'pid', ARGV[3], 'dl', ARGV[4], 'dr', ARGV[5], 'sat', now)
   done(id, m, 'sent', 'the provider confirmed it', now)
+  if m.rg == '1' then redis.call('ZADD', P .. 'timers', int(num(now) + num(s.cw)), 'c:' .. id) end
 elseif m.dl and m.dl ~= '' and rank <= num(m.dr) then
   return 0
 else

@@ -46,9 +46,14 @@ local function unconfirmed(id)
   elseif m.st == 'in_doubt' then
     done(id, m, 'failed', 'in doubt, and not confirmed in time', now)
     if not advance(id, m, s, a, now) then bury(id, m, now, 'in doubt') end
-  elseif m.st ~= 'handed_out' and redis.call('HEXISTS', P .. 'pause', m.ch) == 1 and next_channel(s, m.ch) then
-    done(id, m, 'superseded', 'its channel is paused', now)
+  elseif waits(m) and m.a == '0' and redis.call('HEXISTS', P .. 'pause', m.ch) == 0 then
+    -- It stands in a long queue or waits for the morning: being slow is no reason to change the channel.
+    redis.call('ZADD', P .. 'timers', int(num(now) + num(s.cw)), 'c:' .. id)
+  elseif waits(m) and next_channel(s, m.ch) then
+    done(id, m, 'superseded', 'it could not be sent in time', now)
     advance(id, m, s, a, now)
+  elseif m.st == 'handed_out' then
+    redis.call('ZADD', P .. 'timers', int(num(now) + num(s.cw)), 'c:' .. id)
   end
 end
 
@@ -71,8 +76,11 @@ local function doubtful(id)
     count('duplicates', 1)
     move(id, m, 'queued')
     enqueue(id, m, now)
+  elseif num(m.val) <= num(now) then
+    done(id, m, 'expired', 'in doubt until its validity ended', now)
   else
     bury(id, m, now, 'in doubt')
+    redis.call('ZADD', P .. 'timers', m.val, 'd:' .. id)
   end
 end
 

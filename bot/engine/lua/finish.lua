@@ -26,7 +26,7 @@ local function sent(id, m, s, r)
     'dl', num(m.dr) > num(r.dr) and m.dl or r.dl, 'dr', int(rank))
   done(id, m, 'sent', '', now)
   event(s, 'message.sent', now, { message = id, channel = m.ch, kind = m.k })
-  if r.ok == '1' or rank >= 5 then
+  if r.ok == '1' or rank >= 5 or m.cf == '1' then
     confirm(id, m, s, now)
   elseif m.rg == '1' then
     redis.call('ZADD', P .. 'timers', int(num(now) + num(s.cw)), 'c:' .. id)
@@ -41,7 +41,8 @@ local function failed(id, m, s, a, r, outcome)
   end
   done(id, m, outcome, r.why, now)
   event(s, 'message.failed', now, { message = id, channel = m.ch, kind = m.k, reason = r.why })
-  if not advance(id, m, s, a, now) then bury(id, m, now, r.why) end
+  local asked = not fenced(m.k) or payable(a, s)
+  if not advance(id, m, s, a, now) and asked then bury(id, m, now, r.why) end
 end
 
 local function retry(id, m, s, a, r)
@@ -76,9 +77,6 @@ for _, r in ipairs(results) do
         leave(r.id, m)
         move(r.id, m, 'queued')
         enqueue(r.id, m, now)
-        if m.rg == '1' and redis.call('HEXISTS', P .. 'pause', m.ch) == 1 then
-          redis.call('ZADD', P .. 'timers', 'NX', int(num(now) + num(s.cw)), 'c:' .. r.id)
-        end
       end
     else
       leave(r.id, m)

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- forget: take one contact's personal data off a number. Money and its amounts stay; who they were does not.
 -- KEYS    1 partition prefix
--- ARGV    1 now ms  2 number  3 kind (phone | email | telegram)  4 address
+-- ARGV    1 now ms  2 number  3 kind (phone | email | telegram)  4 address  5 names as indexed: JSON list
 -- Return  shares changed. Cost O(messages of the number's shares).
 local now, number, kind, to = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local a = account(number)
@@ -20,18 +20,16 @@ for _, sid in ipairs(a and shares_of(a) or {}) do
       if redis.call('HGET', key, 'to') == to then redis.call('HDEL', key, 'to', 'txt') end
     end
     local blob = cjson.decode(s.b)
-    local name = blob.name ~= cjson.null and blob.name
-    -- The index holds names casefolded; Lua folds ASCII only, so any other name is looked for by its number.
-    if name and redis.call('ZREM', P .. 'names', string.lower(name) .. '\31' .. number) == 0 then
-      for _, member in ipairs(redis.call('ZRANGE', P .. 'names', 0, -1)) do
-        if string.match(member, '\31(.*)$') == number then redis.call('ZREM', P .. 'names', member) end
-      end
-    end
-    redis.call('HDEL', P .. 's:' .. sid, 'a:' .. kind, 'lt', 'plan')
+    redis.call('HDEL', P .. 's:' .. sid, 'a:' .. kind, 'lt')
     redis.call('HSET', P .. 's:' .. sid, 'b', cjson.encode({ template = blob.template }))
-    redis.call('ZREM', P .. 'timers', 'r:' .. sid)
+    s['a:' .. kind] = nil
+    if not (s['a:phone'] or s['a:email'] or s['a:telegram']) then
+      redis.call('HDEL', P .. 's:' .. sid, 'plan')
+      redis.call('ZREM', P .. 'timers', 'r:' .. sid)
+    end
   end
 end
+for _, name in ipairs(cjson.decode(ARGV[5])) do redis.call('ZREM', P .. 'names', name .. '\31' .. number) end
 if a then
   redis.call('HDEL', P .. 'a:' .. number, 'k:' .. kind .. ':' .. to)
   for _, pid in ipairs(redis.call('ZRANGE', P .. 'pn:' .. number, 0, -1)) do

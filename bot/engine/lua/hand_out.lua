@@ -37,6 +37,15 @@ end
 
 -- nil when the message may go out, else what was done with it instead.
 local function held_back(id, m, s, a)
+  if num(m.val) <= num(now) then
+    done(id, m, 'expired', 'not sent before its validity ended', now)
+    if not advance(id, m, s, a, now) and (not fenced(m.k) or payable(a, s)) then bury(id, m, now, 'expired') end
+    return true
+  end
+  if m.k == 'payment_failed' and a.st ~= 'open' then
+    done(id, m, 'canceled', a.st == 'stopped' and 'stopped' or 'paid', now)
+    return true
+  end
   if fenced(m.k) then
     local open, why = payable(a, s)
     if not open then done(id, m, 'canceled', why, now) return true end
@@ -44,11 +53,6 @@ local function held_back(id, m, s, a)
     local hold = held_until(a, now)
     if hold > 0 then postpone(id, m, int(hold)) return true end
     if quiet(m) then postpone(id, m, ARGV[6]) return true end
-  end
-  if num(m.val) <= num(now) then
-    done(id, m, 'expired', 'not sent before its validity ended', now)
-    bury(id, m, now, 'expired')
-    return true
   end
   if suppressed(s, channel) or not address(s, channel) then
     done(id, m, 'suppressed', suppressed(s, channel) or 'no address', now)

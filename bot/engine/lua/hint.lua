@@ -8,7 +8,7 @@ local now, key = ARGV[1], P .. 'a:' .. ARGV[2]
 local a = account(ARGV[2])
 if not a or a.st ~= 'open' then return 0 end
 redis.call('ZADD', P .. 'hints', 'NX', now, ARGV[2])
-if not a.hold and num(a.hinted) + DAY * 1000 <= num(now) then
+if num(a.hold) <= num(now) and num(a.hinted) + DAY * 1000 <= num(now) then
   redis.call('HSET', key, 'hinted', now, 'hold', int(num(now) + num(ARGV[3])))
 end
 return 1

@@ -4,6 +4,5 @@
 -- ARGV    1 number
 -- Return  1. Cost O(log hints).
 redis.call('ZREM', P .. 'hints', ARGV[1])
-local hold = redis.call('HGET', P .. 'a:' .. ARGV[1], 'hold')
-if hold and hold ~= 'staff' then redis.call('HDEL', P .. 'a:' .. ARGV[1], 'hold') end
+redis.call('HDEL', P .. 'a:' .. ARGV[1], 'hold')
 return 1

@@ -21,6 +21,6 @@ end
 if wanted then redis.call('HSET', P .. 's:' .. s.sid, 'ch', table.concat(list, ' ')) end
 local made = ''
 if fresh and wanted and payable(account(s.num), s) then
-  made = create(s, 'instructions', 'telegram', { lane = 'u', valid = ARGV[5] }, now)
+  made = create(s, 'instructions', 'telegram', { at = s.sa, lane = 'u', valid = int(math.max(num(ARGV[5]), num(s.sa) + 7 * DAY * 1000)) }, now)
 end
 return { 'ok', s.num, made }

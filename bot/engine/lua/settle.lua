@@ -2,11 +2,16 @@
 -- settle: one thing said about one payment. Counts its money once, stops the bill, queues receipts.
 -- KEYS    1 partition prefix
 -- ARGV    1 now ms  2 event: JSON object of texts: num, pid (used if the payment is new), ids (list), status, rank,
---         counts '1'|'0', failed '1'|'0', back '1'|'0' (refunded or reversed), am, cur, ch, who, ref, msg, paid,
+--         kind (received | failed | deposit | other), counts '1'|'0', failed '1'|'0', back '1'|'0' (refunded or reversed), am, cur, ch, who, ref, msg, paid,
 --         src, raw, force '1'|'0'
--- Return  { outcome, payment id, reason, messages cancelled, receipts made }
+-- Return  { outcome, payment id, reason, messages cancelled, receipts made, number it was matched to or '' }
 -- Clock   the caller's. Cost O(terms + shares of the number).
 local now, e = ARGV[1], cjson.decode(ARGV[2])
+-- Not a collection at all: what it calls itself says nothing of any payment of ours.
+if e.kind == 'other' then
+  news('unknown_event', now, { number = e.num, status = e.status })
+  return { 'noted', '', '', 0, 0, '' }
+end
 local pid
 for _, alias in ipairs(e.ids) do
   pid = pid or redis.call('GET', P .. 'x:' .. e.num .. ':' .. alias)
@@ -30,10 +35,11 @@ if not known then
   redis.call('EXPIRE', P .. 'pn:' .. e.num, KEEP_ACCOUNT_S)
 elseif num(e.rank) > num(known.rank) then
   put('st', e.status, 'rank', e.rank, 'raw', e.raw)
-  if known.am == '' and e.am ~= '' then put('am', e.am, 'cur', e.cur) end
+  -- Until the money is counted the newest telling knows best how much it is.
+  if known.m ~= '1' and num(e.am) > 0 then put('am', e.am, 'cur', e.cur) end
   if known.who == '' and e.who ~= '' then put('who', e.who) end
 elseif e.force ~= '1' then
-  return { 'repeated', pid, '', 0, 0 }
+  return { 'repeated', pid, '', 0, 0, '' }
 end
 
 local p = record(key)
@@ -41,13 +47,20 @@ p.pid = pid
 local a = account(e.num)
 
 if e.back == '1' then
-  if p.m == '1' and p.back ~= '1' then
+  if p.back ~= '1' then
     put('back', '1')
-    if a then redis.call('HSET', P .. 'a:' .. e.num, 'hold', 'staff') end
-    keep_for_staff(e.num, pid, 'returned: ' .. string.lower(e.status), now)
-    put('m', '1')
+    if p.m ~= '1' then
+      -- It was never counted, so there is nothing to undo and nothing left to decide.
+      redis.call('ZREM', P .. 'um', pid)
+      redis.call('ZREM', P .. 'up:' .. e.num, pid)
+      put('why', 'returned before it was counted')
+      if a then unhold(e.num, pid) end
+    elseif not p.mt or p.mt == e.num then
+      keep_for_staff(e.num, a, pid, 'returned: ' .. string.lower(e.status), now)
+      put('m', '1')
+    end
   end
-  return { 'advanced', pid, 'returned', 0, 0 }
+  return { 'advanced', pid, 'returned', 0, 0, p.mt or '' }
 end
 
 if e.counts ~= '1' then
@@ -56,30 +69,31 @@ if e.counts ~= '1' then
     redis.call('HSET', P .. 'a:' .. e.num, 'failed', now)
     local facts = { am = e.am, cur = a.cur, bal = int(total_balance(a)), cr = '0', ref = e.ref, at = now, closed = '0',
       msg = e.msg }
-    return { 'failed', pid, '', 0, receipts(a, 'payment_failed', nil, pid, facts, now) }
+    return { 'failed', pid, '', 0, receipts(a, 'payment_failed', nil, pid, facts, now), '' }
   end
-  return { known and 'advanced' or (e.failed == '1' and 'failed' or 'noted'), pid, '', 0, 0 }
+  return { known and 'advanced' or (e.failed == '1' and 'failed' or 'noted'), pid, '', 0, 0, '' }
 end
 
 -- Counted before: SUCCESS then SETTLED is one payment.
-if p.m == '1' then return { 'advanced', pid, '', 0, 0 } end
--- Kept for staff already: a second telling changes nothing until they decide.
-if known and known.counted == '1' and e.force ~= '1' then return { 'advanced', pid, p.why, 0, 0 } end
+if p.m == '1' then return { 'advanced', pid, '', 0, 0, '' } end
+-- Kept for staff already: a second telling changes nothing until they decide, unless it brings the missing amount.
+if known and known.counted == '1' and e.force ~= '1' and not (known.why == 'no amount' and num(p.am) > 0) then
+  return { 'advanced', pid, p.why, 0, 0, '' }
+end
 put('counted', '1')
-if num(p.am) <= 0 or p.am == '' then
-  local kept = keep_for_staff(e.num, pid, 'no amount', now)
-  return { kept[1], pid, kept[2], 0, 0 }
+if num(p.am) <= 0 then
+  local kept = keep_for_staff(e.num, a, pid, 'no amount', now)
+  return { kept[1], pid, kept[2], 0, 0, '' }
 end
 if not a then
   redis.call('ZADD', P .. 'up:' .. e.num, now, pid)
   redis.call('EXPIRE', P .. 'up:' .. e.num, KEEP_ACCOUNT_S)
-  local kept = keep_for_staff(e.num, pid, 'unknown number', now)
-  return { kept[1], pid, kept[2], 0, 0 }
+  local kept = keep_for_staff(e.num, nil, pid, 'unknown number', now)
+  return { kept[1], pid, kept[2], 0, 0, '' }
 end
 local was_stopped = a.st == 'stopped'
 if was_stopped then
   -- The money is good; only the asking had stopped. The receipt goes out and staff are told.
-  redis.call('HSET', P .. 'a:' .. e.num, 'st', 'open')
   a.st = 'open'
   count('open', 1)
 end
@@ -88,4 +102,4 @@ if was_stopped then
   news('late', now, { payment = pid, number = e.num })
   if redis.call('HGET', P .. 'a:' .. e.num, 'st') == 'stopped' then count('open', -1) end
 end
-return { result[1], pid, result[2], result[3], result[4] }
+return { result[1], pid, result[2], result[3], result[4], '' }

@@ -8,6 +8,7 @@ local a = account(number)
 if not a then return -1 end
 if a.st == 'open' then
   redis.call('HSET', P .. 'a:' .. number, 'st', 'stopped', 'by', ARGV[3])
+  redis.call('EXPIRE', P .. 'a:' .. number, KEEP_ACCOUNT_S)
   count('open', -1)
 end
 local canceled = 0
@@ -16,6 +17,7 @@ for _, sid in ipairs(shares_of(a)) do
   if s then
     if s.st == 'active' then
       redis.call('HSET', P .. 's:' .. sid, 'st', 'stopped')
+      redis.call('EXPIRE', P .. 's:' .. sid, KEEP_SHARE_S)
       event(s, 'bill.stopped', now, { by = ARGV[3] })
     end
     canceled = canceled + hush(s, 'stopped', now)
