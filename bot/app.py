@@ -138,6 +138,8 @@ class App:
             await task(stop)
         except Exception as error:
             _log.error("role_broke", role=name, error=mask_text(f"{type(error).__name__}: {error}"))
+            # The others finish what they hold and end too: a process that lacks a role must not look alive.
+            stop.set()
             raise
 
 

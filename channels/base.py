@@ -77,13 +77,20 @@ class WhatsAppContent:
     """Free text for inside the 24 h window, and the approved template for outside it.
 
     `content_sid` is None when the merchant mapped no approved template to this kind and locale.
-    `variables` holds every placeholder of that template, none empty.
+    `variables` holds every placeholder of that template, none empty. `template_text` is the template as the customer
+    reads it, as far as that is known here: the filled body, else the ContentSid and its variables.
     """
 
     text: str
     content_sid: str | None
     variables: Mapping[str, str]
     window_open: bool
+    template_text: str | None = None
+
+    @property
+    def sent_text(self) -> str:
+        """What the customer gets: the free text inside the window, the template outside it."""
+        return self.text if self.window_open else self.template_text or self.text
 
 
 @dataclass(frozen=True, slots=True)

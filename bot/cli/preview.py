@@ -143,5 +143,5 @@ def shown(channel: ChannelName, content: Content) -> PreviewMessage:
     if isinstance(content, EmailContent):
         return PreviewMessage(channel=channel, text=content.text, subject=content.subject)
     return PreviewMessage(
-        channel=channel, text=content.html if isinstance(content, TelegramContent) else content.text
+        channel=channel, text=content.html if isinstance(content, TelegramContent) else content.sent_text
     )

@@ -102,12 +102,12 @@ def _payment(message: Mapping[str, str]) -> PaymentFacts | None:
 
 
 def retained(content: Content) -> str:
-    """What is kept of a sent message: its text; of mail the subject, for its text is made from the same facts."""
+    """What is kept of a sent message: the text its reader got; of mail the subject, its text is made of the same facts."""
     match content:
         case SmsContent():
             return content.text
         case WhatsAppContent():
-            return content.text
+            return content.sent_text
         case TelegramContent():
             return content.html
         case EmailContent():

@@ -140,10 +140,16 @@ class Contacts:
         fields = await self._records.client_hash(self.key(kind, address))
         if not fields:
             raise NotFound("no such contact")
+        chat = (
+            await self._records.client_hash(self.key("telegram", fields["chat"]))
+            if fields.get("chat")
+            else {}
+        )
+        said = {k: v for k, v in {**chat, **fields}.items() if k.startswith("x:")}
         return ContactView(
             address=mask(address),
             kind=kind,
-            suppressed=[_suppression(k[2:], v) for k, v in sorted(fields.items()) if k.startswith("x:")],
+            suppressed=[_suppression(k[2:], v) for k, v in sorted(said.items())],
             telegram=kind == "telegram" or "chat" in fields,
             numbers=sorted(k[2:] for k in fields if k.startswith("b:")),
             last_inbound_at=views.moment(fields.get("wi")),
@@ -156,7 +162,7 @@ class Contacts:
         consent = msgspec.json.encode(_Consent(reason, now, proof)).decode()
         with guard():
             pipe = self._records.client.pipeline()
-            pipe.hset(key, f"x:{channel}", consent)
+            pipe.hsetnx(key, f"x:{channel}", consent)  # the first word is the proof; a repeat adds nothing
             pipe.persist(key)
             await pipe.execute()
         return await self._each_number(key, channel, address, reason)
@@ -233,27 +239,37 @@ class Contacts:
     async def forget(self, address: str, *, by: str) -> int:
         """Erase a contact's personal data everywhere; shares changed. Raises NotFound.
 
-        Bills and payments stay, without name and address. An opt-out stays too, or it would be forgotten with them.
+        The person goes, not only the address: what else their shares had is erased with it. Bills and payments stay,
+        without name and address. An opt-out stays too, or it would be forgotten with them.
         """
         kind, now, scripts = kind_of(address), now_ms(), self._records.scripts
-        key = self.key(kind, address)
-        fields = await self._records.client_hash(key)
+        fields = await self._records.client_hash(self.key(kind, address))
         if not fields:
             raise NotFound("no such contact")
-        numbers = [name[2:] for name in fields if name.startswith("b:")]
-        calls = [
-            scripts.forget(
-                self._records.partition(n), now, n, kind, address, await self._names(n, kind, address)
-            )
-            for n in numbers
-        ]
-        changed = sum(await scripts.run_many(calls))
-        erased = [name for name in fields if not name.startswith("x:")]
-        with guard():
-            if erased:
-                await self._records.client.hdel(key, *erased)
+        changed = 0
+        for number in [name[2:] for name in fields if name.startswith("b:")]:
+            names = await self._names(number, kind, address)
+            p = self._records.partition(number)
+            shares, others = await scripts.run(scripts.forget(p, now, number, kind, address, names))
+            changed += shares
+            for other in others:
+                other_kind, _, value = other.partition(":")
+                await self._erase(self.key(other_kind, value), number)
+        await self._erase(self.key(kind, address), None)
         await self._records.audit(by, "forget", kind, now)
         return changed
+
+    async def _erase(self, key: str, number: str | None) -> None:
+        """Take one number off a contact's record, or all; without any number only consent is left of it."""
+        fields = await self._records.client_hash(key)
+        others = {name for name in fields if name.startswith("b:")} - {f"b:{number}"}
+        if number is not None and others:
+            gone = [f"b:{number}"]
+        else:
+            gone = [name for name in fields if not name.startswith("x:")]
+        if gone:
+            with guard():
+                await self._records.client.hdel(key, *gone)
 
     async def _names(self, number: str, kind: str, address: str) -> list[str]:
         """Under which names this contact's shares of a number are indexed."""

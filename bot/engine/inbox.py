@@ -27,6 +27,11 @@ _BATCH = 200
 _BLOCK_MS = 1000
 _TAKE_OVER_MS = 30_000
 _REJECTED_KEPT = 100_000
+# The same problems as over HTTP, under the same addresses (bot.web.problems.KINDS; a test compares them).
+_KINDS = {
+    409: ("conflict", "This contradicts what is on record"),
+    422: ("refused", "The input cannot be taken"),
+}
 _log = structlog.get_logger(__name__)
 
 Entry = tuple[str, str, dict[str, str]]
@@ -124,9 +129,10 @@ class Inbox:
         return decode(job, settings=self._settings)
 
     async def _reject(self, entry: Entry, error: Refused) -> None:
+        kind, title = _KINDS[error.status]
         problem = {
-            "type": "about:blank",
-            "title": "The share job cannot be taken",
+            "type": f"/docs#{kind}",
+            "title": title,
             "status": error.status,
             "errors": error.problems,
         }

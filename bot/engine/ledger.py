@@ -10,6 +10,7 @@ from bot.engine import keys
 from bot.engine.records import Records
 from bot.engine.store import guard
 
+_STILL_TRIES = 5
 _WAITING = ("scheduled", "queued", "handed_out", "in_doubt")
 
 
@@ -31,10 +32,15 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LedgerReport(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether the books add up, and what does not."""
+    """Whether the books add up, and what does not.
+
+    `moving` names partitions that never stood still while they were read: their counters were added up, but could not
+    be held against the records.
+    """
 
     ok: bool
     differences: list[str]
+    moving: list[int] = []
     stats: Stats
 
 
@@ -89,16 +95,34 @@ class Ledger:
         """Add everything up: counters against each other, and against every record (a scan of the data set).
 
         Per partition: created = scheduled + queued + handed out + in doubt + done, every done one has an outcome,
-        and the records that wait are as many as the counters say. Run it at rest: what moves meanwhile may differ.
+        and the records that wait are as many as the counters say.
         """
         differences: list[str] = []
+        moving: list[int] = []
         for p in range(self._records.partitions):
-            with guard():
-                counters = await self._records.client.hgetall(f"{keys.prefix(p)}n")
-            counts = Counter({name: int(count) for name, count in counters.items()})
-            differences += [f"partition {p}: {text}" for text in _books(counts)]
-            differences += [f"partition {p}: {text}" for text in _compare(counts, await self._count(p))]
-        return LedgerReport(ok=not differences, differences=differences, stats=await self.stats())
+            counts, records = await self._still(p)
+            wrong = _books(counts) + (_compare(counts, records) if records is not None else [])
+            differences += [f"partition {p}: {text}" for text in wrong]
+            moving += [p] if records is None else []
+        return LedgerReport(
+            ok=not differences, differences=differences, moving=moving, stats=await self.stats()
+        )
+
+    async def _still(self, p: int) -> tuple[Counter[str], Counter[str] | None]:
+        """Counters and records of one moment: read until nothing moved meanwhile, None for records if it always did."""
+        before = await self._counters(p)
+        for _ in range(_STILL_TRIES):
+            records = await self._count(p)
+            after = await self._counters(p)
+            if after == before:
+                return after, records
+            before = after
+        return before, None
+
+    async def _counters(self, p: int) -> Counter[str]:
+        with guard():
+            found = await self._records.client.hgetall(f"{keys.prefix(p)}n")
+        return Counter({name: int(count) for name, count in found.items()})
 
     async def _count(self, p: int) -> Counter[str]:
         found: Counter[str] = Counter()

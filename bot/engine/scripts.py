@@ -229,10 +229,10 @@ class Scripts:
 
     def forget(
         self, p: int, now: int, number: str, kind: str, address: str, names: Sequence[str]
-    ) -> Call[int]:
-        """Take a contact's personal data off a number: shares changed."""
+    ) -> Call[tuple[int, list[str]]]:
+        """Take a contact's personal data off a number: shares changed, and 'kind:address' of what went with it."""
         args = (now, number, kind, address, _dump(list(names)))
-        return Call("forget", (keys.prefix(p),), args, int)
+        return Call("forget", (keys.prefix(p),), args, lambda reply: (int(reply[0]), list(reply[1:])))
 
     def link(self, p: int, now: int, sid: str, secret: str, chat: str, valid: int) -> Call[list[str]]:
         """Give a share's contact a Telegram chat."""

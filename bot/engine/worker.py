@@ -297,12 +297,17 @@ class Worker:
         try:
             accepted = await channel.send(self._outgoing(held, content, deadline))
         except ChannelError as error:
+            decision = type(error).__name__
+            _log.warning(
+                "send_failed", channel=channel.name, message=held.id, code=error.code, decision=decision
+            )
             return self._failed(channel, held, error, text)
         except Exception as error:
             # Nobody knows how far it came, so it is in doubt.
             _log.exception("send_broke", channel=channel.name, message=held.id)
             return self._doubt(held, type(error).__name__, text)
         self._blaming[channel.name].clear()
+        _log.debug("sent", channel=channel.name, message=held.id, kind=held.message["k"], lane=held.lane)
         return self._sent(channel, held, accepted, text)
 
     def _outgoing(self, held: HandedOut, content: object, deadline: float) -> Outgoing:

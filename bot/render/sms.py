@@ -52,8 +52,10 @@ class Option:
     floor: int | None = None
 
 
-# In the order of worth: what comes first gets the room first.
+# In the order of worth: what comes first gets the room first. That an order number takes one payment is worth most
+# of all: who pays a part closes the number.
 OPTIONS = (
+    Option(("order",)),
     Option(("merchant",), partial(_up_to, 20)),
     Option(("payment", "reason"), floor=16),
     Option(("first_name",), _first_word),
@@ -61,7 +63,6 @@ OPTIONS = (
     Option(("pay_url",)),
     Option(("merchant",), floor=_MERCHANT_FLOOR),
     Option(("how",), partial(_fewer, ", ")),
-    Option(("order",)),
     Option(("description",), floor=18),
     Option(("payment", "reference")),
     Option(("name",), partial(_fewer, " ")),

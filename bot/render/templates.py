@@ -178,7 +178,8 @@ class Renderer:
         if approved is None:
             return WhatsAppContent(text, None, {}, facts.window_open)
         filled = self.fill(approved, self.values(facts, approved.set, approved.locale))
-        return WhatsAppContent(text, approved.content_sid, filled, facts.window_open)
+        shown = approved.shown(filled)
+        return WhatsAppContent(text, approved.content_sid, filled, facts.window_open, shown)
 
     def _whatsapp_text(self, name: str, values: dict[str, Any]) -> str:
         text = _paragraphs(self.sandbox.render(name, values))

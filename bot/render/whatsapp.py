@@ -58,6 +58,13 @@ class Approved:
             return " ".join(values.values())
         return _PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), self.body)
 
+    def shown(self, values: Mapping[str, str]) -> str:
+        """What is known of the message that its reader gets: the filled body, else the ContentSid and the values."""
+        if self.body is not None:
+            return self.filled(values)
+        listed = ", ".join(f"{{{{{place}}}}}: {value}" for place, value in values.items())
+        return f"{self.content_sid} {listed}".rstrip()
+
 
 class Mapped:
     """The content of a mapping file, by (set, locale, kind). Empty without a file."""

@@ -81,6 +81,7 @@ class Sandbox:
         self.mail = MailServer(self.accounts.smtp, self.world, self.faults)
         self.page = Page(self)
         self.urls: dict[str, str] = {}
+        self._tuma: str | None = None
         self._servers: list[LocalServer] = []
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
@@ -140,7 +141,10 @@ class Sandbox:
         return asdict(self.accounts)
 
     def settings_env(self) -> dict[str, str]:
-        """The environment variables that point tuma at this sandbox."""
+        """The environment variables that point tuma at this sandbox.
+
+        Once `connect` said where tuma is, PUBLIC_URL is among them: without it no delivery status comes back.
+        """
         twilio, clickpesa = self.accounts.twilio, self.clickpesa.account
         env = {
             "TWILIO_ACCOUNT_SID": twilio.sid,
@@ -157,14 +161,15 @@ class Sandbox:
             "CLICKPESA_API_KEY": clickpesa.api_key,
             "CLICKPESA_API_BASE": self.urls["clickpesa"],
         }
-        return env | ({"CLICKPESA_CHECKSUM_KEY": clickpesa.checksum_key} if clickpesa.checksum_key else {})
+        optional = {"CLICKPESA_CHECKSUM_KEY": clickpesa.checksum_key, "PUBLIC_URL": self._tuma}
+        return env | {name: value for name, value in optional.items() if value}
 
     def connect(self, tuma: str) -> None:
         """Say where tuma is: ClickPesa's and Twilio's inbound webhooks go there from now on.
 
         Telegram is told by the bot itself (setWebhook), and Twilio's status callbacks by each message.
         """
-        base = tuma.rstrip("/")
+        self._tuma = base = tuma.rstrip("/")
         self.wallet.webhook_url = f"{base}/webhooks/clickpesa"
         self.carrier.inbound_url = f"{base}/webhooks/twilio/inbound"
 

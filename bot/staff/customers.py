@@ -16,6 +16,7 @@ from aiogram.filters import Command, CommandObject, CommandStart, StateFilter
 from aiogram.types import CallbackQuery, ChatMemberUpdated, MaybeInaccessibleMessageUnion, Message
 
 from bot.domain.bill import BillStatus, BillView
+from bot.engine import keys
 from bot.errors import Conflict, NotFound
 from bot.staff.buttons import ChooseLanguage, CustomerMenu, button, copy_button, keyboard
 from bot.staff.cards import Screen
@@ -59,6 +60,7 @@ def customers() -> Router:
     routes = Router(name="customers")
     routes.message.register(start, CommandStart())
     routes.message.register(stop, Command("stop", "acha"))
+    routes.message.register(show_menu, Command("help", "msaada"))
     routes.message.register(not_understood)
     routes.callback_query.register(old_button)
     return routes
@@ -72,19 +74,45 @@ def _is_one_of(words: set[str]) -> Callable[[str], bool]:
 
 
 async def link(
-    message: Message, command: CommandObject, engine: Engine, settings: Settings, say: Speech, chat: str
+    message: Message,
+    command: CommandObject,
+    engine: Engine,
+    settings: Settings,
+    say: Speech,
+    chat: str,
+    role: Role | None,
 ) -> None:
     """/start with the token of a message's link: join this chat to that bill's contact."""
-    merchant = settings.merchant_name
+    merchant, payload = settings.merchant_name, (command.args or "").strip()
     try:
-        await engine.contacts.link((command.args or "").strip(), chat)
+        await engine.contacts.link(payload, chat)
     except NotFound:
         await _answer(message, menu(say, settings, say("link.unknown", merchant=merchant)))
     except Conflict:
         await _answer(message, menu(say, settings, say("link.taken", merchant=merchant)))
     else:
         await engine.contacts.opt_in("telegram", chat, proof=WROTE_START)
+        if role is None and (known := await _language_of_share(engine, payload, chat)):
+            say = Speech(known, settings.timezone)
+            await _list_commands(message, say)
         await _answer(message, menu(say, settings, say("link.done", merchant=merchant)))
+
+
+async def _language_of_share(engine: Engine, payload: str, chat: str) -> str | None:
+    """The customer's language as their bill has it, kept for the chat; None if they chose one here already."""
+    if await engine.contacts.locale(chat) is not None:
+        return None
+    p, sid, _ = keys.parse_link(payload, engine.partitions)
+    locale = (await engine.shares.by_token(keys.token(p, sid))).locale
+    if locale not in LANGUAGES:
+        return None
+    await engine.contacts.set_locale(chat, locale)
+    return locale
+
+
+async def _list_commands(message: Message, say: Speech) -> None:
+    if message.bot is not None:
+        await register_chat(message.bot, message.chat.id, say, None)
 
 
 async def start(message: Message, engine: Engine, settings: Settings, say: Speech, chat: str) -> None:
@@ -133,6 +161,11 @@ def menu(say: Speech, settings: Settings, text: Html) -> Screen:
         lines(text, whom),
         keyboard(first, [button(say.plain("button.stop_messages"), CustomerMenu(item="stop"))]),
     )
+
+
+async def show_menu(message: Message, settings: Settings, say: Speech) -> None:
+    """/help of somebody who is not staff: what there is to choose from."""
+    await _answer(message, menu(say, settings, say("menu.welcome", merchant=settings.merchant_name)))
 
 
 async def bills(message: Message, engine: Engine, say: Speech, chat: str) -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from bot.engine.engine import Engine
     from bot.settings import Settings
 
-_KEYED = ("unauthorized", "forbidden", "unavailable")
+_KEYED = ("unauthorized", "unknown-key", "forbidden", "unavailable")
 
 
 class Stopped(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,7 +1,7 @@
 """Who calls the API, and whether they may: bearer keys with scopes.
 
-Keys are compared by hash in constant time (bot.engine.api_keys). A missing or wrong key is 401, a right key
-without the scope is 403. There are no cookies and no sessions, so a page in a browser cannot borrow anybody's
+Keys are compared by hash in constant time (bot.engine.api_keys). A missing key is 401, and so is one that is wrong or
+revoked, in other words; a right key without the scope is 403. There are no cookies and no sessions, so a page in a browser cannot borrow anybody's
 rights.
 
 Source: RFC 6750, bearer tokens.
@@ -24,9 +24,12 @@ CALLER: web.RequestKey[ApiKey] = web.RequestKey("caller")
 async def admit(keys: ApiKeys, request: web.Request, scopes: tuple[str, ...]) -> ApiKey:
     """The caller's key, if it has one of `scopes`. Raises Rejected (401, 403) and StoreUnavailable."""
     token = _bearer(request.headers.get("Authorization", ""))
-    key = await keys.verify(token) if token else None
-    if key is None:
+    if not token:
         raise Rejected("unauthorized", headers={"WWW-Authenticate": 'Bearer realm="tuma"'})
+    key = await keys.verify(token)
+    if key is None:
+        challenge = 'Bearer realm="tuma", error="invalid_token"'
+        raise Rejected("unknown-key", headers={"WWW-Authenticate": challenge})
     if not set(scopes) & set(key.scopes):
         detail = f"this needs one of the scopes: {', '.join(scopes)}"
         challenge = f'Bearer realm="tuma", error="insufficient_scope", scope="{" ".join(scopes)}"'

@@ -48,11 +48,11 @@ class Pages:
         return [
             self._route("GET", "/pay/{token}", self.pay, "A customer's bill"),
             self._route("GET", "/out/{token}", self.ask, "Asks before messages are stopped"),
-            self._route("POST", "/out/{token}", self.stop, "Stops messages (one click, RFC 8058)"),
+            self._route("POST", "/out/{token}", self.stop, "Stops messages (one click, RFC 8058)", 400),
         ]
 
-    def _route(self, method: str, path: str, handler: Handler, summary: str) -> Route:
-        answers = {200: _HTML, 404: _HTML, 503: _HTML}
+    def _route(self, method: str, path: str, handler: Handler, summary: str, *more: int) -> Route:
+        answers = dict.fromkeys(sorted({200, 404, 503, *more}), _HTML)
         return Route(
             method=method,
             path=path,
@@ -86,9 +86,17 @@ class Pages:
         return self._page("out.html", lang, {"channels": self._listed(lang, stopped)}, values)
 
     async def stop(self, request: web.Request) -> web.Response:
-        """Stop messages on the channel of the address or of the form; on every channel if neither names one."""
+        """Stop messages on the channel of the form or of the address; if neither names one, ask which (400).
+
+        Every channel is stopped only for who chose that: whatever posts nothing to the address must not do it.
+        """
         token, _, of_address = request.match_info["token"].partition(".")
-        channel, proof = _wanted(await _form(request), of_address)
+        form = await _form(request)
+        if not (form.get("channel") or of_address or _is_one_click(form)):
+            question = await self.ask(request)
+            question.set_status(400)
+            return question
+        channel, proof = _wanted(form, of_address)
         stopped = await self._engine.contacts.opt_out_token(token, channel, proof=proof)
         page = await self._engine.shares.by_token(token)
         lang = _language(request, page.locale)
@@ -151,12 +159,16 @@ def _choices(page: Page, channel: str, words: Mapping[str, str]) -> list[dict[st
 
 def _wanted(form: Mapping[str, str], of_address: str) -> tuple[str | None, str]:
     """Channel (None for all of them) and proof of an opt-out. Raises NotFound for an unknown channel."""
-    one_click = form.get("List-Unsubscribe") == "One-Click"
+    one_click = _is_one_click(form)
     # A mail program presses the button of a mail, whatever address it was given.
-    channel = form.get("channel") or of_address or (ChannelName.EMAIL if one_click else _ALL)
+    channel = form.get("channel") or of_address or ChannelName.EMAIL
     if channel != _ALL and channel not in _CHANNELS:
         raise NotFound("no such channel")
     return None if channel == _ALL else channel, "one-click unsubscribe" if one_click else "opt-out page"
+
+
+def _is_one_click(form: Mapping[str, str]) -> bool:
+    return form.get("List-Unsubscribe") == "One-Click"
 
 
 async def _form(request: web.Request) -> Mapping[str, str]:

@@ -13,10 +13,13 @@ import csv
 from collections.abc import Iterator
 from typing import Protocol
 
+import msgspec
+
 from bot.domain.share import LARGEST_JOB_BYTES, ShareJob, decode, from_row
 from bot.errors import Problem, Refused
 from bot.settings import Settings
 
+_LONGEST_ID = 128
 _TOO_LONG = Problem(field="$", message="this row is too long", expected=f"at most {LARGEST_JOB_BYTES} bytes")
 _NOT_UTF8 = Problem(field="$", message="this row is not UTF-8", expected="text in UTF-8")
 
@@ -64,8 +67,14 @@ class Row:
 
     @property
     def given_id(self) -> str | None:
-        """The id of a row of cells, so that even a row that is refused can be named."""
-        return self.source.get("id") or None if isinstance(self.source, dict) else None
+        """The row's id as far as it can be read, so that even a row that is refused can be named."""
+        match self.source:
+            case dict():
+                return self.source.get("id") or None
+            case bytes():
+                return _id_in(self.source)
+            case _:
+                return None
 
     def job(self, settings: Settings) -> ShareJob:
         """The share job that the row means. Raises Refused."""
@@ -76,6 +85,20 @@ class Row:
                 return from_row(self.source, settings=settings, one=False)
             case _:
                 raise Refused(self.source)
+
+
+class _Named(msgspec.Struct, frozen=True):
+    """What is looked for in an object that is no share job."""
+
+    id: str | None = None
+
+
+def _id_in(line: bytes) -> str | None:
+    try:
+        given = msgspec.json.decode(line, type=_Named).id
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return given if given and len(given) <= _LONGEST_ID else None
 
 
 class Reader(Protocol):

@@ -14,6 +14,7 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import structlog
 from aiohttp import web
 from multidict import MultiDict
@@ -42,6 +43,16 @@ _START = frozenset({"START", "UNSTOP", "ANZA"})
 _EMPTY_TWIML = '<?xml version="1.0" encoding="UTF-8"?><Response/>'
 
 
+class PaymentAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a payment event did. `messages`: how many it caused, receipts or notices of a failed attempt."""
+
+    outcome: str
+    payment: str
+    reason: str | None
+    canceled: int
+    messages: int
+
+
 class Webhooks:
     """The addresses that providers call."""
 
@@ -61,7 +72,7 @@ class Webhooks:
                 summary="A payment event of ClickPesa",
                 tag="webhooks",
                 body=Body(schemas={"application/json": None}),
-                answers={200: Answer(meaning="Settled, repeated or kept for staff", body=SettleResult)},
+                answers={200: Answer(meaning="Settled, repeated or kept for staff", body=PaymentAnswer)},
                 problems=("not-understood", "wrong-checksum", "too-large", "unavailable"),
             ),
             self._twilio("/webhooks/twilio/status", self.delivery_status, "A message status of Twilio", 204),
@@ -111,7 +122,7 @@ class Webhooks:
             return json_answer({"outcome": "noted"})
         result = await self._engine.payments.settle(event)
         self._count("clickpesa", result.outcome)
-        return json_answer(result)
+        return json_answer(_payment_answer(result))
 
     def _unverified(self, sender: str, raw: bytes) -> Rejected:
         self._count(sender, "unverified")
@@ -197,6 +208,16 @@ class Webhooks:
 
     def _count(self, sender: str, outcome: str) -> None:
         self._metrics.webhooks.labels(sender, outcome).inc()
+
+
+def _payment_answer(result: SettleResult) -> PaymentAnswer:
+    return PaymentAnswer(
+        outcome=result.outcome,
+        payment=result.payment,
+        reason=result.reason,
+        canceled=result.canceled,
+        messages=result.receipts,
+    )
 
 
 def keyword(text: str) -> str:

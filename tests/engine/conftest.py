@@ -106,7 +106,9 @@ def job(
     return msgspec.structs.replace(made, digest=hashlib.sha256(msgspec.json.encode(made)).hexdigest())
 
 
-def paid(number: str, amount: str | None = "45000", *, id: str | None = None, **changes: Any) -> PaymentEvent:
+def paid(
+    number: str, amount: Decimal | str | None = "45000", *, id: str | None = None, **changes: Any
+) -> PaymentEvent:
     """A payment that ClickPesa received."""
     n = next(_serial)
     event = PaymentEvent(

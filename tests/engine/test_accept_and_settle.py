@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -312,3 +313,110 @@ async def test_a_claim_left_open_is_not_forgotten_because_the_contact_opted_out(
     await engine.contacts.opt_out("sms", "+255754000001", proof="page")
     assert (await engine.shares.accept(j)).token == first.token
     assert await engine.records.client.hget(claim, "st") == "done"
+
+
+async def test_forgetting_one_address_forgets_the_person_but_not_the_other_guardian(engine: Engine) -> None:
+    phone, email = "+255754000001", "neema@example.com"
+    await engine.shares.accept(job("100", phone=phone, email=email, channels=("sms", "email"), name="Neema"))
+    await engine.shares.accept(job("100", phone="+255754000002", name="Juma", additional_contact=True))
+    assert await engine.contacts.forget(phone, by="cli") == 1
+    bill = await engine.bills.get("100")
+    assert (bill.customer, len(bill.contacts)) == ("Juma", 1)
+    for address in (phone, email):
+        with pytest.raises(NotFound):
+            await engine.contacts.show(address)
+
+
+async def test_the_ledger_is_right_while_messages_move(engine: Engine) -> None:
+    stop = asyncio.Event()
+
+    async def traffic() -> None:
+        while not stop.is_set():
+            number = (await engine.shares.accept(job())).number
+            await engine.payments.settle(paid(number))
+
+    moving = asyncio.create_task(traffic())
+    reports = [await engine.ledger.check() for _ in range(20)]
+    stop.set()
+    await moving
+    assert [r.differences for r in reports if not r.ok] == []
+    assert (await engine.ledger.check()).moving == []
+
+
+async def test_the_proof_of_an_opt_out_is_its_first_word(engine: Engine) -> None:
+    phone = "+255754000001"
+    await engine.shares.accept(job("100", phone=phone))
+    for proof in ("page", "again"):
+        await engine.contacts.opt_out("sms", phone, proof=proof)
+    assert [s.proof for s in (await engine.contacts.show(phone)).suppressed] == ["page"]
+
+
+async def test_a_reversal_of_money_that_was_never_counted_ends_its_hold(engine: Engine) -> None:
+    await engine.shares.accept(job("100", bill_mode="exact"))
+    await engine.payments.settle(paid("100", "40000", id="p1"))
+    assert (await engine.bills.get("100")).status is BillStatus.HELD
+    await engine.payments.settle(paid("100", "40000", id="p1", status="REFUNDED"))
+    assert (await engine.bills.get("100")).status is BillStatus.OPEN
+    assert await engine.payments.unmatched() == []
+
+
+async def test_staff_dismiss_what_is_no_money_of_ours_and_the_bill_goes_on(engine: Engine) -> None:
+    await engine.shares.accept(job("100"))
+    kept = await engine.payments.settle(paid("100", currency="USD"))
+    assert (await engine.bills.get("100")).status is BillStatus.HELD
+    await engine.payments.dismiss(kept.payment, by="cli")
+    assert (await engine.bills.get("100")).status is BillStatus.OPEN
+
+
+async def test_returned_money_cannot_be_given_to_another_bill(engine: Engine) -> None:
+    await engine.shares.accept(job("100"))
+    await engine.shares.accept(job("200"))
+    kept = await engine.payments.settle(paid("100", id="p1"))
+    await engine.payments.settle(paid("100", id="p1", status="REVERSED"))
+    with pytest.raises(Refused, match="its status is REVERSED"):
+        await engine.payments.match(kept.payment, "200", by="cli")
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        {"event": "failed", "status": "FAILED", "amount": Decimal(0)},
+        {"status": "PENDING", "amount": Decimal(1)},
+        {"amount": None},
+        {"event": "other"},
+    ],
+)
+async def test_whatever_was_told_first_the_money_counts_once(engine: Engine, first: dict[str, Any]) -> None:
+    await engine.shares.accept(job("100"))
+    await engine.payments.settle(paid("100", id="p1", **first))
+    await engine.payments.settle(paid("100", id="p1", status="SETTLED"))
+    bill = await engine.bills.get("100")
+    assert (bill.status, bill.paid) == (BillStatus.SETTLED, "45000")
+
+
+async def test_a_partial_payment_on_a_stopped_number_leaves_it_stopped(engine: Engine) -> None:
+    await engine.shares.accept(job("100", kind=BillKind.CUSTOMER))
+    await engine.bills.stop("100", by="cli")
+    await engine.payments.settle(paid("100", "1000"))
+    assert (await engine.bills.get("100")).status is BillStatus.STOPPED
+
+
+async def test_an_office_mailbox_does_not_bring_ones_bill_to_the_others_chat(engine: Engine) -> None:
+    office = "office@example.com"
+    ways: dict[str, Any] = {"channels": ("sms", "telegram"), "email": office}
+    first = await engine.shares.accept(job("100", phone="+255754000001", **ways))
+    secret = await engine.records.client.hget(_share_key(engine, "100", first.token), "lt")
+    await engine.contacts.link(f"{first.token}-{secret}", "777")
+    second = await engine.shares.accept(job("200", phone="+255754000002", **ways))
+    assert [s.channel for s in second.skipped] == ["telegram"]
+
+
+async def test_linking_does_not_send_before_its_time(engine: Engine) -> None:
+    phone, ways = "+255754000001", ("sms", "telegram")
+    first = await engine.shares.accept(job("100", phone=phone, channels=ways))
+    later = datetime.now(UTC) + timedelta(days=2)
+    second = await engine.shares.accept(job("200", phone=phone, channels=ways, send_at=later))
+    secret = await engine.records.client.hget(_share_key(engine, "100", first.token), "lt")
+    await engine.contacts.link(f"{first.token}-{secret}", "777")
+    states = [(m.channel, m.state) for m in (await engine.shares.get(second.id)).messages]
+    assert states == [("sms", State.SCHEDULED), ("telegram", State.SCHEDULED)]

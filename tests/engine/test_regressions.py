@@ -1,0 +1,230 @@
+"""Faults that were found once, each at the smallest size that shows it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+
+import pytest
+
+from bot.app import renderer
+from bot.domain.bill import BillKind
+from bot.domain.message import Kind, Outcome, State
+from bot.engine import keys
+from bot.engine.compose import Composer
+from bot.engine.engine import Engine
+from bot.engine.scripts import HandedOut, now_ms
+from bot.engine.worker import Worker
+from bot.errors import Refused
+from channels.base import ChannelName, Delivery, StatusUpdate
+from channels.errors import ChannelError, Misconfigured
+from tests.engine.conftest import job, paid
+from tests.engine.test_worker import Scripted, settled, until, working
+
+FIRST = {"mode": "first", "channels": ("whatsapp", "sms")}
+
+
+async def grab(engine: Engine, number: str, channel: str = "sms") -> Sequence[HandedOut]:
+    scripts, p = engine.records.scripts, engine.records.partition(number)
+    held, _ = await scripts.run(scripts.hand_out(p, now_ms(), channel, "test", (10, 10)))
+    return held
+
+
+async def finish(engine: Engine, h: HandedOut, outcome: str, **fields: str) -> None:
+    result = {
+        "id": h.id,
+        "a": str(h.attempt),
+        "r": outcome,
+        "why": "x",
+        "err": "x",
+        "at": str(now_ms()),
+        "x": "",
+    }
+    sent = {"pid": "SM1", "dl": "queued", "dr": "1", "seg": "1", "txt": "x", "ok": "0", "cost": "1"}
+    scripts = engine.records.scripts
+    assert await scripts.run(scripts.finish(h.partition, now_ms(), [{**result, **sent, **fields}])) == []
+
+
+async def due(engine: Engine, number: str, after: timedelta) -> None:
+    scripts, p = engine.records.scripts, engine.records.partition(number)
+    at = now_ms() + int(after.total_seconds() * 1000)
+    await scripts.run(scripts.due(p, at, 100, {"sms": "resend", "whatsapp": "resend"}))
+
+
+def told(h: HandedOut, delivery: Delivery, sid: str = "SM1") -> StatusUpdate:
+    return StatusUpdate(keys.message_id(h.partition, h.id), sid, delivery)
+
+
+async def test_a_worker_that_stops_records_everything_it_sent(engine: Engine) -> None:
+    for n in range(5):
+        gate, stop = asyncio.Event(), asyncio.Event()
+        channel = Scripted(gate=gate)
+        await engine.shares.accept_many([job(f"{n}{i}") for i in range(8)])
+        composer = Composer(engine.records, renderer(engine.settings), engine.settings)
+        parts = (engine.records, engine.contacts, engine.channels, composer, engine.settings)
+        running = asyncio.create_task(Worker(*parts, {channel.name: channel}, f"w{n}").run(stop))
+        await until(lambda: _handed_out(engine, 8))
+        stop.set()
+        gate.set()
+        await running
+        assert (await engine.ledger.stats()).handed_out == 0
+        assert len(channel.sent) == 8
+
+
+async def _handed_out(engine: Engine, count: int) -> bool:
+    return (await engine.ledger.stats()).handed_out == count
+
+
+async def test_what_an_unanswered_claim_took_waits_again_and_what_is_held_does_not(engine: Engine) -> None:
+    await engine.shares.accept(job("100"))
+    [h] = await grab(engine, "100")
+    scripts = engine.records.scripts
+    assert await scripts.run(scripts.give_back(h.partition, now_ms(), "sms", "test", [h.id])) == 0
+    assert await scripts.run(scripts.give_back(h.partition, now_ms(), "sms", "other", [])) == 0
+    assert await scripts.run(scripts.give_back(h.partition, now_ms(), "sms", "test", [])) == 1
+    [again] = await grab(engine, "100")
+    assert (again.attempt, again.message.get("dup")) == (2, None)
+
+
+async def test_a_rung_in_doubt_that_was_only_sent_still_has_its_clock(engine: Engine) -> None:
+    accepted = await engine.shares.accept(job("100", **FIRST))  # type: ignore[arg-type]
+    [h] = await grab(engine, "100", "whatsapp")
+    await finish(engine, h, "doubt")
+    await engine.messages.delivery(told(h, Delivery.SENT))
+    await due(engine, "100", timedelta(days=1))
+    assert [m.channel for m in (await engine.shares.get(accepted.id)).messages] == ["whatsapp", "sms"]
+
+
+@pytest.mark.parametrize("stuck", ["paused", "retried"])
+async def test_a_rung_that_never_gets_out_is_given_up(engine: Engine, stuck: str) -> None:
+    accepted = await engine.shares.accept(job("100", **FIRST))  # type: ignore[arg-type]
+    if stuck == "paused":
+        await engine.channels.pause("whatsapp", reason="x", by="cli")
+    else:
+        [h] = await grab(engine, "100", "whatsapp")
+        await finish(engine, h, "retry", at=str(now_ms() + 86_400_000))
+    await due(engine, "100", timedelta(hours=1))
+    messages = (await engine.shares.get(accepted.id)).messages
+    assert [(m.channel, m.outcome) for m in messages] == [("whatsapp", Outcome.SUPERSEDED), ("sms", None)]
+
+
+async def test_a_delivered_callback_stops_the_duplicate_that_waits(engine: Engine) -> None:
+    await engine.shares.accept(job("100"))
+    [h] = await grab(engine, "100")
+    await finish(engine, h, "doubt")
+    await due(engine, "100", timedelta(seconds=1))
+    await engine.messages.delivery(told(h, Delivery.DELIVERED))
+    assert await grab(engine, "100") == []
+
+
+async def test_a_failed_callback_of_an_earlier_attempt_says_nothing_of_the_next(engine: Engine) -> None:
+    await engine.shares.accept(job("100"))
+    [h] = await grab(engine, "100")
+    await finish(engine, h, "doubt")
+    await due(engine, "100", timedelta(seconds=1))
+    [again] = await grab(engine, "100")
+    await finish(engine, again, "sent", pid="SM2")
+    assert not await engine.messages.delivery(told(h, Delivery.UNDELIVERED))
+    assert (await engine.messages.get(keys.message_id(h.partition, h.id))).delivery == "queued"
+
+
+async def test_a_message_held_in_doubt_ends_with_its_bill(engine: Engine) -> None:
+    await engine.shares.accept(job("100", channels=("telegram",), telegram="777"))
+    [h] = await grab(engine, "100", "telegram")
+    await finish(engine, h, "doubt")
+    await due(engine, "100", timedelta(seconds=1))
+    assert len(await engine.messages.dead()) == 1
+    await engine.payments.settle(paid("100"))
+    message = await engine.messages.get(keys.message_id(h.partition, h.id))
+    assert (message.outcome, message.reason) == (Outcome.CANCELED, "paid, while in doubt")
+    assert await engine.messages.dead() == []
+
+
+async def test_what_staff_send_again_from_doubt_is_flagged_and_only_once(engine: Engine) -> None:
+    await engine.shares.accept(job("100", channels=("telegram",), telegram="777"))
+    [h] = await grab(engine, "100", "telegram")
+    await finish(engine, h, "doubt")
+    await due(engine, "100", timedelta(seconds=1))
+    old = keys.message_id(h.partition, h.id)
+    assert (await engine.messages.get(await engine.messages.replay(old, by="cli"))).possible_duplicate
+    with pytest.raises(Refused, match="it was sent again as"):
+        await engine.messages.replay(old, by="cli")
+
+
+async def test_nobody_is_told_of_a_failed_attempt_after_paying(engine: Engine) -> None:
+    await engine.shares.accept(job("100"))
+    await grab(engine, "100")
+    await engine.payments.settle(paid("100", None, id="f", event="failed", status="FAILED", currency=None))
+    await engine.payments.settle(paid("100"))
+    assert [h.message["k"] for h in await grab(engine, "100")] == [Kind.RECEIPT]
+
+
+async def test_a_late_whatsapp_receipt_stops_the_sms_one_that_waits(engine: Engine) -> None:
+    await engine.shares.accept(job("100", **FIRST))  # type: ignore[arg-type]
+    [h] = await grab(engine, "100", "whatsapp")
+    await finish(engine, h, "sent", ok="1")
+    await engine.payments.settle(paid("100"))
+    [receipt] = await grab(engine, "100", "whatsapp")
+    await finish(engine, receipt, "sent")
+    await due(engine, "100", timedelta(hours=1))
+    await engine.messages.delivery(told(receipt, Delivery.DELIVERED))
+    assert await grab(engine, "100", "sms") == []
+
+
+async def test_two_shares_of_one_contact_bring_one_receipt(engine: Engine) -> None:
+    for _ in range(2):
+        await engine.shares.accept(job("100", phone="+255754000001", **FIRST))  # type: ignore[arg-type]
+    assert (await engine.payments.settle(paid("100"))).receipts == 1
+
+
+async def test_an_event_reported_late_does_not_drop_the_one_behind_it(engine: Engine) -> None:
+    await engine.shares.accept(job("100", kind=BillKind.CUSTOMER, callback_url="https://shop.example/hook"))
+    for _ in range(2):
+        await engine.payments.settle(paid("100", "1000"))
+    [event] = await engine.events.take(5)
+    await engine.events.delivered(event)
+    await engine.events.delivered(event)
+    [behind] = await engine.events.take(5)
+    assert behind.id != event.id
+
+
+async def test_one_odd_recipient_does_not_pause_a_channel_but_several_do(engine: Engine) -> None:
+    no_route: list[ChannelError] = [
+        Misconfigured("21612", "no route", perhaps_recipient=True) for _ in range(4)
+    ]
+    channel = Scripted(concurrency=1, errors=no_route[:1])
+    await engine.shares.accept(job("100"))
+    async with working(engine, channel):
+        await until(lambda: settled(engine))
+        assert await engine.channels.paused() == {}
+        channel.errors = no_route[1:]
+        await engine.shares.accept_many([job() for _ in range(3)])
+        await until(lambda: _paused(engine))
+    assert len(await engine.messages.dead()) == 2
+
+
+async def _paused(engine: Engine) -> bool:
+    return ChannelName.SMS in await engine.channels.paused()
+
+
+async def test_a_claim_that_outlived_its_share_refuses_one_job_and_not_the_batch(engine: Engine) -> None:
+    j = job("100")
+    accepted = await engine.shares.accept(j)
+    p, _, sid = accepted.token.partition("-")
+    await engine.records.client.delete(f"tuma:{{{int(p, 16)}}}:s:{sid}")
+    old, new = await engine.shares.accept_many([j, job("200")])
+    assert isinstance(old, Refused)
+    assert not isinstance(new, Refused)
+
+
+async def test_a_message_that_waits_while_staff_decide_still_expires(engine: Engine) -> None:
+    accepted = await engine.shares.accept(job("100", bill_mode="exact", due_in=None))
+    await engine.payments.settle(paid("100", "1"))
+    scripts, p = engine.records.scripts, engine.records.partition("100")
+    assert await grab(engine, "100") == []
+    late = now_ms() + 8 * 86_400_000
+    await scripts.run(scripts.due(p, late, 10, {}))
+    await scripts.run(scripts.hand_out(p, late, "sms", "test", (5, 5)))
+    message = await engine.messages.get(accepted.messages[0])
+    assert (message.state, message.outcome) == (State.DONE, Outcome.EXPIRED)
