@@ -6,7 +6,10 @@ A field is one setting: its environment variable, default, unit and explanation 
 
 from __future__ import annotations
 
+import base64
+import io
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import time
@@ -16,6 +19,8 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from bot.errors import ConfigError
+
+_SHORTEST_KEY = 16  # characters of an API key, bytes of a signing key: less can be guessed
 
 
 def _text(value: str) -> str:
@@ -36,10 +41,33 @@ def _flag(value: str) -> bool:
 
 
 def _whole(value: str) -> int:
-    number = int(value)
-    if number < 1:
+    if not (value.isascii() and value.isdigit() and int(value) >= 1):
         raise ValueError("expected a whole number of 1 or more")
-    return number
+    return int(value)
+
+
+def _region(value: str) -> str:
+    if not re.fullmatch("[A-Z]{2}", value):
+        raise ValueError("expected a region in two capital letters, such as TZ")
+    return value
+
+
+def _api_keys(value: str) -> tuple[str, ...]:
+    keys = _list(value)
+    if any(len(key) < _SHORTEST_KEY for key in keys):
+        raise ValueError(f"expected keys of {_SHORTEST_KEY} characters or more each, comma-separated")
+    return keys
+
+
+def _callback_secret(value: str) -> str:
+    text = value.removeprefix("whsec_")
+    try:
+        key = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except ValueError:
+        key = b""
+    if text == value or len(key) < _SHORTEST_KEY:
+        raise ValueError(f"expected whsec_ and at least {_SHORTEST_KEY} random bytes in base64")
+    return value
 
 
 def _zone(value: str) -> str:
@@ -58,6 +86,20 @@ def _url(*schemes: str) -> Callable[[str], str]:
         return value.rstrip("/")
 
     return parse
+
+
+def _origin(value: str) -> str:
+    """Where this server is from outside: its paths are appended, so there must be none yet."""
+    right = "expected an origin such as https://lipa.example.co.tz, without a path"
+    try:
+        parts = urlsplit(value)
+        _ = parts.port
+    except ValueError as error:
+        raise ValueError(right) from error
+    bare = parts.path in {"", "/"} and not (set("?#@") & set(value))
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not bare:
+        raise ValueError(right)
+    return value.rstrip("/")
 
 
 def _listen(value: str) -> str:
@@ -111,9 +153,26 @@ def _choice(*allowed: str) -> Callable[[str], str]:
     return parse
 
 
+def _home() -> Path | None:
+    """The user's folder; None if there is none, as for a service account (or an empty HOME, which reads as `/`)."""
+    try:
+        home = Path.home()
+    except RuntimeError:
+        return None
+    return None if home == Path("/") else home
+
+
 def _data_dir() -> Path:
-    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(base) / "tuma"
+    base = os.environ.get("XDG_DATA_HOME")
+    # Without a home the folder below is never used: see `_check_data_dir`.
+    return (Path(base) if base else (_home() or Path()) / ".local" / "share") / "tuma"
+
+
+def _check_data_dir(given: Mapping[str, Any]) -> None:
+    """Refuse to keep data at the root of the file system because nobody said where."""
+    told = "redis_url" in given or "data_dir" in given or os.environ.get("XDG_DATA_HOME")
+    if not told and _home() is None:
+        raise ConfigError("TUMA_DATA_DIR: this user has no home; expected a folder to keep data in")
 
 
 def _setting(
@@ -163,13 +222,13 @@ class Settings:
         "PUBLIC_URL",
         "Origin under which providers and customers reach this server. Unset: messages carry no links, and "
         "providers cannot call back.",
-        parse=_url("http", "https"),
+        parse=_origin,
     )
     api_keys: tuple[str, ...] = _setting(
         "TUMA_API_KEYS",
-        "API keys with all scopes for a first start, comma-separated.",
+        "API keys with all scopes for a first start, 16 characters or more each, comma-separated.",
         (),
-        parse=_list,
+        parse=_api_keys,
         secret=True,
     )
     # The merchant
@@ -186,7 +245,10 @@ class Settings:
         parse=_zone,
     )
     region: str = _setting(
-        "TUMA_REGION", "Region in which phone numbers without a country code are read.", "TZ"
+        "TUMA_REGION",
+        "Region in which phone numbers without a country code are read, in two capital letters.",
+        "TZ",
+        parse=_region,
     )
     merchant_name: str = _setting(
         "MERCHANT_NAME", "Name that customers know you by; it starts every SMS.", "tuma"
@@ -318,7 +380,10 @@ class Settings:
         parse=_whole,
     )
     callback_secret: str | None = _setting(
-        "TUMA_CALLBACK_SECRET", "Key that signs events to `callback_url`, `whsec_` and base64.", secret=True
+        "TUMA_CALLBACK_SECRET",
+        "Key that signs events to `callback_url`: `whsec_` and 16 random bytes or more in base64.",
+        parse=_callback_secret,
+        secret=True,
     )
     callback_private: bool = _setting(
         "TUMA_CALLBACK_PRIVATE",
@@ -374,9 +439,7 @@ def load(env: Mapping[str, str] | None = None, dotenv: Path | None = Path(".env"
     """
     values: dict[str, str | None] = {}
     if dotenv is not None and dotenv.is_file():
-        from dotenv import dotenv_values
-
-        values.update(dotenv_values(dotenv))
+        values.update(_read_dotenv(dotenv))
     values.update(os.environ if env is None else env)
     given: dict[str, Any] = {}
     for setting in fields(Settings):
@@ -388,4 +451,23 @@ def load(env: Mapping[str, str] | None = None, dotenv: Path | None = Path(".env"
             given[setting.name] = setting.metadata["parse"](raw.strip())
         except ValueError as error:
             raise ConfigError(f"{name}: {error}") from error
+    _check_data_dir(given)
     return Settings(**given)
+
+
+def _read_dotenv(file: Path) -> dict[str, str | None]:
+    """The values of a `.env` file. Raises ConfigError naming the line that is none, never what it holds."""
+    from dotenv import dotenv_values
+    from dotenv.parser import parse_stream
+
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: cannot be read as UTF-8 text") from error
+    ours = {setting.metadata["env"] for setting in fields(Settings)}
+    for binding in parse_stream(io.StringIO(text)):
+        if binding.error or (binding.key in ours and binding.value is None):
+            whole = binding.original.string
+            line = binding.original.line + whole[: len(whole) - len(whole.lstrip())].count("\n")
+            raise ConfigError(f"{file}, line {line}: expected NAME=value")
+    return dotenv_values(stream=io.StringIO(text))

@@ -5,6 +5,8 @@ Every command stands in the module of its subject and imports what it needs when
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from bot.cli import (
@@ -22,17 +24,35 @@ from bot.cli import (
     template,
     webhook,
 )
-from bot.cli.output import Commands
+from bot.cli.output import Commands, say
 
 app = typer.Typer(
     name="tuma",
     cls=Commands,
-    help="Send a ClickPesa control number to the customer, remind, and stop the second it is paid.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        say(f"tuma {version('tuma')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    show_version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Send a ClickPesa control number to the customer, remind, and stop the second it is paid."""
+
 
 _RUN = "Run"
 _BILLS = "Bills"

@@ -12,7 +12,7 @@ from channels.base import ChannelName
 
 app = typer.Typer(help="Pause and resume a channel, everywhere at once.", no_args_is_help=True)
 
-Name = Annotated[ChannelName, typer.Argument(help="Which channel.")]
+Name = Annotated[ChannelName, typer.Argument(metavar="CHANNEL", help="sms, whatsapp, email or telegram.")]
 
 
 @app.command("list")

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import typer
 
 from bot.cli import runtime
-from bot.cli.output import JsonFlag, emit, facts, say, table
-from bot.errors import Refused
+from bot.cli.output import JsonFlag, Misused, emit, facts, say, table
+from bot.errors import Problem
 from channels.base import ChannelName
+
+if TYPE_CHECKING:
+    from bot.engine.contacts import ContactView
 
 app = typer.Typer(help="Consent and chats of one contact.", no_args_is_help=True)
 
-Address = Annotated[str, typer.Argument(metavar="CONTACT", help="Phone, mail address, or Telegram chat id.")]
-Channel = Annotated[ChannelName, typer.Argument(help="Which channel.")]
+_CHAT = "telegram:"
+_ADDRESS_HELP = (
+    "Phone (+255754123456 or 0754123456), mail address, or Telegram chat (telegram:123456789). Bare digits are "
+    "taken only if they cannot be both a phone and a chat."
+)
+Address = Annotated[str, typer.Argument(metavar="CONTACT", help=_ADDRESS_HELP)]
+Channel = Annotated[ChannelName, typer.Argument(metavar="CHANNEL", help="sms, whatsapp, email or telegram.")]
 Proof = Annotated[str, typer.Option(help="How the person said so; kept as proof.")]
 
 
@@ -23,7 +32,7 @@ def show_command(contact: Address, as_json: JsonFlag = False) -> None:
     """Show a contact's opt-outs and the bills that they get."""
     settings = runtime.settings()
     address = normalised(contact, settings.region)
-    found = runtime.with_engine(lambda engine: engine.contacts.show(address), settings)
+    found = _linked(runtime.with_engine(lambda engine: engine.contacts.show(address), settings))
     if as_json:
         emit(found)
         return
@@ -102,33 +111,58 @@ def forget_command(contact: Address, as_json: JsonFlag = False) -> None:
         say(f"Forgotten; {changed} share(s) no longer name this contact.")
 
 
-def normalised(text: str, region: str) -> str:
-    """An address as it is kept: E.164, a mail address, or a chat id. Raises Refused.
+def _linked(found: ContactView) -> ContactView:
+    """With `telegram` only for a chat that gets bills: one that only opted out was never linked."""
+    linked = found.telegram and (found.kind != "telegram" or bool(found.numbers))
+    return msgspec.structs.replace(found, telegram=linked)
 
-    Digits are read as a phone if they make one, else as a chat id.
+
+def normalised(text: str, region: str) -> str:
+    """An address as it is kept: E.164, a mail address, or a chat id. Raises Misused.
+
+    Digits alone that may be a phone as well as a chat id are refused: the wrong person would be forgotten.
     """
     from bot.domain import contact
 
-    if "@" in text:
-        return on_channel(ChannelName.EMAIL, text, region)
+    bare = text.strip()
+    if "@" in bare:
+        return on_channel(ChannelName.EMAIL, bare, region)
+    if bare.startswith(_CHAT):
+        return _telegram(bare)
+    digits = bare.isascii() and bare.isdigit() and not bare.startswith("0")
     try:
-        return contact.phone(text, region)
+        phone = contact.phone(bare, region)
     except contact.BadPhone as error:
-        if text.strip().isdigit() and not text.strip().startswith("0"):
-            return _telegram(text)
-        raise Refused(error.problem("contact", text)) from error
+        if digits:
+            return _telegram(bare)
+        raise Misused(error.problem("contact", bare)) from error
+    if digits:
+        raise Misused(_ambiguous(phone, bare))
+    return phone
+
+
+def _ambiguous(phone: str, digits: str) -> Problem:
+    from bot.domain.contact import mask
+
+    return Problem(
+        field="contact",
+        message=f"may be the phone {mask(phone)} or the Telegram chat {mask(digits)}",
+        expected="the phone with + and its country code or with 0 in front, or the chat as telegram:<digits>",
+    )
 
 
 def on_channel(channel: ChannelName, text: str, region: str) -> str:
-    """An address of `channel` as it is kept. Raises Refused."""
+    """An address of `channel` as it is kept. Raises Misused."""
     from bot.domain import contact
 
     try:
         if channel is ChannelName.EMAIL:
             return contact.email(text)
-        return contact.telegram(text) if channel is ChannelName.TELEGRAM else contact.phone(text, region)
+        if channel is ChannelName.TELEGRAM:
+            return contact.telegram(text.strip().removeprefix(_CHAT))
+        return contact.phone(text, region)
     except contact.BadContact as error:
-        raise Refused(error.problem("contact", text)) from error
+        raise Misused(error.problem("contact", text)) from error
 
 
 def _telegram(text: str) -> str:

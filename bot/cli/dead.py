@@ -23,7 +23,10 @@ def list_command(
     offset: Annotated[int, typer.Option(min=0, help="How many to pass over first.")] = 0,
     as_json: JsonFlag = False,
 ) -> None:
-    """List failed messages and those held for staff, with the provider's reason."""
+    """List failed messages and those held for staff, with the provider's reason.
+
+    With --json one object per line, and nothing if there are none.
+    """
     found = runtime.with_engine(lambda engine: engine.messages.dead(limit, offset))
     if as_json:
         emit_all(found)

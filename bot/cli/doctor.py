@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import msgspec
 import typer
@@ -37,13 +37,17 @@ class State(StrEnum):
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found of one part: `missing` names settings, `how` says what to do."""
+    """What was found of one part: `missing` names settings, `how` says what to do.
+
+    `url` is where Redis is, without its password; None for every other part.
+    """
 
     name: str
     state: State
     detail: str
     missing: list[str] = []
     how: list[str] = []
+    url: str | None = None
 
 
 def doctor_command(
@@ -94,20 +98,27 @@ async def _store(settings: Settings, ledger: bool) -> _Store:
 
     try:
         async with runtime.open_engine(settings) as engine:
+            url = _without_password(engine.server.url if engine.server else settings.redis_url or "")
             found, paused = await inspect(engine.records), await engine.channels.paused()
             report = await engine.ledger.check() if ledger else None
     except TumaError as error:
         how = ["REDIS_URL: check it, or leave it unset to use tuma's own server"]
         return _Store([Check(name="redis", state=State.FAIL, detail=str(error), how=how)])
-    checks = [_redis(found, settings)]
+    checks = [_redis(found, settings, url)]
     return _Store(checks if report is None else [*checks, _ledger(report)], report, paused)
 
 
-def _redis(found: Durability, settings: Settings) -> Check:
+def _without_password(url: str) -> str:
+    parts = urlsplit(url)
+    query = urlencode([pair for pair in parse_qsl(parts.query) if pair[0] not in ("password", "username")])
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query=query).geturl()
+
+
+def _redis(found: Durability, settings: Settings, url: str) -> Check:
     state = State.FAIL if found.losses else State.WARN if found.doubts else State.OK
     where = "your own" if settings.redis_url else f"tuma's own, in {settings.data_dir}"
     detail = "; ".join([f"{found.server}, {where}", *found.losses, *found.doubts])
-    return Check(name="redis", state=state, detail=detail)
+    return Check(name="redis", state=state, detail=detail, url=url)
 
 
 def _ledger(report: LedgerReport) -> Check:
@@ -257,6 +268,8 @@ def _templates(settings: Settings) -> Check:
 def _print(checks: Iterable[Check], report: LedgerReport | None) -> None:
     for check in checks:
         say(f"{check.state.upper():<4}  {check.name:<10}  {check.detail}")
+        if check.url:
+            say(f"{'':18}{check.url}")
         if check.missing:
             say(f"{'':18}missing: {', '.join(check.missing)}")
         for line in check.how:

@@ -21,12 +21,21 @@ def create_command(
     as_json: JsonFlag = False,
 ) -> None:
     """Make a key. It is shown this once; only its hash is kept."""
+    _check_scopes(scope)
     key_id, key = runtime.with_engine(lambda engine: engine.api_keys.create(name, scope))
     if as_json:
         emit({"id": key_id, "name": name, "scopes": scope, "key": key})
         return
     say(key)
     note(f"This is key {key_id}. Keep it now: it cannot be shown again.")
+
+
+def _check_scopes(scopes: list[str]) -> None:
+    from bot.engine.api_keys import SCOPES
+
+    if unknown := [scope for scope in scopes if scope not in SCOPES]:
+        expected = f"there is no scope {unknown[0]!r}; there are {', '.join(SCOPES)}"
+        raise typer.BadParameter(expected, param_hint="--scope")
 
 
 @app.command("list")

@@ -48,6 +48,10 @@ class Failed(TumaError):
     """What was asked could not be done; the text says why, and what to do."""
 
 
+class Misused(Refused):
+    """Arguments that cannot be meant; found before anything was asked of Redis or a provider."""
+
+
 class Commands(TyperGroup):
     """The root of the command line: turns tuma's own errors into a message and an exit code."""
 
@@ -55,9 +59,14 @@ class Commands(TyperGroup):
         """Run the command that was named."""
         try:
             return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = error.message.replace(
+                "Value error, ", ""
+            )  # how the parser introduces its own text
+            raise
         except TumaError as error:
             report(error, as_json=bool(ctx.meta.get(_JSON)))
-            raise typer.Exit(USAGE if isinstance(error, ConfigError) else FAILED) from error
+            raise typer.Exit(USAGE if isinstance(error, ConfigError | Misused) else FAILED) from error
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """List the commands under the headings that they were registered with."""

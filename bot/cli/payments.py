@@ -19,7 +19,10 @@ def unmatched_command(
     limit: Annotated[int, typer.Option(min=1, max=1000, help="Most payments to list.")] = 50,
     as_json: JsonFlag = False,
 ) -> None:
-    """List payments that wait for a decision, and why."""
+    """List payments that wait for a decision, and why.
+
+    With --json one object per line, and nothing if there are none.
+    """
     found = runtime.with_engine(lambda engine: engine.payments.unmatched(limit))
     if as_json:
         emit_all(found)
@@ -43,3 +46,16 @@ def match_command(
     say(
         f"{result.outcome}{reason}: {result.canceled} message(s) canceled, {result.receipts} receipt(s) queued."
     )
+
+
+@app.command("dismiss")
+def dismiss_command(
+    payment: Annotated[str, typer.Argument(help="The payment's id, as `payments unmatched` shows it.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Take a payment off the list of unmatched ones, for it needs no bill."""
+    runtime.with_engine(lambda engine: engine.payments.dismiss(payment, by=runtime.operator()))
+    if as_json:
+        emit({"ok": True, "payment": payment})
+    else:
+        say(f"{payment} is dismissed; it is kept on record and counts for no bill.")

@@ -13,7 +13,7 @@ import msgspec
 
 from bot.domain.bill import BillKind, BillMode, SkippedChannel
 from bot.domain.message import Kind
-from bot.domain.share import ShareJob
+from bot.domain.share import NOT_CREATED, ShareJob
 from bot.errors import Problem, Refused, TemplateError
 from bot.render.facts import Facts
 from bot.render.segments import count
@@ -66,6 +66,7 @@ class Previewer:
 
     def preview(self, job: ShareJob) -> Preview:
         """Render the instructions of every usable channel. Raises Refused if none can work, or a template is wrong."""
+        _refuse_impossible(job)
         obstacles = {channel: self._obstacle(job, channel) for channel in job.route.channels}
         usable = [channel for channel, why in obstacles.items() if why is None]
         if not usable:
@@ -84,6 +85,7 @@ class Previewer:
 
     def check(self, job: ShareJob) -> None:
         """Refuse now what could not be rendered later; which channels work is for the engine. Raises Refused."""
+        _refuse_impossible(job)
         for channel in job.route.channels:
             if self._obstacle(job, channel) is None:
                 self._message(job, channel)
@@ -131,6 +133,11 @@ class Previewer:
 
     def _url(self, path: str) -> str | None:
         return f"{self._settings.public_url}/{path}" if self._settings.public_url else None
+
+
+def _refuse_impossible(job: ShareJob) -> None:
+    if job.bill.number is None:
+        raise Refused(NOT_CREATED)
 
 
 def shown(channel: ChannelName, content: Content) -> PreviewMessage:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -13,7 +13,7 @@ from bot.cli.intake import Refusal, job_of, refusal
 from bot.cli.output import emit, note, say
 from bot.cli.preview import Preview, Previewer, PreviewMessage
 from bot.cli.progress import progress, show_refusal
-from bot.errors import Refused
+from bot.errors import Problem, Refused
 from bot.settings import Settings
 
 _SHOWN_TEXTS = 3
@@ -25,9 +25,10 @@ def rehearse(source: Source, settings: Settings, as_json: bool) -> bool:
     if previewer.nothing_on:
         note("No channel is set up here: this shows what would be sent once they are. See `tuma doctor`.")
     tally: Counter[str] = Counter()
+    rehearsal = _Rehearsal(previewer, settings)
     with progress(source.total) as advance:
         for row in source.rows():
-            _report(row, _rehearsed(row, previewer, settings), tally, as_json)
+            _report(row, rehearsal.of(row), tally, as_json)
             advance(1)
     _sum_up(tally, as_json)
     return not tally["refused"]
@@ -42,7 +43,7 @@ def open_previewer(settings: Settings) -> Previewer:
 
 def as_fields(row: int, preview: Preview) -> dict[str, Any]:
     """A good row as JSON says it."""
-    return {"row": row, "ok": True, "errors": [], **msgspec.to_builtins(preview)}
+    return {"row": row, "ok": True, "errors": [], "repeats": None, **msgspec.to_builtins(preview)}
 
 
 def print_texts(preview: Preview) -> None:
@@ -59,14 +60,45 @@ def print_message(message: PreviewMessage) -> None:
         say(f"    {line}")
 
 
-def _rehearsed(row: Row, previewer: Previewer, settings: Settings) -> Preview | Refusal:
-    try:
-        return previewer.preview(job_of(row, settings))
-    except Refused as refused:
-        return refusal(row, refused)
+class Repeat(msgspec.Struct, frozen=True, kw_only=True):
+    """A row whose id and content stood in an earlier row: it is accepted and sends nothing."""
+
+    row: int
+    ok: Literal[True] = True
+    errors: tuple[Problem, ...] = ()
+    repeats: int
+    messages: tuple[PreviewMessage, ...] = ()
 
 
-def _report(row: Row, found: Preview | Refusal, tally: Counter[str], as_json: bool) -> None:
+class _Rehearsal:
+    """Judges rows, and remembers of each id where it stood and what it said."""
+
+    def __init__(self, previewer: Previewer, settings: Settings) -> None:
+        self._previewer, self._settings = previewer, settings
+        self._seen: dict[str, tuple[int, str]] = {}
+
+    def of(self, row: Row) -> Preview | Repeat | Refusal:
+        """What would become of `row`."""
+        try:
+            job = job_of(row, self._settings)
+            preview = self._previewer.preview(job)
+            first, digest = self._seen.setdefault(job.id, (row.number, job.digest))
+            if digest != job.digest:
+                message = f"was used in row {first} for a job with other content"
+                raise Refused(Problem(field="id", message=message))
+        except Refused as refused:
+            return refusal(row, refused)
+        return preview if first == row.number else Repeat(row=row.number, repeats=first)
+
+
+def _report(row: Row, found: Preview | Repeat | Refusal, tally: Counter[str], as_json: bool) -> None:
+    if isinstance(found, Repeat):
+        tally["repeated"] += 1
+        if as_json:
+            emit(found)
+        else:
+            say(f"Row {row.number} repeats row {found.repeats}: nothing is sent for it.")
+        return
     if isinstance(found, Refusal):
         tally["refused"] += 1
         if as_json:
@@ -91,7 +123,9 @@ def _count(found: Preview, tally: Counter[str]) -> None:
 
 def _sum_up(tally: Counter[str], as_json: bool) -> None:
     over = ", ".join(f"{count} {name[3:]}" for name, count in sorted(tally.items()) if name.startswith("on "))
-    line = f"{tally['good']} row(s) would be sent, {tally['refused']} refused. Messages at most: {over or 'none'}"
+    repeated = f"{tally['repeated']} repeated, " if tally["repeated"] else ""
+    line = f"{tally['good']} row(s) would be sent, {repeated}{tally['refused']} refused. "
+    line += f"Messages at most: {over or 'none'}"
     line += f"; {tally['segments']} SMS segment(s)." if tally["segments"] else "."
     if as_json:
         note(line)

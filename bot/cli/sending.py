@@ -6,6 +6,7 @@ sends nothing twice, because every row has an id, its own or its content's. Refu
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -86,7 +87,7 @@ class _Sending:
         accepted, repeated, refused = self.tally["accepted"], self.tally["repeated"], self.rejects.count
         line = f"{accepted} accepted, {repeated} accepted before, {refused} refused."
         if refused:
-            line += f" The refused rows are in {self.rejects.path}: correct them there and send that file."
+            line += f" {self.rejects.told}"
         if self.as_json:
             note(line)
         else:
@@ -98,15 +99,28 @@ async def send(path: Path | None, source: Source, settings: Settings, as_json: b
     previewer = open_previewer(settings)
     if previewer.nothing_on:
         note("No channel is set up here, so nothing can be sent. See `tuma doctor`.")
+    tally: Counter[str] = Counter()
     with ErrorsFile(path, source) as rejects:
-        async with runtime.open_engine(settings) as engine:
-            sending = _Sending(engine, previewer, rejects, settings, as_json)
-            with progress(source.total) as advance:
-                for batch in _batches(source.rows()):
-                    await sending.take(batch)
-                    advance(len(batch))
+        try:
+            async with runtime.open_engine(settings) as engine:
+                sending = _Sending(engine, previewer, rejects, settings, as_json, tally)
+                with progress(source.total) as advance:
+                    for batch in _batches(source.rows()):
+                        await sending.take(batch)
+                        advance(len(batch))
+        except asyncio.CancelledError as error:  # Ctrl-C
+            raise _interrupted(tally, rejects) from error
     sending.sum_up()
     return not rejects.count
+
+
+def _interrupted(tally: Counter[str], rejects: ErrorsFile) -> Failed:
+    """What is said after Ctrl-C; of the batch that was on its way nobody knows, so the number is a least one."""
+    taken = tally["accepted"] + tally["repeated"]
+    line = (
+        f"interrupted. At least {taken} row(s) are accepted; send the same file again: nothing is sent twice."
+    )
+    return Failed(f"{line} {rejects.told}" if rejects.count else line)
 
 
 def _batches(rows: Iterator[Row]) -> Iterator[list[Row]]:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bot.cli import runtime
-from bot.cli.output import FAILED, JsonFlag, emit, note, say
+from bot.cli.output import FAILED, JsonFlag, Misused, emit, note, say
+from bot.errors import Refused
 
 if TYPE_CHECKING:
     from bot.cli.files import Source
@@ -59,7 +60,10 @@ def share_command(
     One: tuma share --number 55042914871931 --amount 45000 --phone 0754123456
 
     Many: tuma share bills.xlsx --dry-run, then tuma share bills.xlsx. Rows that are refused are written to
-    FILE.errors.csv (or .ndjson) with the reason; correct them there and send that file.
+    FILE.errors.csv (or .ndjson) with the reason; correct them there and send that file. A file of that name is
+    never overwritten: the next one is FILE.errors-2.csv.
+
+    Rows are counted as a spreadsheet shows them: the line of column names is row 1. NDJSON counts lines from 1.
 
     A row without an id gets one made from its content, so that the same row sent twice reaches the customer and
     bills them once. To send the same again on purpose, give it another id.
@@ -99,7 +103,10 @@ def _share_one(cells: dict[str, str], settings: Settings, *, dry_run: bool, as_j
     from bot.cli.intake import from_cells
     from bot.cli.rehearsal import open_previewer
 
-    job = from_cells(cells, settings, one=True)
+    try:
+        job = from_cells(cells, settings, one=True)
+    except Refused as refused:
+        raise Misused(*refused.problems) from refused
     previewer = open_previewer(settings)
     if dry_run:
         _show_one(previewer.preview(job), as_json)

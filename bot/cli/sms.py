@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import re
 import sys
-from collections.abc import Iterator
 from typing import Annotated
 
-import msgspec
 import typer
 
 from bot.cli.output import FAILED, JsonFlag, emit, say
 
 app = typer.Typer(help="What a text costs as an SMS.", no_args_is_help=True)
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @app.command("count")
@@ -23,7 +25,8 @@ def count_command(
 ) -> None:
     """Count how many SMS a text costs, and in which alphabet (gsm-7 or ucs-2).
 
-    With - each line in is one JSON string, and each line out one JSON object: encoding, units, segments.
+    With - each line in is one JSON string, and each line out one JSON object: encoding, units, segments; or error,
+    if the line (an empty one too) is no JSON string.
     """
     if text == "-":
         _count_lines()
@@ -44,17 +47,19 @@ def _counted(text: str) -> dict[str, str | int]:
 
 def _count_lines() -> None:
     failed = False
-    for line in _lines():
+    for line in sys.stdin.buffer:
         try:
-            emit(_counted(msgspec.json.decode(line, type=str)), now=True)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+            emit(_counted(_text(line)), now=True)
+        except (ValueError, RecursionError):
             failed = True
             emit({"error": "the line is not a JSON string"}, now=True)
     if failed:
         raise typer.Exit(FAILED)
 
 
-def _lines() -> Iterator[bytes]:
-    for line in sys.stdin.buffer:
-        if line.strip():
-            yield line
+def _text(line: bytes) -> str:
+    """A JSON string. Half of a surrogate pair counts as the one unit that it takes. Raises ValueError."""
+    text = json.loads(line.decode("utf-8-sig"))
+    if not isinstance(text, str):
+        raise ValueError("no string")
+    return _SURROGATE.sub("\ufffd", text)

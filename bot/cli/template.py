@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="What customers will read.", no_args_is_help=True)
 
+_KIND_HELP = f"What the message is for: {', '.join(Kind)}."
+
 
 @app.command("list")
 def list_command(as_json: JsonFlag = False) -> None:
@@ -31,19 +33,28 @@ def list_command(as_json: JsonFlag = False) -> None:
 
 @app.command("preview")
 def preview_command(
-    kind: Annotated[Kind, typer.Argument(help="What the message is for.")] = Kind.INSTRUCTIONS,
+    kind: Annotated[Kind, typer.Argument(metavar="KIND", help=_KIND_HELP)] = Kind.INSTRUCTIONS,
     channel: Annotated[ChannelName | None, typer.Option(help="Only this channel. Default: all.")] = None,
     locale: Annotated[str | None, typer.Option(help="Only this language. Default: sw and en.")] = None,
     template: Annotated[str, typer.Option("--set", help="Template set.")] = "default",
     as_json: JsonFlag = False,
 ) -> None:
     """Render a message for an invented customer."""
+    _check_locale(locale)
     made = _renderer()
     channels = [channel] if channel else list(ChannelName)
     locales = [locale] if locale else made.library.locales(template) or ["sw", "en"]
     for language in locales:
         for name in channels:
             _print(_preview(made, kind, name, language, template), kind, language, as_json)
+
+
+def _check_locale(locale: str | None) -> None:
+    from bot.domain.field import LOCALES
+
+    if locale is not None and locale not in LOCALES:
+        message = f"there is no language {locale!r}; there are {', '.join(LOCALES)}"
+        raise typer.BadParameter(message, param_hint="--locale")
 
 
 @app.command("check")

@@ -55,7 +55,7 @@ def sign_command(
 
 @app.command("send")
 def send_command(
-    event: Annotated[Event, typer.Argument(help="What happened to the payment.")],
+    event: Annotated[Event, typer.Argument(metavar="EVENT", help="What happened: received or failed.")],
     number: Annotated[str, typer.Option(help="Control number that was paid.")],
     amount: Annotated[str | None, typer.Option(help="Amount, such as 45000. Needed for received.")] = None,
     currency: Annotated[str, typer.Option(help="Currency of the amount.")] = "TZS",

@@ -34,8 +34,14 @@ class BadContact(ValueError):
         self.reason = reason
 
     def problem(self, field: str, given: str) -> Problem:
-        """What to tell the producer; `given` is masked, but for the marks that a spreadsheet left on it."""
-        shown = _ruins(given.strip()) if self.reason == "spreadsheet" else mask(given)
+        """What to tell the producer; `given` is masked, but for the marks that a spreadsheet left on it.
+
+        What is too short to be a number shows its last 4 characters: they call nobody.
+        """
+        if self.reason == "spreadsheet":
+            shown = _ruins(given.strip())
+        else:
+            shown = given.strip()[-4:] if self.reason == "short" else mask(given)
         return Problem(field=field, message=str(self), given=shown, expected=self.EXPECTED)
 
 
@@ -54,6 +60,7 @@ class BadPhone(BadContact):
         "spreadsheet": "the phone was mangled by a spreadsheet; format its column as text",
         "characters": "the phone holds characters that no phone number has",
         "extension": "the phone has an extension, which no SMS can reach",
+        "short": "the phone is too short",
         "invalid": "the phone is not a number that exists",
         "landline": "the phone is not a mobile number",
     }
@@ -91,6 +98,7 @@ _SEPARATORS = _INVISIBLE | dict.fromkeys(
 )
 _TZ_MOBILE = re.compile(r"(?:(?:\+|00)?2550?|0)?((?:6[0-35-9]|7[0-9])[0-9]{7})", re.ASCII)
 _DIGITS = re.compile(r"\+?[0-9]{6,20}", re.ASCII)
+_SHORT = re.compile(r"\+?[0-9]{0,5}", re.ASCII)
 _EXTENSION = re.compile(r"[0-9]\s*(?:;?\s*ext\.?|extn\.?|x|#|;|,)\s*[.:=]?\s*[0-9]{1,7}", re.IGNORECASE)
 
 _EMAIL = re.compile(
@@ -122,6 +130,8 @@ def _foreign_phone(text: str, bare: str, region: str) -> str:
     if mangled(text):
         raise BadPhone("spreadsheet")
     ascii_digits = "".join(str(int(c)) if c.isdecimal() else "+" if c == "＋" else c for c in bare)
+    if _SHORT.fullmatch(ascii_digits):
+        raise BadPhone("short")
     if not _DIGITS.fullmatch(ascii_digits):
         raise BadPhone("extension" if _EXTENSION.search(text) else "characters")
     return _parsed_phone(ascii_digits, region)

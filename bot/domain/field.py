@@ -57,8 +57,8 @@ class Reader:
             self.problems.append(Problem(field=field, message=message, given=shown, expected=expected))
 
     def within(self, field: str) -> bool:
-        """Whether something inside `field` is known to be wrong."""
-        return any(problem.field.startswith(f"{field}.") for problem in self.problems)
+        """Whether something inside `field`, an object or a list, is known to be wrong."""
+        return any(problem.field.startswith((f"{field}.", f"{field}[")) for problem in self.problems)
 
 
 _ID = re.compile(r"[^\s]{1,128}")
@@ -151,7 +151,7 @@ def amount(value: str | int | None, currency: str, reader: Reader) -> Decimal:
         return Decimal(1)
     try:
         amount = money.parse_amount(value.strip() if isinstance(value, str) else value)
-        money.to_minor(amount, currency)
+        money.check_written(amount, currency)
     except ValueError as error:
         reader.fail("bill.amount", str(error), value, expected)
         return Decimal(1)

@@ -13,6 +13,7 @@ import re
 from decimal import Decimal
 
 LARGEST = Decimal("999999999999.9999")
+_TOO_LARGE = "is too large: it has more than 12 digits"
 
 _TWO_DIGITS = frozenset(
     """
@@ -48,7 +49,12 @@ _OTHER_DIGITS = dict.fromkeys(
 
 _PLAIN = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,4})?", re.ASCII)
 _SPREADSHEET = re.compile(r"[0-9]+(?:[.,][0-9]+)?[eE][+-]?[0-9]+", re.ASCII)
-_GROUPED = re.compile(r"[0-9]{1,3}(?:[ ,'\u00a0\u202f][0-9]{3})+(?:\.[0-9]+)?", re.ASCII)
+_GROUPED = re.compile(
+    r"[0-9]{1,3}(?:[ ,'\u00a0\u202f][0-9]{3})+(?:\.[0-9]+)?"
+    r"|[0-9]{1,3}(?:\.[0-9]{3})+(?:\.[0-9]{3}|,[0-9]+)",
+    re.ASCII,
+)
+_DECIMAL = re.compile(r"([0-9]+)(?:\.[0-9]+)?", re.ASCII)
 
 
 def digits(currency: str) -> int:
@@ -72,6 +78,18 @@ def to_minor(amount: Decimal, currency: str) -> int:
     if whole != minor:
         raise ValueError(f"has more decimals than {currency} has ({places})")
     return whole
+
+
+def check_written(amount: Decimal, currency: str) -> None:
+    """Refuse decimals that `currency` does not have even if they are zeros: 45.000 is rarely meant as 45.
+
+    Raises ValueError.
+    """
+    places, written = digits(currency), -int(amount.as_tuple().exponent)
+    if written <= places:
+        return
+    doubt = "; the point looks like a thousands separator" if written == 3 else ""
+    raise ValueError(f"has more decimals than {currency} has ({places}){doubt}")
 
 
 def from_minor(minor: int, currency: str) -> Decimal:
@@ -101,7 +119,7 @@ def parse_amount(value: str | int | Decimal) -> Decimal:
     if not amount.is_finite() or amount <= 0:
         raise ValueError("must be more than 0")
     if amount > LARGEST:
-        raise ValueError("is larger than 12 digits")
+        raise ValueError(_TOO_LARGE)
     return amount
 
 
@@ -122,4 +140,6 @@ def _from_text(text: str) -> Decimal:
         raise ValueError("must not have thousands separators")
     if re.fullmatch(r"-[0-9.]+", text):
         raise ValueError("must be more than 0")
+    if match := _DECIMAL.fullmatch(text):
+        raise ValueError(_TOO_LARGE if len(match[1]) > 12 else "has more than 4 decimals")
     raise ValueError("is not a plain decimal number")

@@ -43,6 +43,13 @@ __all__ = [
 LARGEST_JOB_BYTES = 65_536
 
 
+NOT_CREATED = Problem(
+    field="bill.create",
+    message="this version shares numbers that exist; it does not create them",
+    expected="bill.number, a control number made at ClickPesa",
+)
+
+
 class Bill(msgspec.Struct, frozen=True, kw_only=True):
     """The bill of a job. Exactly one of `number` and `create` is set.
 
@@ -160,9 +167,16 @@ _FORM = msgspec.json.Decoder(ShareForm)
 def _repaired(value: Any, settings: Defaults, one: bool) -> ShareJob:
     """Read on past what has the wrong shape, to tell of every other problem too."""
     if not isinstance(value, dict):
-        raise Refused(Problem(field="$", message="is not an object", expected="one share job"))
+        raise Refused(_not_object(value))
     form, problems = shape.read(value, ShareForm)
     return _job(form, problems, settings, one)
+
+
+def _not_object(value: Any) -> Problem:
+    if isinstance(value, list):
+        expected = "one share job as a JSON object; several go as NDJSON, one object per line"
+        return Problem(field="$", message="is a list", expected=expected)
+    return Problem(field="$", message="is not an object", expected="one share job as a JSON object")
 
 
 def _json(raw: bytes | str) -> Any:
@@ -281,9 +295,9 @@ def _channels(asked: Sequence[ChannelName], customer: Customer, reader: Reader) 
             reader.fail(f"route.channels[{index}]", "is listed twice", name, "each channel once")
     # A phone or mail address may have a linked Telegram chat that only the engine knows.
     usable = {*_reachable(customer), ChannelName.TELEGRAM}
-    if not asked:
+    if not asked and not reader.within("route.channels"):
         reader.fail("route.channels", "is empty", expected="at least one channel, or leave it out")
-    elif usable.isdisjoint(asked) and not reader.within("customer"):
+    elif asked and usable.isdisjoint(asked) and not reader.within("customer"):
         reader.fail(
             "route.channels", "names no channel for which the customer has an address", " ".join(asked)
         )

@@ -102,7 +102,7 @@ def _payment(message: Mapping[str, str]) -> PaymentFacts | None:
 
 
 def retained(content: Content) -> str:
-    """What is kept of a sent message: the text its reader got; of mail the subject, its text is made of the same facts."""
+    """What is kept of a sent message: the text that was got; of mail the subject, for its text has the same facts."""
     match content:
         case SmsContent():
             return content.text

@@ -1,8 +1,8 @@
 """Who calls the API, and whether they may: bearer keys with scopes.
 
-Keys are compared by hash in constant time (bot.engine.api_keys). A missing key is 401, and so is one that is wrong or
-revoked, in other words; a right key without the scope is 403. There are no cookies and no sessions, so a page in a browser cannot borrow anybody's
-rights.
+Keys are compared by hash in constant time (bot.engine.api_keys). A missing key is 401, and so is one that is wrong
+or revoked, in other words; a right key without the scope is 403. There are no cookies and no sessions, so a page in
+a browser cannot borrow anybody's rights.
 
 Source: RFC 6750, bearer tokens.
 """

@@ -33,7 +33,9 @@ KINDS: Mapping[str, Kind] = {
     "not-understood": Kind(400, "The body is not understood", "Send one JSON object in UTF-8."),
     "bad-request": Kind(400, "The request is not understood", "Correct what `detail` names."),
     "unauthorized": Kind(401, "An API key is needed", "Send `Authorization: Bearer <key>`."),
-    "unknown-key": Kind(401, "This API key is not known", "It is wrong or was revoked; use one that is valid."),
+    "unknown-key": Kind(
+        401, "This API key is not known", "It is wrong or was revoked; use one that is valid."
+    ),
     "wrong-checksum": Kind(401, "The checksum is missing or wrong", "Sign with the right checksum key."),
     "forbidden": Kind(403, "This key may not do that", "Use a key that has one of the scopes named."),
     "wrong-signature": Kind(403, "The signature is missing or wrong", "Sign as the provider does."),

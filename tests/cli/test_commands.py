@@ -107,6 +107,14 @@ def test_an_unmatched_payment_is_listed_and_matched(tuma: Tuma, bill: dict[str, 
     assert tuma("payments", "unmatched").out == "Unmatched payments: none\n"
 
 
+def test_a_dismissed_payment_is_off_the_list_and_counts_for_nothing(tuma: Tuma, bill: dict[str, Any]) -> None:
+    pay(tuma, "999", "45000")
+    [payment] = tuma("payments", "unmatched", "--json").lines
+    assert tuma("payments", "dismiss", payment["id"], "--json").json == {"ok": True, "payment": payment["id"]}
+    assert tuma("payments", "unmatched", "--json").out == ""
+    assert tuma("payments", "dismiss", "pay_x").code == 1
+
+
 def test_a_payment_that_is_none_cannot_be_matched(tuma: Tuma, bill: dict[str, Any]) -> None:
     ran = tuma("payments", "match", "pay_x", NUMBER, "--json")
     assert (ran.code, ran.json["ok"]) == (1, False)
@@ -153,7 +161,14 @@ def test_opting_out_stops_one_channel_and_opting_in_opens_it(tuma: Tuma, bill: d
 
 
 @pytest.mark.parametrize(
-    ("contact", "kind"), [("asha@Example.com", "email"), ("123456789", "telegram"), ("255754123456", "phone")]
+    ("contact", "kind"),
+    [
+        ("asha@Example.com", "email"),
+        ("123456789", "telegram"),
+        ("telegram:712345678", "telegram"),
+        ("+255712345678", "phone"),
+        ("0712345678", "phone"),
+    ],
 )
 def test_a_contact_is_told_apart_by_its_form(tuma: Tuma, contact: str, kind: str) -> None:
     tuma("contact", "optout", {"phone": "sms"}.get(kind, kind), contact)
@@ -162,7 +177,7 @@ def test_a_contact_is_told_apart_by_its_form(tuma: Tuma, contact: str, kind: str
 
 def test_a_contact_that_is_none_is_refused_without_repeating_it(tuma: Tuma) -> None:
     ran = tuma("contact", "show", "Asha 0754")
-    assert ran.code == 1
+    assert ran.code == 2
     assert "0754 1" not in ran.err.replace("0754 123 456", "")
 
 
@@ -220,7 +235,9 @@ def test_a_person_gets_the_key_alone_on_stdout(tuma: Tuma) -> None:
 
 
 def test_a_scope_that_is_none_is_refused(tuma: Tuma) -> None:
-    assert tuma("key", "create", "shop", "--scope", "root").code == 1
+    ran = tuma("key", "create", "shop", "--scope", "root")
+    assert ran.code == 2
+    assert "share, read, staff" in ran.err
 
 
 def test_export_holds_everything_and_no_address(tuma: Tuma, bill: dict[str, Any]) -> None:
@@ -231,3 +248,20 @@ def test_export_holds_everything_and_no_address(tuma: Tuma, bill: dict[str, Any]
     assert kinds == ["bill", "share", "message", "message", "payment", "payment"]
     assert "754123456" not in ran.out
     assert ran.err == "6 record(s).\n"
+
+
+@pytest.mark.parametrize("command", [("forget",), ("contact", "show")])
+@pytest.mark.parametrize("digits", ["712345678", "255712345678"])
+def test_digits_that_may_be_a_phone_or_a_chat_are_refused_with_both_readings(
+    tuma: Tuma, command: tuple[str, ...], digits: str
+) -> None:
+    ran = tuma(*command, digits)
+    assert ran.code == 2
+    assert "the phone +255•••5678 or the Telegram chat •••678" in ran.err
+    assert "telegram:" in ran.err
+
+
+def test_a_chat_that_only_opted_out_is_not_linked(tuma: Tuma) -> None:
+    tuma("contact", "optout", "telegram", "telegram:712345678")
+    assert tuma("contact", "show", "telegram:712345678", "--json").json["telegram"] is False
+    assert "linked" not in tuma("contact", "show", "telegram:712345678").out

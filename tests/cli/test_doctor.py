@@ -147,3 +147,9 @@ def test_a_wrong_template_is_a_failure(tuma: Tuma, tmp_path: Path) -> None:
     (folder / "instructions.sms.txt").write_text("{{ numbre }}")
     tuma.env["TUMA_TEMPLATES"] = str(tmp_path / "own")
     assert checks(tuma)["templates"]["state"] == "fail"
+
+
+def test_the_address_of_redis_is_told_without_its_password(tuma: Tuma) -> None:
+    tuma.env["REDIS_URL"] = tuma.env["REDIS_URL"].replace("redis://", "redis://default:@")
+    found = checks(tuma)["redis"]
+    assert found["url"] == tuma.env["REDIS_URL"].replace("default:@", "")

@@ -94,8 +94,19 @@ def test_a_row_whose_channels_are_all_off_is_refused(tuma: Tuma) -> None:
 
 def test_links_are_as_long_as_real_ones(tuma: Tuma) -> None:
     tuma.env["PUBLIC_URL"] = "https://lipa.example"
-    ran = tuma("share", "-", "--dry-run", "--json", stdin=f"{HEADER}\n{ROW}\n")
+    ran = tuma("share", "-", "--dry-run", "--json", stdin=f"{HEADER},kind\n{ROW},customer\n")
     assert "https://lipa.example/pay/7-AAAAAAAAAAAAAAAA" in ran.json["messages"][1]["text"]
+
+
+def test_whatsapp_is_shown_as_its_approved_template_reads(tuma: Tuma, tmp_path: Path) -> None:
+    mapping = tmp_path / "whatsapp.toml"
+    mapping.write_text(
+        f'[default.sw.instructions]\ncontent_sid = "HX{"1" * 32}"\n'
+        'variables = ["first_name", "number"]\nbody = "Habari {{1}}, lipa {{2}} leo."\n'
+    )
+    tuma.env["WHATSAPP_TEMPLATES"] = str(mapping)
+    ran = tuma("share", "-", "--dry-run", "--json", stdin=f"{HEADER}\n{ROW}\n")
+    assert ran.json["messages"][0]["text"] == "Habari Asha, lipa 55042914871931 leo."
 
 
 def test_a_template_that_cannot_render_refuses_the_row(tuma: Tuma, tmp_path: Path) -> None:
@@ -120,3 +131,39 @@ def test_one_bill_is_shown_too(tuma: Tuma) -> None:
 )
 def test_what_cannot_be_meant_is_a_usage_error(tuma: Tuma, arguments: tuple[str, ...]) -> None:
     assert tuma("share", *arguments).code == 2
+
+
+CREATE = '{"id": "a", "bill": {"create": "order", "amount": "5"}, "customer": {"phone": "0754123456"}}'
+
+
+def test_a_number_that_would_have_to_be_made_is_refused_as_such(tuma: Tuma) -> None:
+    ran = tuma("share", "-", "--dry-run", "--json", stdin=CREATE + "\n")
+    [problem] = ran.json["errors"]
+    assert problem["field"] == "bill.create"
+    assert problem["message"].startswith("this version shares numbers that exist")
+
+
+def test_a_repeated_row_is_counted_once_and_named(tuma: Tuma) -> None:
+    rows = f"{HEADER}\n{ROW}\n{ROW}\n"
+    ran = tuma("share", "-", "--dry-run", stdin=rows)
+    assert "Row 3 repeats row 2: nothing is sent for it." in ran.out
+    assert "1 row(s) would be sent, 1 repeated, 0 refused. Messages at most: 1 sms, 1 whatsapp" in ran.out
+    assert [one["repeats"] for one in tuma("share", "-", "--dry-run", "--json", stdin=rows).lines] == [
+        None,
+        2,
+    ]
+
+
+def test_an_id_with_other_content_is_refused_as_it_would_be(tuma: Tuma) -> None:
+    rows = "id,number,amount,phone\na,55,1,0754123456\na,55,2,0754123456\n"
+    ran = tuma("share", "-", "--dry-run", "--json", stdin=rows)
+    assert ran.lines[1]["errors"] == [
+        {"field": "id", "message": "was used in row 2 for a job with other content"}
+    ]
+
+
+@pytest.mark.parametrize("arguments", [("--number", "5"), ("--number", "5", "--amount", "abc")])
+def test_one_bill_that_cannot_be_meant_is_a_usage_error(tuma: Tuma, arguments: tuple[str, ...]) -> None:
+    ran = tuma("share", *arguments)
+    assert ran.code == 2
+    assert "Error: amount: " in ran.err

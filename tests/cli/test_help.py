@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from tests.cli.conftest import Tuma, clean_environment
 
 HEAVY = ("aiogram", "twilio", "redis", "babel", "phonenumbers", "aiohttp", "httpx", "reportlab", "structlog")
 PUBLIC = (
-    "demo", "up", "share", "status", "stop", "bill show", "payments unmatched", "payments match", "dead list",
+    "demo", "up", "share", "status", "stop", "bill show", "payments unmatched", "payments match", "payments dismiss", "dead list",
     "dead replay", "channel list", "channel pause", "channel resume", "contact show", "contact link",
     "contact optout", "contact optin", "template list", "template preview", "template check", "sms count",
     "webhook sign", "webhook send", "key create", "key list", "key revoke", "doctor", "sandbox", "export",
@@ -78,3 +79,14 @@ def test_an_unknown_command_is_a_usage_error(tuma: Tuma) -> None:
     ran = tuma("shares")
     assert ran.code == 2
     assert "Did you mean 'share'?" in ran.err
+
+
+def test_the_version_is_told(tuma: Tuma) -> None:
+    ran = tuma("--version")
+    assert (ran.code, ran.out) == (0, f"tuma {version('tuma')}\n")
+
+
+def test_a_word_that_is_none_is_refused_in_plain_words(tuma: Tuma) -> None:
+    ran = tuma("channel", "pause", "pigeon")
+    assert "CHANNEL': 'pigeon' is not one of" in ran.err
+    assert "Value error" not in ran.err

@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from bot.cli.files import open_source
+from bot.cli.intake import job_of
 from bot.cli.rejects import ErrorsFile
 from bot.errors import Problem
+from bot.settings import Settings
 from tests.cli.test_files import workbook
 
 WRONG = (Problem(field="amount", message="is missing"),)
@@ -18,6 +21,7 @@ def rejected(path: Path) -> Path:
     with open_source(path) as source, ErrorsFile(path, source) as rejects:
         for row in source.rows():
             rejects.add(row, WRONG)
+    assert rejects.path is not None
     return rejects.path
 
 
@@ -73,3 +77,32 @@ def test_without_errors_there_is_no_file(tmp_path: Path) -> None:
     path = tmp_path / "bills.csv"
     path.write_text("number\n")
     assert not rejected(path).exists()
+
+
+def test_a_file_that_is_being_corrected_is_never_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "bills.csv"
+    path.write_text("number\n55\n")
+    names = [rejected(path).name for _ in range(3)]
+    assert names == ["bills.csv.errors.csv", "bills.csv.errors-2.csv", "bills.csv.errors-3.csv"]
+
+
+def test_where_no_file_can_be_made_the_rows_go_to_stderr(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "bills.csv"
+    path.write_text("number\n55\n")
+    with open_source(path) as source, ErrorsFile(tmp_path / "nowhere" / "bills.csv", source) as rejects:
+        rejects.add(next(source.rows()), WRONG)
+    assert capsys.readouterr().err.splitlines() == ["number,error", "55,amount: is missing"]
+    assert "stand above" in rejects.told
+
+
+@pytest.mark.parametrize("name", ["=Asha", "+Asha", "-Asha", "@Asha"])
+def test_the_quote_in_front_of_a_formula_is_taken_off_again(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "bills.csv"
+    path.write_text(f"number,amount,phone,name\n55,1,0754123456,{name}\n")
+    with open_source(rejected(path)) as source:
+        [row] = source.rows()
+    assert row.cells is not None
+    assert row.cells["name"] == f"'{name}"
+    assert job_of(row, Settings()).customer.name == name

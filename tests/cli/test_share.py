@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -163,6 +164,33 @@ def test_without_any_channel_it_is_said(tuma: Tuma) -> None:
     ran = tuma("share", "-", stdin=CSV + "55;45000;0754123456;;sms\n")
     assert ran.code == 1
     assert "No channel is set up here" in ran.err
+
+
+def test_an_interrupted_file_says_what_was_taken_and_keeps_what_was_refused(
+    tuma: Tuma, tmp_path: Path
+) -> None:
+    rows = "".join(f"{number};5;0754{number % 1000000:06};;sms\n" for number in range(1, 60_000))
+    (tmp_path / "b.csv").write_text(f"{CSV}x y;5;0754123456;;sms\n{rows}")
+    command = [sys.executable, "-m", "bot", "share", "b.csv", "--json"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=clean_environment() | tuma.env, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+    ) as running:  # fmt: skip
+        assert running.stdout is not None
+        running.stdout.readline()
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=60)
+    taken = sum('"ok":true' in line for line in out.splitlines())
+    assert running.returncode == 1
+    assert f"Error: interrupted. At least {taken} row(s) are accepted; send the same file again" in err
+    assert "refused rows are in b.csv.errors.csv" in err
+    assert "x y;5;" in (tmp_path / "b.csv.errors.csv").read_text()
+
+
+def test_what_cannot_be_made_is_said_as_the_dry_run_says_it(tuma: Tuma) -> None:
+    job = '{"id": "a", "bill": {"create": "order", "amount": "5"}, "customer": {"phone": "0754123456"}}\n'
+    ran = tuma("share", "-", "--json", stdin=job)
+    assert ran.json["errors"] == tuma("share", "-", "--dry-run", "--json", stdin=job).json["errors"]
 
 
 @pytest.fixture

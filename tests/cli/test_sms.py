@@ -24,3 +24,13 @@ def test_a_line_that_is_no_json_string_fails_but_keeps_its_place(tuma: Tuma) -> 
     ran = tuma("sms", "count", "-", stdin='"a"\nb\n7\n"c"\n')
     assert ran.code == 1
     assert [("error" in line) for line in ran.lines] == [False, True, True, False]
+
+
+def test_an_empty_line_keeps_its_place(tuma: Tuma) -> None:
+    ran = tuma("sms", "count", "-", stdin='"a"\n\n"c"\n')
+    assert [("error" in line) for line in ran.lines] == [False, True, False]
+
+
+def test_half_of_a_surrogate_pair_is_counted(tuma: Tuma) -> None:
+    ran = tuma("sms", "count", "-", stdin='"a\\ud83d"\n')
+    assert ran.json == {"encoding": "ucs-2", "units": 2, "segments": 1}

@@ -55,3 +55,9 @@ def test_an_unknown_variable_is_found(tuma: Tuma, own: Path) -> None:
     assert (ran.code, ran.json["ok"]) == (1, False)
     assert "numbre" in ran.out
     assert "numbre" in tuma("template", "check").err
+
+
+def test_a_language_that_nobody_wrote_is_refused(tuma: Tuma) -> None:
+    ran = tuma("template", "preview", "--locale", "fr")
+    assert ran.code == 2
+    assert "sw, en" in ran.err

@@ -71,7 +71,8 @@ def test_other_countries_and_other_digits_are_read(written: str, region: str, nu
         ("0754123456 / 0755123456", "characters"),
         ("0754-ABCDEF", "characters"),
         ("asha", "characters"),
-        ("0754", "characters"),
+        ("0754", "short"),
+        ("+12", "short"),
         ("07541234567", "invalid"),
         ("0640123456", "invalid"),
         ("+000000000000", "invalid"),
@@ -193,3 +194,7 @@ def test_numbers_that_are_no_phones_stay_legible(text: str) -> None:
 
 def test_phones_in_web_addresses_are_masked() -> None:
     assert contact.mask_text("To=whatsapp%3A%2B255754123456&x=1") == "To=whatsapp%3A+255•••3456&x=1"
+
+
+def test_what_is_too_short_to_be_a_phone_is_shown_by_its_end() -> None:
+    assert contact.BadPhone("short").problem("phone", "12345").given == "2345"

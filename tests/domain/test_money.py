@@ -73,6 +73,8 @@ def test_text_whole_numbers_and_decimals_are_amounts(value: str | int | Decimal)
         ("45e3", "spreadsheet"),
         ("45,000", "thousands separators"),
         ("45 000.50", "thousands separators"),
+        ("45.000.000", "thousands separators"),
+        ("45.000,50", "thousands separators"),
         ("0", "more than 0"),
         ("0.00", "more than 0"),
         ("-5", "more than 0"),
@@ -83,7 +85,9 @@ def test_text_whole_numbers_and_decimals_are_amounts(value: str | int | Decimal)
         ("TZS 500", "not a plain decimal"),
         ("1_000", "not a plain decimal"),
         ("٤٥", "not a plain decimal"),
-        (10**12, "12 digits"),
+        (10**12, "too large"),
+        ("1" * 21, "too large"),
+        ("1.00000", "more than 4 decimals"),
     ],
 )
 def test_what_is_no_plain_positive_amount_is_refused_with_its_reason(value: str, reason: str) -> None:
@@ -95,3 +99,17 @@ def test_what_is_no_plain_positive_amount_is_refused_with_its_reason(value: str,
 def test_a_float_is_no_amount(value: object) -> None:
     with pytest.raises(ValueError, match="float cannot hold money"):
         money.parse_amount(value)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("written", "currency", "doubt"),
+    [("45.000", "TZS", "thousands"), ("45.0000", "TZS", "more decimals"), ("45.00", "JPY", "more decimals")],
+)
+def test_decimals_count_even_if_they_are_zeros(written: str, currency: str, doubt: str) -> None:
+    with pytest.raises(ValueError, match=doubt):
+        money.check_written(Decimal(written), currency)
+
+
+@pytest.mark.parametrize(("written", "currency"), [("45.00", "TZS"), ("45", "JPY"), ("45.000", "KWD")])
+def test_as_many_decimals_as_the_currency_has_may_be_written(written: str, currency: str) -> None:
+    money.check_written(Decimal(written), currency)

@@ -341,7 +341,7 @@ def test_a_customer_number_is_created_only_for_a_name_with_an_address() -> None:
         (b"\xff\xfe", "is not JSON"),
         ("\ud800", "not UTF-8"),
         ('{"id": NaN}', "is not JSON"),
-        ("[]", "is not an object"),
+        ("[]", "is a list"),
         ('"text"', "is not an object"),
         ("null", "is not an object"),
         (b" " * 70_000, "is too large"),
@@ -425,3 +425,14 @@ def test_the_schema_is_complete_in_itself_and_says_what_is_required() -> None:
     assert schema["additionalProperties"] is False
     assert schema["properties"]["bill"]["anyOf"] == [{"required": ["number"]}, {"required": ["create"]}]
     assert set(schema["properties"]) == set(FULL)
+
+
+def test_a_channel_that_is_none_is_one_problem() -> None:
+    with pytest.raises(Refused) as refused:
+        share.from_fields(changed("route", {"channels": ["pigeon"]}), settings=SETTINGS)
+    assert [problem.field for problem in refused.value.problems] == ["route.channels[0]"]
+
+
+def test_a_point_before_three_zeros_is_no_decimal_point() -> None:
+    with pytest.raises(Refused, match=r"more decimals than TZS has \(2\); the point looks like a thousands"):
+        share.from_fields(changed("bill.amount", "45.000"), settings=SETTINGS)

@@ -80,7 +80,8 @@ def test_swahili_instructions_are_swahili() -> None:
 
 
 def test_the_link_is_there_when_it_fits() -> None:
-    sent = text(facts(Kind.INSTRUCTIONS, SMS, "en", description=None, due_at=None, pay_url=LINK))
+    bill = facts(Kind.INSTRUCTIONS, SMS, "en", description=None, due_at=None, order_number=False)
+    sent = text(replace(bill, pay_url=LINK))
     assert sent.endswith(LINK)
     assert "889999" in sent
 
@@ -88,6 +89,19 @@ def test_the_link_is_there_when_it_fits() -> None:
 def test_a_link_that_does_not_fit_is_left_out_whole() -> None:
     sent = text(facts(Kind.INSTRUCTIONS, SMS, "en", pay_url="https://example.co.tz/" + "x" * 120))
     assert "http" not in sent
+    assert "889999" in sent
+
+
+@pytest.mark.parametrize("kind", [Kind.INSTRUCTIONS, Kind.REMINDER, Kind.BILL_CHANGED])
+@pytest.mark.parametrize("locale", ["sw", "en"])
+@pytest.mark.parametrize("case", ["usual", "late"])
+def test_that_an_order_is_paid_at_once_outranks_link_wallets_and_surname(
+    kind: Kind, locale: str, case: str
+) -> None:
+    bill = replace(variants(kind, SMS, locale)[case], order_number=True, pay_url=LINK)
+    sent = text(bill)
+    assert ("Lipa yote kwa pamoja." if locale == "sw" else "Pay all at once.") in sent
+    assert count(sent).segments == 1
     assert "889999" in sent
 
 

@@ -50,6 +50,20 @@ def test_a_kind_without_a_mapping_has_only_free_text(tmp_path: Path) -> None:
     assert rendered(WhatsAppContent, sample_facts(Kind.RECEIPT, WHATSAPP, "en"), own).content_sid is None
 
 
+def test_outside_the_window_the_text_is_that_of_the_filled_template(tmp_path: Path) -> None:
+    own = mapped(tmp_path, entry("['first_name', 'number']", body="Habari {{1}}, lipa {{2}} leo."))
+    content = rendered(WhatsAppContent, facts(Kind.REMINDER, WHATSAPP, window_open=False), own)
+    assert content.sent_text == "Habari Asha, lipa 55042914871931 leo."
+    opened = rendered(WhatsAppContent, facts(Kind.REMINDER, WHATSAPP, window_open=True), own)
+    assert opened.sent_text == opened.text != content.sent_text
+
+
+def test_a_template_whose_body_is_not_known_is_told_by_its_sid_and_values(tmp_path: Path) -> None:
+    own = mapped(tmp_path, entry("['first_name', 'number']"))
+    content = rendered(WhatsAppContent, facts(Kind.REMINDER, WHATSAPP, window_open=False), own)
+    assert content.sent_text == f"{SID} {{{{1}}}}: Asha, {{{{2}}}}: 55042914871931"
+
+
 def test_values_have_no_line_breaks_tabs_or_runs_of_spaces(tmp_path: Path) -> None:
     own = mapped(tmp_path, entry("[\"name ~ '\\n\\t' ~ '      ' ~ number\"]"))
     content = rendered(WhatsAppContent, facts(Kind.REMINDER, WHATSAPP, name="Asha\n\tJuma"), own)

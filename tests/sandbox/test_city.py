@@ -64,6 +64,23 @@ async def test_the_words_for_people_name_the_page_and_every_setting() -> None:
     assert 'EMAIL_FROM="Tuma Sandbox <bili@sandbox.test>"' in written[0]
 
 
+async def test_the_settings_say_where_tuma_is_so_that_delivery_comes_back(city: Sandbox) -> None:
+    assert "PUBLIC_URL" not in city.settings_env()
+    city.connect("http://127.0.0.1:8123/")
+    assert load(city.settings_env(), dotenv=None).public_url == "http://127.0.0.1:8123"
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+async def test_the_announcement_names_where_tuma_is(as_json: bool) -> None:
+    written: list[str] = []
+    stop = asyncio.Event()
+    stop.set()
+    await main(json=as_json, tuma="http://127.0.0.1:8123", stop=stop, write=written.append)
+    shown = json.loads(written[0])["env"]["PUBLIC_URL"] if as_json else written[0]
+    assert "http://127.0.0.1:8123" in shown
+    assert as_json or "PUBLIC_URL=http://127.0.0.1:8123\n" in shown
+
+
 async def test_without_checksums_no_key_is_handed_out() -> None:
     written: list[str] = []
     stop = asyncio.Event()

@@ -80,7 +80,7 @@ class Office:
             part = bill if name in ("amount", "kind", "description", "due_at") else customer
             (
                 part
-                if name in ("amount", "kind", "description", "due_at", "name", "phone", "telegram")
+                if name in ("amount", "kind", "description", "due_at", "name", "phone", "telegram", "locale")
                 else job
             )[name] = value
         return await self.engine.shares.accept(from_fields(job, settings=self.settings))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bot.errors import NotFound
-from tests.staff.conftest import CUSTOMER, Office
+from tests.staff.conftest import CUSTOMER, VIEWER, Office
 from tests.staff.phone import eventually
 
 
@@ -55,6 +55,36 @@ async def test_linking_twice_is_no_error(office: Office) -> None:
     token = await office.link_token(accepted)
     await office.customer.starts(token)
     assert "now linked" in await office.customer.starts(token)
+
+
+async def share_in(office: Office, locale: str) -> str:
+    """The payload of a link for a customer of that language."""
+    accepted = await office.share(locale=locale, route={"mode": "all", "channels": ["sms", "telegram"]})
+    return await office.link_token(accepted)
+
+
+async def test_linking_takes_over_the_language_of_the_share(office: Office) -> None:
+    assert "imeunganishwa na bili yako" in await office.customer.starts(await share_in(office, "sw"))
+    assert await office.engine.contacts.locale(str(CUSTOMER)) == "sw"
+    assert "Bili zako" in await office.customer.says("/bills")
+
+
+async def test_staff_who_link_keep_their_language(office: Office) -> None:
+    await office.viewer.starts(await share_in(office, "sw"))
+    assert "now linked" in office.viewer.text
+    assert await office.engine.contacts.locale(str(VIEWER)) is None
+
+
+async def test_a_language_that_was_chosen_stays_when_linking(office: Office) -> None:
+    await office.engine.contacts.set_locale(str(CUSTOMER), "en")
+    assert "now linked" in await office.customer.starts(await share_in(office, "sw"))
+    assert await office.engine.contacts.locale(str(CUSTOMER)) == "en"
+
+
+async def test_help_shows_the_menu(office: Office) -> None:
+    for command in ("/help", "/msaada"):
+        assert "Welcome to Shule" in await office.customer.says(command)
+        assert office.customer.labels == ["📄 My bills", "🌐 Language", "🔕 Stop messages"]
 
 
 async def test_my_bills_show_amount_number_and_a_copy_button(office: Office) -> None:
@@ -162,7 +192,6 @@ async def test_staff_commands_look_unknown_to_customers(office: Office) -> None:
         "/stats",
         "/queue",
         "/failed",
-        "/help",
     ):
         assert await office.customer.says(command) == nonsense
 

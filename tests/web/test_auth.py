@@ -44,6 +44,14 @@ async def test_a_header_that_is_no_key_is_401(site: Site, header: str) -> None:
         assert response.status == 401
 
 
+async def test_a_key_that_is_wrong_is_told_from_one_that_is_missing(site: Site) -> None:
+    async with site.stranger.get("/v1/bills/1", headers={"Authorization": "Bearer wrong"}) as response:
+        assert response.status == 401
+        assert response.headers["WWW-Authenticate"] == 'Bearer realm="tuma", error="invalid_token"'
+        problem = await response.json()
+    assert (problem["type"], problem["title"]) == ("/docs#unknown-key", "This API key is not known")
+
+
 async def test_a_key_with_just_the_scope_is_enough(site: Site) -> None:
     answer = await shared(site)
     _, key = await site.engine.api_keys.create("reader", ["read"])

@@ -192,3 +192,9 @@ async def test_a_header_that_cannot_be_used_is_422_at_once(site: Site) -> None:
 
 async def test_an_empty_body_has_no_outcomes(site: Site) -> None:
     assert await send(site, b"") == []
+
+
+async def test_a_refused_object_is_named_by_its_id(site: Site) -> None:
+    job = a_share()
+    outcomes = await send(site, lines([{**job, "unknown": 1}, {"bill": 1}]))
+    assert [(outcome["ok"], outcome.get("id")) for outcome in outcomes] == [(False, job["id"]), (False, None)]

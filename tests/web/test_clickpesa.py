@@ -122,6 +122,8 @@ async def test_a_failed_attempt_is_noted_and_the_bill_stays_open(keyed: Site) ->
     }
     status, result = await post(keyed, signed({"event": "PAYMENT FAILED", "data": failed}))
     assert (status, result["outcome"]) == (200, "failed")
+    assert result["messages"] == 1  # the customer is told, and that is no receipt
+    assert "receipts" not in result
     assert (await keyed.engine.bills.get(answer["number"])).status == "open"
 
 

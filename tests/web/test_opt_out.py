@@ -70,6 +70,22 @@ async def test_one_click_on_an_address_without_a_channel_stops_mail(site: Site) 
     assert await suppressed(site, token) == ["email"]
 
 
+@pytest.mark.parametrize("form", [None, {"channel": ""}, {"List-Unsubscribe": "no"}])
+async def test_a_post_that_chooses_nothing_is_asked_and_stops_nothing(site: Site, form: Any) -> None:
+    token = (await shared(site, route=ROUTE))["token"]
+    status, text = await post(site, f"/out/{token}", data=form)
+    assert status == 400
+    assert "Stop messages?" in text
+    assert 'value="sms"' in text
+    assert await suppressed(site, token) == []
+
+
+async def test_an_empty_post_to_the_address_of_a_channel_stops_that_one(site: Site) -> None:
+    token = (await shared(site, route=ROUTE))["token"]
+    assert (await post(site, f"/out/{token}.sms"))[0] == 200
+    assert await suppressed(site, token) == ["sms"]
+
+
 async def test_what_waited_there_is_not_sent(site: Site) -> None:
     answer = await shared(site, route=ROUTE)
     await post(site, f"/out/{answer['token']}.email", data={"List-Unsubscribe": "One-Click"})

@@ -110,6 +110,23 @@ def test_a_row_that_is_too_long_is_refused_and_never_kept(reader: type[Ndjson] |
     assert second.source in (b'{"id":"2"}', {"id": '{"id":"2"}'})
 
 
+@pytest.mark.parametrize(
+    ("line", "given"),
+    [
+        (b'{"id": "inv-1", "unknown": [1]}', "inv-1"),
+        (b'{"bill": {"id": "other"}}', None),
+        (b'{"id": 7}', None),
+        (b'{"id": ""}', None),
+        (b'{"id": "' + b"x" * 129 + b'"}', None),
+        (b'{"id": "inv-1"', None),
+        (b'"inv-1"', None),
+        (b'{"id": "\xff"}', None),
+    ],
+)
+def test_the_id_of_an_object_is_known_where_it_can_be_read(line: bytes, given: str | None) -> None:
+    assert Row(line).given_id == given
+
+
 def test_quotes_that_never_close_end_at_the_limit_and_not_with_the_memory() -> None:
     found = rows(Csv(), b'id,name\n1,"' + b"x\n" * 100_000, size=65_536)
     with pytest.raises(Refused, match="too long"):

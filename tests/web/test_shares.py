@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
+from bot.engine.inbox import Inbox
 from tests.web.conftest import Lonely, Site, a_share, shared
 
 
@@ -158,3 +160,17 @@ async def test_when_redis_is_away_the_answer_is_503_and_when_to_come_back(lonely
         assert response.status == 503
         assert response.headers["Retry-After"] == "5"
         assert (await response.json())["type"] == "/docs#unavailable"
+
+
+async def test_the_inbox_tells_the_same_problems_under_the_same_names(site: Site) -> None:
+    first = a_share()
+    async with site.http.post("/v1/shares", json=first) as response:
+        assert response.status == 202
+    other = {**first, "bill": {**first["bill"], "amount": "46000"}}
+    inbox = Inbox(site.engine.records, site.engine.shares, site.engine.settings, "test")
+    for job in ({"id": "x-1"}, other):
+        async with site.http.post("/v1/shares", json=job) as response:
+            told = await response.json()
+        await inbox.take([("tuma:inbox", "1-1", {"job": json.dumps(job)})])
+        [(_, rejected)] = await site.engine.records.client.xrevrange("tuma:rejected", count=1)
+        assert json.loads(rejected["error"]) == told
