@@ -134,14 +134,16 @@ class Faults:
             for kind, rate in rates.items():
                 self.rate(provider, kind, rate)
         self._used = profile
-        for name, value in (self._times | dict(profile.times)).items():
+        for name, value in profile.times.items():
             setattr(self, name, value)
         self.on_change()
 
     def clear(self) -> None:
-        """Everything works again."""
+        """Everything works again, and takes as long as at first."""
         self._modes = dict.fromkeys(PROVIDERS, Mode.OK)
         self._wanted.clear()
+        for name, value in self._times.items():
+            setattr(self, name, value)
         self.on_change()
 
     def reseed(self, seed: int) -> None:
