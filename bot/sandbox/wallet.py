@@ -163,6 +163,7 @@ class Wallet:
         reply = await self._send(self.event(payment))
         if reply is not None and payment.webhook_status != 200:
             payment.webhook_status, payment.webhook_ms = reply.status, reply.ms
+            payment.told = self.api.world.clock() if reply.status == 200 else None
             self.api.world.changed()
 
     async def _send(self, event: Mapping[str, Any]) -> Reply | None:
