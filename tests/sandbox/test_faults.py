@@ -226,3 +226,14 @@ def test_a_broken_profile_says_where(tmp_path: Path, text: str, word: str) -> No
 def test_an_unknown_profile_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=name):
         find(name)
+
+
+def test_the_page_on_the_sandbox_names_every_fault_and_profile() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "sandbox.md").read_text()
+    rows = [
+        f"| `{each.name}` | {each.words} | {each.point} |"
+        for kinds in KINDS.values()
+        for each in kinds.values()
+    ]
+    rows += [f"| `{each.name}` | {each.about} |" for each in profiles().values()]
+    assert [row for row in rows if row not in page] == []
