@@ -20,6 +20,7 @@ from typing import Any
 
 import structlog
 
+from bot.domain.calendar import from_ms
 from bot.domain.contact import mask_text
 from bot.engine.compose import Composer
 from bot.engine.durability import inspect
@@ -27,6 +28,7 @@ from bot.engine.engine import Engine, check_format
 from bot.engine.healing import Healer
 from bot.engine.inbox import Inbox
 from bot.engine.scheduler import Scheduler, every
+from bot.engine.scripts import now_ms
 from bot.engine.worker import Worker
 from bot.errors import ConfigError
 from bot.render.templates import Renderer
@@ -60,6 +62,7 @@ def renderer(settings: Settings) -> Renderer:
         overrides=settings.templates,
         whatsapp_templates=settings.whatsapp_templates,
         sms_max_segments=settings.sms_max_segments,
+        clock=lambda: from_ms(now_ms()),
     )
 
 

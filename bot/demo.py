@@ -176,7 +176,8 @@ class Stage:
         return all(any(customer.number in m.numbers for m in screens[channel]) for channel in channels)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -202,7 +203,7 @@ async def on_stage(say: Callable[[str], None]) -> AsyncIterator[Stage]:
     """Set everything up, and take it down without leaving a process or a file."""
     with tempfile.TemporaryDirectory(prefix="tuma-demo-", ignore_cleanup_errors=True) as name:
         async with Sandbox() as city:
-            settings = _settings(city, Path(name), _free_port())
+            settings = _settings(city, Path(name), free_port())
             from bot.log import configure
 
             configure(settings)
@@ -212,14 +213,15 @@ async def on_stage(say: Callable[[str], None]) -> AsyncIterator[Stage]:
                 running = asyncio.create_task(app.run(stop))
                 _, key = await app.engine.api_keys.create("demo", ["share", "read", "staff"])
                 try:
-                    await _answers(http, f"{settings.public_url}/readyz", running)
+                    await answers(http, f"{settings.public_url}/readyz", running)
                     yield Stage(city, app, settings.public_url or "", key, http, say)
                 finally:
                     stop.set()
                     await running
 
 
-async def _answers(http: aiohttp.ClientSession, url: str, running: asyncio.Task[None]) -> None:
+async def answers(http: aiohttp.ClientSession, url: str, running: asyncio.Task[None]) -> None:
+    """Wait until `url` answers 200. Raises DemoFailed, or what ended `running`."""
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         if running.done():

@@ -86,7 +86,8 @@ class Email:
             try:
                 await smtp.data(mail)
             except aiosmtplib.SMTPDataError:
-                link.clean = smtp.is_connected
+                # Refused before the mail itself, the envelope is still open: the next one would meet 503.
+                await _reset(link, smtp)
                 raise
             link.clean = True
 

@@ -18,6 +18,7 @@ from bot.cli import (
     export,
     key,
     payments,
+    sandbox,
     serve,
     share,
     sms,
@@ -74,6 +75,6 @@ app.add_typer(template.app, name="template", rich_help_panel=_OPERATE)
 app.command("export", rich_help_panel=_OPERATE)(export.export_command)
 app.command("forget", rich_help_panel=_BILLS)(contact.forget_command)
 app.add_typer(key.app, name="key", rich_help_panel=_OPERATE)
-app.command("sandbox", rich_help_panel=_DEVELOPERS)(serve.sandbox_command)
+app.add_typer(sandbox.app, name="sandbox", rich_help_panel=_DEVELOPERS)
 app.add_typer(sms.app, name="sms", rich_help_panel=_DEVELOPERS)
 app.add_typer(webhook.app, name="webhook", rich_help_panel=_DEVELOPERS)

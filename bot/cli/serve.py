@@ -1,4 +1,4 @@
-"""`tuma up`, `tuma demo` and `tuma sandbox`: what keeps running until it is stopped."""
+"""`tuma up` and `tuma demo`: what keeps running until it is stopped."""
 
 from __future__ import annotations
 
@@ -69,41 +69,6 @@ def demo_command(
         raise typer.Exit(code)
 
 
-def sandbox_command(
-    tuma: Annotated[
-        str | None, typer.Option(metavar="URL", help="Where tuma is, for its webhooks. Default: TUMA_LISTEN.")
-    ] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=PORT", help="twilio, telegram, clickpesa, smtp or page; else any free one."
-        ),
-    ] = None,
-    no_checksum: Annotated[
-        bool, typer.Option("--no-checksum", help="ClickPesa sends webhooks unsigned.")
-    ] = False,
-    as_json: JsonFlag = False,
-) -> None:
-    """Run local servers that act like Twilio, Telegram, ClickPesa and a mail server.
-
-    The first line says where they are; with --json as one object with the base URLs twilio, telegram, clickpesa,
-    smtp and page, the credentials they accept, and the settings that point tuma there.
-    """
-    ports = _ports(port or [])
-    settings = runtime.settings()
-    runtime.quiet_logs(settings)
-    asyncio.run(_sandbox(as_json, host, ports, tuma or f"http://{settings.listen}", checksum=not no_checksum))
-
-
-async def _sandbox(as_json: bool, host: str, ports: dict[str, int], tuma: str, *, checksum: bool) -> None:
-    from bot.sandbox.city import main
-
-    stop = asyncio.Event()
-    with _stopped_by_signals(stop):  # before the first line is out, for whoever waits for it
-        await main(as_json, host=host, ports=ports, tuma=tuma, checksum=checksum, stop=stop)
-
-
 def _chosen(kind: type[StrEnum], text: str, option: str) -> list[str]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     wrong = [name for name in names if name not in list(kind)]
@@ -112,16 +77,6 @@ def _chosen(kind: type[StrEnum], text: str, option: str) -> list[str]:
             f"expected some of {', '.join(kind)}, separated by commas", param_hint=option
         )
     return names
-
-
-def _ports(pairs: list[str]) -> dict[str, int]:
-    ports = {}
-    for pair in pairs:
-        name, _, number = pair.partition("=")
-        if name not in ("twilio", "telegram", "clickpesa", "smtp", "page") or not number.isdigit():
-            raise typer.BadParameter("expected NAME=PORT, such as page=8025", param_hint="--port")
-        ports[name] = int(number)
-    return ports
 
 
 def _announce(settings: Settings, roles: list[str], as_json: bool) -> None:
@@ -138,13 +93,13 @@ async def _up(settings: Settings, roles: list[str], channels: list[str] | None) 
     from bot.app import Role, open_app
 
     stop = asyncio.Event()
-    with _stopped_by_signals(stop):
+    with stopped_by_signals(stop):
         async with open_app(settings, [Role(role) for role in roles], channels) as app:
             await app.run(stop)
 
 
 @contextmanager
-def _stopped_by_signals(stop: asyncio.Event) -> Iterator[None]:
+def stopped_by_signals(stop: asyncio.Event) -> Iterator[None]:
     """SIGINT and SIGTERM set `stop`; a second one ends the process at once."""
     loop = asyncio.get_running_loop()
 

@@ -64,6 +64,14 @@ class Scheduler:
             partitions = [p for p, (handled, _) in zip(partitions, answers, strict=True) if handled == _BATCH]
         return min(max((nearest - now_ms()) / 1000, 0.0), _LOOK_S) if nearest is not None else _LOOK_S
 
+    async def next_due(self) -> int | None:
+        """When the next timer comes, in ms, None when none waits. Handles nothing."""
+        calls = [
+            self._records.scripts.due(p, now_ms(), 0, self._policies) for p in range(self._records.partitions)
+        ]
+        found = [due for _, due in await self._records.scripts.run_many(calls) if due is not None]
+        return min(found, default=None)
+
     async def reclaim(self, now: int) -> int:
         """Put in doubt what lost workers held; how many messages."""
         scripts, wait = self._records.scripts, self._settings.in_doubt_wait_ms

@@ -77,7 +77,7 @@ class Sandbox:
             self.accounts.telegram, self.world, self.faults, self._postman, self._errands
         )
         self.clickpesa = ClickPesaApi(self.accounts.clickpesa, self.world, self.faults)
-        self.wallet = Wallet(self.clickpesa, self._postman)
+        self.wallet = Wallet(self.clickpesa, self._postman, self._errands)
         self.mail = MailServer(self.accounts.smtp, self.world, self.faults)
         self.page = Page(self)
         self.urls: dict[str, str] = {}
@@ -164,14 +164,25 @@ class Sandbox:
         optional = {"CLICKPESA_CHECKSUM_KEY": clickpesa.checksum_key, "PUBLIC_URL": self._tuma}
         return env | {name: value for name, value in optional.items() if value}
 
-    def connect(self, tuma: str) -> None:
+    def connect(self, tuma: str, *, really: str | None = None) -> None:
         """Say where tuma is: ClickPesa's and Twilio's inbound webhooks go there from now on.
 
-        Telegram is told by the bot itself (setWebhook), and Twilio's status callbacks by each message.
+        Telegram is told by the bot itself (setWebhook), and Twilio's status callbacks by each message. `really`:
+        where requests to the public address `tuma` go instead, because it cannot be reached from here.
         """
         self._tuma = base = tuma.rstrip("/")
+        self._postman.detours = {base: really.rstrip("/")} if really else {}
         self.wallet.webhook_url = f"{base}/webhooks/clickpesa"
         self.carrier.inbound_url = f"{base}/webhooks/twilio/inbound"
+
+    @property
+    def busy(self) -> int:
+        """How many things go on that no request waits for: messages on their way, webhooks to come."""
+        return self._errands.busy
+
+    async def at_rest(self) -> None:
+        """Wait until nothing like that goes on."""
+        await self._errands.done()
 
     # What the demo and tests do most
 
@@ -219,16 +230,18 @@ async def main(
     ports: Mapping[str, int] | None = None,
     tuma: str = "http://127.0.0.1:8000",
     checksum: bool = True,
+    faults: Faults | None = None,
     stop: asyncio.Event | None = None,
     write: Callable[[str], object] = sys.stdout.write,
 ) -> None:
     """Run the sandbox until SIGINT or SIGTERM (or `stop`). The first line written says where everything is.
 
     `json`: that line is one JSON object with `twilio`, `telegram`, `clickpesa`, `smtp`, `page` (base URLs, the values
-    that the `*_API_BASE` settings want), `credentials`, and `env` (settings that point tuma here).
+    that the `*_API_BASE` settings want), `credentials`, `env` (settings that point tuma here), and the `profile` and
+    `seed` of the faults.
     """
     accounts = Accounts() if checksum else Accounts(clickpesa=ClickPesaAccount(checksum_key=None))
-    async with Sandbox(host, ports=ports, accounts=accounts) as city:
+    async with Sandbox(host, ports=ports, accounts=accounts, faults=faults) as city:
         city.connect(tuma)
         write(_announcement(city) if json else _greeting(city))
         sys.stdout.flush()
@@ -236,13 +249,17 @@ async def main(
 
 
 def _announcement(city: Sandbox) -> str:
-    facts = city.urls | {"credentials": city.credentials, "env": city.settings_env()}
+    faults = {"profile": city.faults.profile, "seed": city.faults.seed}
+    facts = city.urls | {"credentials": city.credentials, "env": city.settings_env()} | faults
     return msgspec.json.encode(facts).decode() + "\n"
 
 
 def _greeting(city: Sandbox) -> str:
     env = "\n".join(f"{name}={_quoted(value)}" for name, value in city.settings_env().items())
-    return f"Open {city.urls['page']}\n\nSettings that point tuma here:\n\n{env}\n\nCtrl-C ends it.\n"
+    weather = f"Faults: {city.faults.profile}, seed {city.faults.seed}"
+    return (
+        f"Open {city.urls['page']}\n{weather}\n\nSettings that point tuma here:\n\n{env}\n\nCtrl-C ends it.\n"
+    )
 
 
 def _quoted(value: str) -> str:

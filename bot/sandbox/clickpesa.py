@@ -21,7 +21,9 @@ from aiohttp import web
 from bot.sandbox.clickpesa_bills import Bill, ClickPesaError, Payment, new_bill, number, patch
 from bot.sandbox.clickpesa_checksum import sign
 from bot.sandbox.clickpesa_listing import page
-from bot.sandbox.faults import Faults, Mode
+from bot.sandbox.fault_kinds import How, Kind, Point
+from bot.sandbox.faults import Faults
+from bot.sandbox.misbehaving import act_out
 from bot.sandbox.world import World
 
 ROOT = "/third-parties"
@@ -74,13 +76,14 @@ class ClickPesaApi:
     async def _edge(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             self._count()
-            await self._suffer()
-            if not request.path.endswith("/generate-token"):
-                self._authorise(request)
-            return await handler(request)
+            contact = await _subject(request)
+            asking = request.method == "GET" or request.path.endswith("/generate-token")
+            fault = self.faults.draw("clickpesa", Point.QUERY if asking else Point.SEND, contact)
+            return await act_out(
+                request, fault, self.faults, lambda: self._allowed(request, handler), self._worded
+            )
         except ClickPesaError as error:
-            headers = {"Retry-After": str(self.faults.retry_after_s)} if error.status == 429 else None
-            return _json({"message": error.message}, error.status, headers)
+            return self._refusal(error)
         except web.HTTPException as error:
             return _json({"message": f"Cannot {request.method} {request.path}"}, error.status)
 
@@ -92,12 +95,21 @@ class ClickPesaApi:
         if self._window[1] > self.per_minute:
             raise ClickPesaError(429, "Too many requests")
 
-    async def _suffer(self) -> None:
-        mode = await self.faults.decide("clickpesa")
-        if mode is Mode.FAILING:
-            raise ClickPesaError(503, "Service unavailable")
-        if mode is Mode.THROTTLING:
-            raise ClickPesaError(429, "Too many requests")
+    async def _allowed(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if not request.path.endswith("/generate-token"):
+            self._authorise(request)
+        return await handler(request)
+
+    def _worded(self, fault: Kind) -> web.StreamResponse:
+        if fault.how is How.THROTTLE:
+            return self._refusal(ClickPesaError(429, "Too many requests"))
+        if fault.taken:
+            return self._refusal(ClickPesaError(500, "Internal server error"))
+        return self._refusal(ClickPesaError(503, "Service unavailable"))
+
+    def _refusal(self, error: ClickPesaError) -> web.Response:
+        headers = {"Retry-After": str(self.faults.retry_after_s)} if error.status == 429 else None
+        return _json({"message": error.message}, error.status, headers)
 
     def _authorise(self, request: web.Request) -> None:
         issued = self._tokens.get(request.headers.get("Authorization", ""))
@@ -246,6 +258,19 @@ class ClickPesaApi:
             "customer": customer,
             "clientId": self.account.client_id,
         }
+
+
+async def _subject(request: web.Request) -> str | None:
+    """The control number that a request is about, if it names one."""
+    named = request.match_info.get("number") or request.match_info.get("reference")
+    if named or request.method == "GET":
+        return named
+    try:
+        body = msgspec.json.decode(await request.read() or b"{}")
+    except msgspec.DecodeError:
+        return None
+    found = (body.get("billReference") or body.get("billPayNumber")) if isinstance(body, dict) else None
+    return found if isinstance(found, str) else None
 
 
 def stamp(at: datetime) -> str:

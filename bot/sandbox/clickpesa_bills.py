@@ -46,7 +46,11 @@ class Declined(Exception):
 
 @dataclass(slots=True, kw_only=True)
 class Payment:
-    """One attempt to pay. `status` is ClickPesa's word; `webhook_status` what the webhook was answered (0: nobody)."""
+    """One attempt to pay.
+
+    `status` is ClickPesa's word; `webhook_status` what the webhook was answered (0: nobody), and `told` when that was
+    a 200 for the first time.
+    """
 
     id: str
     number: str
@@ -62,6 +66,7 @@ class Payment:
     updated: datetime
     webhook_status: int | None = None
     webhook_ms: float | None = None
+    told: datetime | None = None
 
     @property
     def counts(self) -> bool:

@@ -2,7 +2,8 @@
 
 AUTH PLAIN and LOGIN work with the sandbox's credentials, mail without AUTH is taken too, a wrong password is 535.
 No TLS. Failing is 421 and throttling 451: the provider is unwell, the mailbox is not at fault; `refusals` says
-which mailbox is. Source: RFC 5321, RFC 3463.
+which mailbox is. Faults strike at every step from the connection to the reply after the final dot. A mail is
+entered once for each of its recipients. Source: RFC 5321, RFC 3463.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from weakref import WeakSet
 
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
-from bot.sandbox.faults import Faults, Mode
+from bot.sandbox.fault_kinds import How, Kind, Point
+from bot.sandbox.faults import Faults
 from bot.sandbox.serving import origin_host
 from bot.sandbox.world import Message, World
 
@@ -34,6 +36,35 @@ class MailAccount:
     username: str = "tuma"
     password: str = "sandbox-mail-password"  # noqa: S105 - opens nothing but this sandbox
     sender: str = "Tuma Sandbox <bili@sandbox.test>"
+
+
+class _Turned(asyncio.Protocol):
+    """A connection that is turned away at once: with a line, or without a word."""
+
+    def __init__(self, reply: str) -> None:
+        self._reply = reply
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Say it and hang up."""
+        if isinstance(transport, asyncio.WriteTransport):
+            transport.write(f"{self._reply}\r\n".encode() if self._reply else b"")
+        transport.close()
+
+
+class _Conversation(SMTP):
+    """One client's connection. `unwelcome` is what EHLO was answered, and HELO will be."""
+
+    unwelcome = ""
+    event_handler: MailServer
+
+    async def smtp_DATA(self, arg: str) -> None:
+        """DATA, before the mail itself is asked for; aiosmtpd's own hook comes after it."""
+        to = self.envelope.rcpt_tos if self.envelope else []
+        fault = self.event_handler.faults.draw("smtp", Point.DATA, to[0]) if to else None
+        if fault is None:
+            await super().smtp_DATA(arg)
+        else:
+            await self.push(fault.reply)
 
 
 class MailServer:
@@ -60,7 +91,10 @@ class MailServer:
         return url.replace("smtp://", f"smtp://{login}@", 1)
 
     def _session(self) -> asyncio.Protocol:
-        protocol = SMTP(
+        fault = self.faults.draw("smtp", Point.CONNECT)
+        if fault is not None:
+            return _Turned(fault.reply)
+        protocol = _Conversation(
             self,
             hostname="sandbox.test",
             ident="tuma sandbox",
@@ -93,13 +127,33 @@ class MailServer:
 
     # What aiosmtpd calls; names are its own.
 
+    async def handle_EHLO(
+        self, server: _Conversation, session: Session, envelope: Envelope, hostname: str, responses: list[str]
+    ) -> list[str]:
+        """EHLO: a server that may not want this client."""
+        fault = self.faults.draw("smtp", Point.EHLO)
+        if fault is not None:
+            server.unwelcome = fault.reply
+            return [fault.reply]
+        session.host_name, server.unwelcome = hostname, ""
+        return responses
+
+    async def handle_HELO(
+        self, server: _Conversation, session: Session, envelope: Envelope, hostname: str
+    ) -> str:
+        """HELO: what clients say after a refused EHLO."""
+        if server.unwelcome:
+            return server.unwelcome
+        session.host_name = hostname
+        return f"250 {server.hostname}"
+
     async def handle_MAIL(
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
         """MAIL FROM: an unwell provider says so here."""
-        mode = await self.faults.decide("smtp")
-        if mode is Mode.FAILING:
-            return "421 4.3.0 Service not available, try again later"
+        fault = self.faults.draw("smtp", Point.MAIL)
+        if fault is not None:
+            return fault.reply
         envelope.mail_from = address
         envelope.mail_options.extend(options)
         return "250 2.1.0 OK"
@@ -108,21 +162,44 @@ class MailServer:
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
         """RCPT TO: a throttling provider, and mailboxes at fault."""
-        if self.faults.modes()["smtp"] == Mode.THROTTLING:
-            return "451 4.7.1 Too many messages, try again later"
+        fault = self.faults.draw("smtp", Point.RCPT, address)
+        if fault is not None:
+            return fault.reply
         if address.lower() in self.refusals:
             return self.refusals[address.lower()]
         envelope.rcpt_tos.append(address)
         return "250 2.1.5 OK"
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
-        """DATA: the mail is in the mailbox when this answers 250."""
+        """The final dot: the mail is in the mailbox when this answers 250, and after some faults without that."""
+        fault = self.faults.draw("smtp", Point.DOT, envelope.rcpt_tos[0])
+        if fault is not None and fault.how is How.SLOW:
+            await asyncio.sleep(self.faults.slow_s)
+        elif fault is not None and not fault.taken:
+            return await self._broken(server, fault)
+        queue_id = self._keep(envelope)
+        if fault is not None and fault.how is not How.SLOW:
+            return await self._broken(server, fault)
+        return f"250 2.0.0 OK queued as {queue_id}"
+
+    async def _broken(self, server: SMTP, fault: Kind) -> str:
+        """What the client gets instead of 250: a refusal, or no reply."""
+        if fault.how is How.REPLY:
+            return fault.reply
+        if fault.how is How.SILENCE:
+            await asyncio.sleep(self.faults.silence_s)  # ends when the client hangs up, as aiosmtpd sees to
+        if server.transport is not None:
+            server.transport.close()
+        await asyncio.Event().wait()  # the connection's end cancels this
+        return ""
+
+    def _keep(self, envelope: Envelope) -> str:
         content = envelope.content if isinstance(envelope.content, bytes) else b""
         mail = message_from_bytes(content, policy=policy.default)
         queue_id = secrets.token_hex(6).upper()
         for address in envelope.rcpt_tos:
             self.world.accept(self._message(mail, envelope, address, queue_id))
-        return f"250 2.0.0 OK queued as {queue_id}"
+        return queue_id
 
     def _message(self, mail: EmailMessage, envelope: Envelope, address: str, queue_id: str) -> Message:
         return Message(

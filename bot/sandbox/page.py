@@ -3,7 +3,11 @@
     GET  /                    the page                 GET  /api/state?find=   what it shows (JSON)
     GET  /api/events          server-sent events       GET  /api/accepted      every accepted message (JSON lines)
     GET  /mail/{id}           one mail's HTML, sandboxed
-    POST /api/faults          {"provider", "mode"}
+    GET  /api/faults          faults there are, asked for, met; profiles and seed (JSON)
+    GET  /api/verdict         messages by sender's reference, and how often each was taken (JSON; ?every=1: all)
+    POST /api/faults          {"provider", "mode"}, or {"provider", "kind", "rate" or "next", "contact"?}
+    POST /api/faults/clear    {}                                    POST /api/profile {"name", "seed"?}
+    POST /api/forge           {"number", "amount"?}  (a payment webhook with a wrong checksum)
     POST /api/pay             {"number", "amount", "wallet"?}       POST /api/fail   {"number", "reason"?}
     POST /api/whatsapp        {"phone", "text"}                     POST /api/whatsapp/user  {"phone", "has"}
     POST /api/telegram/start  {"chat", "payload"?}                  POST /api/telegram/write {"chat", "text"}
@@ -30,7 +34,9 @@ import msgspec
 from aiohttp import web
 
 from bot.sandbox.clickpesa_bills import Declined
+from bot.sandbox.fault_view import faults_view, verdict_view
 from bot.sandbox.page_view import unsubscribe_url, view
+from bot.sandbox.profiles import profiles
 from bot.sandbox.wallet import WALLETS
 from bot.sandbox.world import Message
 
@@ -77,6 +83,8 @@ class Page:
         app.router.add_get("/api/state", self._state)
         app.router.add_get("/api/events", self._events)
         app.router.add_get("/api/accepted", self._accepted)
+        app.router.add_get("/api/faults", self._faults)
+        app.router.add_get("/api/verdict", self._verdict)
         app.router.add_get("/mail/{id}", self._mail)
         for path, action in self._actions().items():
             app.router.add_post(f"/api/{path}", _acting(action))
@@ -106,8 +114,7 @@ class Page:
         return serve
 
     async def _state(self, request: web.Request) -> web.Response:
-        state = view(self._city, request.query.get("find", ""))
-        return web.Response(body=msgspec.json.encode(state), content_type="application/json", headers=_SAFE)
+        return _shown(view(self._city, request.query.get("find", "")))
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         stream = web.StreamResponse(
@@ -146,6 +153,12 @@ class Page:
             body=b"".join(line + b"\n" for line in lines), content_type="application/x-ndjson"
         )
 
+    async def _faults(self, request: web.Request) -> web.Response:
+        return _shown(faults_view(self._city))
+
+    async def _verdict(self, request: web.Request) -> web.Response:
+        return _shown(verdict_view(self._city.world.verdict(), every="every" in request.query))
+
     async def _mail(self, request: web.Request) -> web.Response:
         mail = _found(self._city, request.match_info["id"])
         if mail is None or not mail.extra["html"]:
@@ -158,6 +171,9 @@ class Page:
     def _actions(self) -> dict[str, Action]:
         return {
             "faults": self._set_fault,
+            "faults/clear": self._clear_faults,
+            "profile": self._use_profile,
+            "forge": self._forge,
             "pay": self._pay,
             "fail": self._fail,
             "whatsapp": self._write_whatsapp,
@@ -173,7 +189,34 @@ class Page:
         }
 
     async def _set_fault(self, asked: Json) -> None:
-        self._city.faults.set(asked["provider"], asked["mode"])
+        faults, provider = self._city.faults, str(asked["provider"])
+        if "mode" in asked:
+            faults.set(provider, asked["mode"])
+            return
+        contact = str(asked["contact"]) if asked.get("contact") else None
+        kind = str(asked["kind"])
+        if "next" in asked:
+            faults.next(provider, kind, int(asked["next"]), contact)
+        if "rate" in asked or "next" not in asked:
+            faults.rate(provider, kind, float(asked["rate"]), contact)
+
+    async def _clear_faults(self, asked: Json) -> None:
+        self._city.faults.clear()
+
+    async def _use_profile(self, asked: Json) -> None:
+        name = str(asked["name"])
+        if name not in profiles():
+            raise ValueError(f"unknown profile: expected one of {', '.join(profiles())}")
+        seed = None if asked.get("seed") in (None, "") else int(asked["seed"])
+        self._city.faults.use(profiles()[name])
+        if seed is not None:
+            self._city.faults.reseed(seed)
+
+    async def _forge(self, asked: Json) -> None:
+        amount = None if asked.get("amount") is None else _money(asked["amount"])
+        reply = await self._city.wallet.forge(str(asked["number"]), amount)
+        if reply is not None and reply.ok and self._city.clickpesa.account.checksum_key:
+            raise ValueError(f"tuma believed a forged webhook: it answered {reply.status}")
 
     async def _pay(self, asked: Json) -> None:
         wallet = str(asked.get("wallet") or WALLETS[0])
@@ -239,6 +282,10 @@ def _acting(action: Action) -> Handler:
         return web.json_response({"ok": True})
 
     return handle
+
+
+def _shown(value: object) -> web.Response:
+    return web.Response(body=msgspec.json.encode(value), content_type="application/json", headers=_SAFE)
 
 
 def _refusal(text: str) -> web.Response:

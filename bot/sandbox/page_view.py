@@ -36,6 +36,7 @@ def view(city: Sandbox, find: str = "") -> Json:
         "bot": city.accounts.telegram.username,
         "wallets": WALLETS,
         "faults": city.faults.modes(),
+        "weather": {"profile": city.faults.profile, "seed": city.faults.seed, "plans": city.faults.plans()},
         "accepted": city.world.counts,
         "total": len(city.world.people),
         "people": [_person(city, person, numbers) for person, numbers in people],

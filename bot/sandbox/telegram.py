@@ -15,7 +15,9 @@ import msgspec
 from aiohttp import web
 
 from bot.sandbox import telegram_params as given
-from bot.sandbox.faults import Faults, Mode
+from bot.sandbox.fault_kinds import How, Kind, Point
+from bot.sandbox.faults import Faults
+from bot.sandbox.misbehaving import act_out
 from bot.sandbox.serving import Errands, Postman
 from bot.sandbox.telegram_chats import Chat, Chats
 from bot.sandbox.telegram_params import Params
@@ -23,6 +25,10 @@ from bot.sandbox.telegram_updates import BotApiError, Updates, Webhook
 from bot.sandbox.world import Message, World
 
 Method = Callable[[Params], Awaitable[Any]]
+_BAD_GATEWAY = (
+    "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n<center><h1>502 Bad Gateway</h1></center>\r\n"
+    "<hr><center>nginx/1.18.0</center>\r\n</body>\r\n</html>\r\n"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +93,24 @@ class TelegramApi:
         app.router.add_route("*", "/{rest:.*}", self._call)
         return app
 
-    async def _call(self, request: web.Request) -> web.Response:
+    async def _call(self, request: web.Request) -> web.StreamResponse:
         try:
             method = self._method(request)
             params = await given.read(request)
-            await self._suffer(params)
-            return _answer({"ok": True, "result": await method(params)})
+            chat = self._contact(params)
+            fault = self.faults.draw("telegram", Point.SEND if chat else Point.QUERY, chat)
+
+            async def take() -> web.Response:
+                return _answer({"ok": True, "result": await method(params)})
+
+            return await act_out(request, fault, self.faults, take, lambda kind: self._worded(kind, chat))
         except BotApiError as error:
             return _refusal(error)
+
+    def _contact(self, params: Params) -> str | None:
+        """Whose chat a request is about, under the id that it had first."""
+        raw = given.text_of(params, "chat_id")
+        return str(self.chats.first_id(int(raw))) if raw.lstrip("-").isdigit() else raw or None
 
     def _method(self, request: web.Request) -> Method:
         token, name = request.match_info.get("token"), request.match_info.get("method", "")
@@ -105,13 +121,22 @@ class TelegramApi:
             raise BotApiError(404, "Not Found")
         return method
 
-    async def _suffer(self, params: Params) -> None:
-        mode = await self.faults.decide("telegram", given.text_of(params, "chat_id") or None)
-        if mode is Mode.FAILING:
-            raise BotApiError(500, "Internal Server Error")
-        if mode is Mode.THROTTLING:
-            wait = self.faults.retry_after_s
-            raise BotApiError(429, f"Too Many Requests: retry after {wait}", retry_after=wait)
+    def _worded(self, fault: Kind, chat: str | None) -> web.StreamResponse:
+        if fault.how is How.HTML:
+            return web.Response(text=_BAD_GATEWAY, status=502, content_type="text/html")
+        return _refusal(self._error(fault, chat))
+
+    def _error(self, fault: Kind, chat: str | None) -> BotApiError:
+        match fault.how:
+            case How.THROTTLE:
+                wait = int(self.faults.retry_after_s)
+                return BotApiError(429, f"Too Many Requests: retry after {wait}", retry_after=wait)
+            case How.FORBIDDEN:
+                return BotApiError(403, "Forbidden: bot was blocked by the user")
+            case How.MIGRATED if chat and chat.lstrip("-").isdigit():
+                return self.chats.migrate(int(chat))
+            case _:
+                return BotApiError(500, "Internal Server Error")
 
     async def _obey(self, call: Mapping[str, Any]) -> None:
         method = self._methods.get(str(call["method"]).lower())
@@ -138,7 +163,7 @@ class TelegramApi:
     async def _send_message(self, params: Params) -> dict[str, Any]:
         chat = self._chat(params)
         text, entities = given.formatted(params)
-        extra = {"entities": entities} | given.markup(params)
+        extra = {"entities": entities, "sent": given.text_of(params, "text")} | given.markup(params)
         return self.chats.document(self.chats.post(chat, text, extra))
 
     async def _edit_message_text(self, params: Params) -> dict[str, Any]:

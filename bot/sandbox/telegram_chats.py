@@ -19,7 +19,10 @@ Json = dict[str, Any]
 
 @dataclass(slots=True)
 class Chat:
-    """One person's chat. `toast` is the last answer to a pressed button, as the app shows it."""
+    """One person's chat. `toast` is the last answer to a pressed button, as the app shows it.
+
+    `moved_to`: the only id that it answers to, since it migrated; `id` stays the person's.
+    """
 
     id: int
     started: bool = False
@@ -27,6 +30,7 @@ class Chat:
     language: str = "sw"
     messages: dict[int, Message] = field(default_factory=dict)
     toast: Json | None = None
+    moved_to: int | None = None
 
 
 class Chats:
@@ -36,6 +40,7 @@ class Chats:
         self.world, self.updates, self.bot = world, updates, bot
         self.pressed: dict[str, int] = {}
         self._chats: dict[int, Chat] = {}
+        self._moved: dict[int, int] = {}
         self._last_message = 0
 
     def of(self, user: int) -> Chat:
@@ -44,12 +49,29 @@ class Chats:
 
     def reachable(self, chat_id: int) -> Chat:
         """The chat, if the bot may write there. Raises BotApiError 400 or 403."""
-        chat = self._chats.get(chat_id)
+        chat = self._chats.get(self.first_id(chat_id))
+        if chat is not None and chat.moved_to not in (None, chat_id):
+            raise _migrated(chat.moved_to)
         if chat is None or not (chat.started or chat.blocked):
             raise BotApiError(400, "Bad Request: chat not found")
         if chat.blocked:
             raise BotApiError(403, "Forbidden: bot was blocked by the user")
         return chat
+
+    def first_id(self, chat_id: int) -> int:
+        """The id that a chat had before it migrated; its own if it did not."""
+        return self._moved.get(chat_id, chat_id)
+
+    def migrate(self, user: int) -> BotApiError:
+        """Give the chat another id, and return what Telegram says to a request under the old one.
+
+        Real private chats do not migrate, groups do; the error and what a bot must do are the same.
+        """
+        chat = self.of(user)
+        if chat.moved_to is None:
+            chat.moved_to = -1_000_000_000_000 - user
+            self._moved[chat.moved_to] = user
+        return _migrated(chat.moved_to)
 
     def document(self, message: Message) -> Json:
         """A message as the Bot API shows it."""
@@ -72,7 +94,11 @@ class Chats:
         return {"id": user, "is_bot": False, "first_name": name, "language_code": self.of(user).language}
 
     def _chat(self, user: int) -> Json:
-        return {"id": user, "type": "private", "first_name": self._user(user)["first_name"]}
+        return {
+            "id": self.of(user).moved_to or user,
+            "type": "private",
+            "first_name": self._user(user)["first_name"],
+        }
 
     # The bot writes
 
@@ -171,6 +197,11 @@ class Chats:
             "old_chat_member": member(before),
             "new_chat_member": member(after),
         }
+
+
+def _migrated(to: int | None) -> BotApiError:
+    text = "Bad Request: group chat was upgraded to a supergroup chat"
+    return BotApiError(400, text, migrate_to_chat_id=to or 0)
 
 
 def _copied(extra: Json) -> str:

@@ -7,8 +7,10 @@ pricing. Source: Twilio message resource and its list operation, Twilio error di
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
+import contextlib
 import hmac
 import secrets
 from collections import defaultdict
@@ -22,13 +24,16 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 from aiohttp import web
 
 from bot.render.segments import count
-from bot.sandbox.faults import Faults, Mode
+from bot.sandbox.fault_kinds import How, Kind, Point
+from bot.sandbox.faults import Faults
+from bot.sandbox.misbehaving import act_out
 from bot.sandbox.twilio_listing import matching
 from bot.sandbox.twilio_rules import Request, TwilioError, check
 from bot.sandbox.world import Message, World
 
 API = "/2010-04-01/Accounts"
 WHATSAPP = "whatsapp:"
+_EARLY_S = 5.0
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -45,7 +50,10 @@ class TwilioAccount:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class TwilioMessage:
-    """A message as the API shows it. `shown` is the same message as the customer has it."""
+    """A message as the API shows it. `shown` is the same message as the customer has it.
+
+    `early`: its first callback goes out at once, before the create request is answered; `called`: it went out.
+    """
 
     shown: Message
     request: Request
@@ -55,6 +63,8 @@ class TwilioMessage:
     updated: datetime
     sent: datetime | None = None
     settled_segments: bool = False
+    early: bool = False
+    called: asyncio.Event = field(default_factory=asyncio.Event)
     callbacks: list[tuple[str, int]] = field(default_factory=list)
 
     @property
@@ -78,10 +88,10 @@ class TwilioApi:
         """The routes."""
         app = web.Application(middlewares=[self._edge])
         app.router.add_post(API + "/{account}/Messages.json", self._create)
-        app.router.add_get(API + "/{account}/Messages.json", self._list)
-        app.router.add_get(API + "/{account}/Messages/{sid}.json", self._fetch)
-        app.router.add_post(API + "/{account}/Messages/{sid}.json", self._update)
-        app.router.add_get(API + "/{account}.json", self._account)
+        app.router.add_get(API + "/{account}/Messages.json", self._asked(self._list))
+        app.router.add_get(API + "/{account}/Messages/{sid}.json", self._asked(self._fetch))
+        app.router.add_post(API + "/{account}/Messages/{sid}.json", self._asked(self._update))
+        app.router.add_get(API + "/{account}.json", self._asked(self._account))
         return app
 
     # Edge: errors, credentials, faults
@@ -106,11 +116,11 @@ class TwilioApi:
         if request.match_info.get("account", self.account.sid) != self.account.sid:
             raise TwilioError(20003)
 
-    def _refusal(self, error: TwilioError) -> web.Response:
+    def _refusal(self, error: TwilioError, *, bare: bool = False) -> web.Response:
         headers = {"Twilio-Request-Id": "RQ" + secrets.token_hex(16)}
         if error.status == 401:
             headers["WWW-Authenticate"] = 'Basic realm="Twilio API"'
-        if error.code == 20429:
+        if error.code == 20429 and not bare:
             headers["Retry-After"] = str(self.faults.retry_after_s)
         body = {
             "code": error.code,
@@ -120,26 +130,44 @@ class TwilioApi:
         }
         return web.json_response(body, status=error.status, headers=headers)
 
-    async def _suffer(self, contact: str | None = None) -> None:
-        mode = await self.faults.decide("twilio", contact)
-        if mode is Mode.FAILING:
-            raise TwilioError(20503)
-        if mode is Mode.THROTTLING:
-            raise TwilioError(20429)
+    def _asked(self, handler: Handler) -> Handler:
+        """A request that sends nothing, as the faults of such requests let it be answered."""
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            about = self.messages.get(request.match_info.get("sid", ""))
+            contact = about.request.to if about else request.query.get("To")
+            fault = self.faults.draw("twilio", Point.QUERY, contact)
+            return await act_out(request, fault, self.faults, lambda: handler(request), self._worded)
+
+        return handle
+
+    def _worded(self, fault: Kind) -> web.StreamResponse:
+        if fault.how in {How.THROTTLE, How.THROTTLE_BARE}:
+            return self._refusal(TwilioError(20429), bare=fault.how is How.THROTTLE_BARE)
+        return self._refusal(TwilioError(20500 if fault.taken else 20503))
 
     # Messages
 
-    async def _create(self, request: web.Request) -> web.Response:
+    async def _create(self, request: web.Request) -> web.StreamResponse:
         form = {name: value for name, value in (await request.post()).items() if isinstance(value, str)}
-        await self._suffer(form.get("To"))
+        fault = self.faults.draw("twilio", Point.SEND, form.get("To"))
+        if fault is not None and fault.how is How.EARLY:
+            return await self._taken(form, early=True)
+        return await act_out(request, fault, self.faults, lambda: self._taken(form), self._worded)
+
+    async def _taken(self, form: Mapping[str, str], *, early: bool = False) -> web.Response:
         asked = check(form, self.world.clock())
         if asked.to in self.refusals:
             raise TwilioError(self.refusals[asked.to], asked.to)
-        message = self._enter(asked)
+        message = self._enter(asked, early=early)
+        document = self.document(message)  # as it was taken, whatever has become of it meanwhile
         self.take(message)
-        return web.json_response(self.document(message), status=201)
+        if early and asked.status_callback:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(message.called.wait(), _EARLY_S)
+        return web.json_response(document, status=201)
 
-    def _enter(self, asked: Request) -> TwilioMessage:
+    def _enter(self, asked: Request, *, early: bool) -> TwilioMessage:
         at, text = self.world.clock(), self._text(asked)
         shown = Message(
             provider="twilio",
@@ -154,7 +182,13 @@ class TwilioApi:
         )
         segments = count(text).segments if asked.channel == "sms" else 1
         message = TwilioMessage(
-            shown=shown, request=asked, sender=shown.sender, segments=segments, created=at, updated=at
+            shown=shown,
+            request=asked,
+            sender=shown.sender,
+            segments=segments,
+            created=at,
+            updated=at,
+            early=early,
         )
         self.messages[shown.id] = message
         self._by_to[asked.to].append(message)
@@ -176,7 +210,6 @@ class TwilioApi:
         return text
 
     async def _list(self, request: web.Request) -> web.Response:
-        await self._suffer()
         query = request.query
         size = min(max(_whole(query.get("PageSize"), 50), 1), 1000)
         page = max(_whole(query.get("Page"), 0), 0)
@@ -217,12 +250,10 @@ class TwilioApi:
         return message
 
     async def _fetch(self, request: web.Request) -> web.Response:
-        await self._suffer()
         return web.json_response(self.document(self._find(request)))
 
     async def _update(self, request: web.Request) -> web.Response:
         """Cancel a scheduled message; nothing else can be changed here."""
-        await self._suffer()
         message = self._find(request)
         if (await request.post()).get("Status") == "canceled" and message.shown.status == "scheduled":
             message.shown.status, message.updated = "canceled", self.world.clock()
@@ -230,7 +261,6 @@ class TwilioApi:
         return web.json_response(self.document(message))
 
     async def _account(self, request: web.Request) -> web.Response:
-        await self._suffer()
         uri = f"{API}/{self.account.sid}"
         made = format_datetime(self.world.clock())
         return web.json_response(

@@ -1,7 +1,8 @@
 """What happens after Twilio took a message: statuses, signed callbacks, and what people write back.
 
-Promises callbacks in order for one message, signed over the exact URL including its query. A callback that finds
-nobody is tried once more, an error answer never, as Twilio's default is.
+Promises callbacks in order for one message, but for those that a fault loses, doubles or holds back, and each signed
+over the exact URL including its query. A callback that finds nobody is tried once more, an error answer never, as
+Twilio's default is.
 Source: Twilio guides on outbound status callbacks, webhook requests and webhook security.
 """
 
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from urllib.parse import urldefrag, urlencode
 
+from bot.sandbox.fault_kinds import How, Point
 from bot.sandbox.serving import Errands, Postman, Reply
 from bot.sandbox.twilio import WHATSAPP, TwilioAccount, TwilioApi, TwilioMessage
 from bot.sandbox.twilio_rules import CHANNEL_MESSAGES, whatsapp_fault
@@ -54,6 +56,7 @@ class Carrier:
         self.reads_whatsapp = True
         self._postman, self._errands = postman, errands
         self._written: dict[str, datetime] = {}
+        self._held: dict[str, list[tuple[str, dict[str, str]]]] = {}
         api.take = lambda message: errands.begin(self.carry(message))
 
     @property
@@ -67,7 +70,14 @@ class Carrier:
     # Outbound
 
     async def carry(self, message: TwilioMessage) -> None:
-        """Take one message from its first status to its last."""
+        """Take one message from its first status to its last, and make every callback that is still due."""
+        try:
+            await self._carry(message)
+            await self._release(message)
+        finally:
+            message.called.set()
+
+    async def _carry(self, message: TwilioMessage) -> None:
         if not await self._wait_until_due(message):
             return
         if message.request.service:
@@ -92,8 +102,12 @@ class Carrier:
 
     def _fate(self, message: TwilioMessage) -> Fate | None:
         asked = message.request
-        if asked.to in self.fates or asked.channel == "sms":
-            return self.fates.get(asked.to)
+        if asked.to in self.fates:
+            return self.fates[asked.to]
+        if self.api.faults.draw("twilio", Point.FATE, asked.to):
+            return Fate(30003)
+        if asked.channel == "sms":
+            return None
         owner = self._world.owner("whatsapp", asked.address)
         code = whatsapp_fault(
             asked,
@@ -113,7 +127,7 @@ class Carrier:
         await self._move(message, fate.status, self.pace.delivered)
 
     async def _move(self, message: TwilioMessage, status: str, wait_s: float) -> None:
-        await asyncio.sleep(wait_s)
+        await asyncio.sleep(0 if message.early and not message.called.is_set() else wait_s)
         message.shown.status = status
         message.updated = self._world.clock()
         if status == "sent":
@@ -127,10 +141,26 @@ class Carrier:
         if url is None:
             return
         fields = self._status_fields(message, status)
+        first = message.early and not message.called.is_set()
+        fault = None if first else self.api.faults.draw("twilio", Point.CALLBACK, message.request.to)
+        if fault is not None and fault.how is How.REORDERED:
+            self._held.setdefault(message.sid, []).append((status, fields))
+            return
+        for _ in range({How.LOST: 0, How.DUPLICATED: 2}.get(fault.how, 1) if fault else 1):
+            await self._tell(message, url, status, fields)
+        await self._release(message)
+
+    async def _release(self, message: TwilioMessage) -> None:
+        """Make the callbacks that were held back, the latest first."""
+        for status, fields in reversed(self._held.pop(message.sid, [])):
+            await self._tell(message, message.request.status_callback or "", status, fields)
+
+    async def _tell(self, message: TwilioMessage, url: str, status: str, fields: Mapping[str, str]) -> None:
         reply = await self._send(url, fields)
         if reply.status == 0:
             reply = await self._send(url, fields)
         message.callbacks.append((status, reply.status))
+        message.called.set()
         self._world.changed()
 
     def _status_fields(self, message: TwilioMessage, status: str) -> dict[str, str]:

@@ -20,6 +20,7 @@ ERRORS: Mapping[int, tuple[int, str]] = {
     20004: (405, "Method not allowed"),
     20404: (404, "The requested resource {value} was not found"),
     20429: (429, "Too Many Requests"),
+    20500: (500, "An internal server error has occurred"),
     20503: (503, "Service unavailable"),
     21211: (400, "Invalid 'To' Phone Number: {value}"),
     21212: (400, "Invalid From Number (caller ID): {value}"),

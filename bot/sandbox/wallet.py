@@ -1,13 +1,16 @@
 """The customer who pays: takes money to a control number and lets ClickPesa's webhooks tell of it.
 
 Promises that a payment is on record before its webhook goes out, that the webhook's checksum is canonical, and
-that the webhook is tried once: ClickPesa documents no retries. Source: ClickPesa home/webhooks, home/checksum.
+that the webhook is tried once: ClickPesa documents no retries. Faults lose it, double it, delay it, or send a forged
+one before it. Source: ClickPesa home/webhooks, home/checksum.
 """
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import string
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -17,7 +20,8 @@ import msgspec
 from bot.sandbox.clickpesa import ClickPesaApi, stamp
 from bot.sandbox.clickpesa_bills import Bill, Declined, Payment, plain
 from bot.sandbox.clickpesa_checksum import sign
-from bot.sandbox.serving import Postman
+from bot.sandbox.fault_kinds import How, Point
+from bot.sandbox.serving import Errands, Postman, Reply
 
 WALLETS = ("MIXX BY YAS", "M-PESA", "AIRTEL-MONEY", "HALOPESA", "CRDB")
 _ALPHABET = string.ascii_uppercase + string.digits
@@ -36,10 +40,10 @@ class Payer:
 class Wallet:
     """Pays, or tries to. `webhook_url` is where ClickPesa's webhooks go, None: nowhere."""
 
-    def __init__(self, api: ClickPesaApi, postman: Postman) -> None:
+    def __init__(self, api: ClickPesaApi, postman: Postman, errands: Errands) -> None:
         self.api = api
         self.webhook_url: str | None = None
-        self._postman = postman
+        self._postman, self._errands = postman, errands
 
     def bill(self, number: str) -> Bill:
         """The bill behind `number`; one that was only read in a message is taken as a customer number.
@@ -137,13 +141,48 @@ class Wallet:
     # Webhooks
 
     async def notify(self, payment: Payment) -> None:
-        """Send the payment's webhook, once. Calling it again makes a duplicate, as ClickPesa may."""
+        """Send the payment's webhook, once, unless a fault meets it. Calling it again makes a duplicate."""
+        fault = self.api.faults.draw("clickpesa", Point.WEBHOOK, payment.number)
+        match fault.how if fault else None:
+            case How.LOST:
+                return
+            case How.LATE:
+                self._errands.begin(self._tell_late(payment))
+                return
+            case How.FORGED:
+                await self.forge(payment.number, payment.amount)
+            case How.DUPLICATED:
+                await self._tell(payment)
+        await self._tell(payment)
+
+    async def _tell_late(self, payment: Payment) -> None:
+        await asyncio.sleep(self.api.faults.late_s)
+        await self._tell(payment)
+
+    async def _tell(self, payment: Payment) -> None:
+        reply = await self._send(self.event(payment))
+        if reply is not None and payment.webhook_status != 200:
+            payment.webhook_status, payment.webhook_ms = reply.status, reply.ms
+            payment.told = self.api.world.clock() if reply.status == 200 else None
+            self.api.world.changed()
+
+    async def _send(self, event: Mapping[str, Any]) -> Reply | None:
         if self.webhook_url is None:
-            return
-        body = msgspec.json.encode(self.event(payment))
-        reply = await self._postman.post(self.webhook_url, body, _HEADERS)
-        payment.webhook_status, payment.webhook_ms = reply.status, reply.ms
-        self.api.world.changed()
+            return None
+        return await self._postman.post(self.webhook_url, msgspec.json.encode(event), _HEADERS)
+
+    async def forge(self, number: str, amount: Decimal | int | str | None = None) -> Reply | None:
+        """Somebody without the checksum key claims that `number` was paid. No money moved, nothing is on record.
+
+        Returns what tuma answered: with a key it must be 401.
+        """
+        bill = self.bill(number)
+        claimed = Decimal(amount) if amount is not None else bill.amount or Decimal(1000)
+        payment = self._payment(bill, claimed, "SUCCESS", "Payment received", WALLETS[0], None)
+        event = self.event(payment)
+        if "checksum" in event:
+            event["checksum"] = sign(event, secrets.token_hex(16))
+        return await self._send(event)
 
     def event(self, payment: Payment) -> dict[str, Any]:
         """The webhook's JSON, signed if the application has a checksum key."""

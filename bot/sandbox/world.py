@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from bot.sandbox import reading
+from bot.sandbox import judge, reading
 
 Clock = Callable[[], datetime]
 
@@ -174,6 +174,10 @@ class World:
         """Messages to customers that providers took, oldest first."""
         source = self.messages if address is None else self._of(channel, address)
         return [each for each in source if each.outgoing and channel in (None, each.channel)]
+
+    def verdict(self) -> judge.Verdict:
+        """How often each message was taken, by its sender's reference: see `judge`."""
+        return judge.verdict(self.messages)
 
     def _of(self, channel: str | None, address: str) -> Iterator[Message]:
         channels = [channel] if channel else ["sms", "whatsapp", "email", "telegram"]

@@ -25,7 +25,7 @@ PUBLIC = (
 
 def walk(command: Any, name: str = "") -> Iterator[tuple[str, Any]]:
     children = getattr(command, "commands", {})
-    if not children:
+    if not children or (name and command.invoke_without_command):
         yield name.strip(), command
     for child, found in children.items():
         yield from walk(found, f"{name} {child}")

@@ -1,4 +1,4 @@
-"""`tuma up` and `tuma sandbox` as processes: they say what they are, and end when told."""
+"""`tuma up` as a process: it says what it is, and ends when told."""
 
 from __future__ import annotations
 
@@ -75,18 +75,3 @@ def test_a_channel_with_impossible_settings_is_one_line(tmp_path: Path, redis_ur
 @pytest.mark.parametrize("arguments", [("--roles", "cook"), ("--roles", ""), ("--channels", "pigeon")])
 def test_unknown_roles_and_channels_are_usage_errors(tuma: Tuma, arguments: tuple[str, str]) -> None:
     assert tuma("up", *arguments).code == 2
-
-
-def test_sandbox_first_says_where_everything_is(tmp_path: Path) -> None:
-    page = free_port()
-    with process(tmp_path, "sandbox", "--json", "--port", f"page={page}") as sandbox:
-        assert sandbox.stdout is not None
-        said = json.loads(sandbox.stdout.readline())
-        assert {"twilio", "telegram", "clickpesa", "smtp", "page", "credentials"} <= set(said)
-        assert said["page"].endswith(f":{page}")
-        sandbox.send_signal(signal.SIGINT)
-        assert sandbox.wait(20) == 0
-
-
-def test_a_port_of_nothing_is_a_usage_error(tuma: Tuma) -> None:
-    assert tuma("sandbox", "--port", "fax=1").code == 2

@@ -58,8 +58,8 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     "rich": ("bot.cli",),
 }
 
-# Who builds the engine and the channels: the composition root, commands that need one part alone, and the demo.
-BUILDERS = ("bot.app", "bot.cli", "bot.demo")
+# Who builds the engine and the channels: the composition root, commands that need one part alone, demo and replay.
+BUILDERS = ("bot.app", "bot.cli", "bot.demo", "bot.replay")
 ENVIRONMENT = {"bot.settings"}
 SCRIPTS = {"bot.engine.scripts"}
 STREAMS = {

@@ -97,9 +97,12 @@ def unknown(words: list[str]) -> str | None:
             if word.split("=")[0] not in {option for each in command.params for option in each.opts}:
                 return word
         elif hasattr(command, "commands"):
-            if word not in command.commands:
+            if word in command.commands:
+                command = command.commands[word]
+            elif not getattr(
+                command, "invoke_without_command", False
+            ):  # else it may be the value of an option
                 return word
-            command = command.commands[word]
     return None
 
 
@@ -183,3 +186,4 @@ def test_a_command_that_does_not_exist_is_found() -> None:
     assert unknown(["share", "--nonsense", "1"]) == "--nonsense"
     assert unknown(["sell"]) == "sell"
     assert unknown(["share", "bills.csv", "--dry-run"]) is None
+    assert unknown(["sandbox", "replay", "bills.csv", "--nonsense"]) == "--nonsense"

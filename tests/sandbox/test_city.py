@@ -47,7 +47,9 @@ async def test_the_first_line_is_one_json_object() -> None:
         while not written:
             await asyncio.sleep(0.01)
     facts = json.loads(written[0].splitlines()[0])
-    assert {"twilio", "telegram", "clickpesa", "smtp", "page", "credentials", "env"} == facts.keys()
+    places = {"twilio", "telegram", "clickpesa", "smtp", "page", "credentials", "env"}
+    assert facts.keys() == places | {"profile", "seed"}
+    assert facts["profile"] == "calm"
     async with httpx.AsyncClient() as http:
         assert (await http.get(facts["page"])).status_code == 200
     stop.set()

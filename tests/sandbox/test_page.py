@@ -91,6 +91,12 @@ async def test_paying_through_the_page_tells_tuma(city: Sandbox, page: httpx.Asy
         ("pay", {"number": BILL}, "amount is missing"),
         ("faults", {"provider": "x", "mode": "ok"}, "unknown provider"),
         ("faults", {"provider": "twilio", "mode": "x"}, "not a valid Mode"),
+        ("faults", {"provider": "twilio", "kind": "x", "rate": 1}, "unknown fault"),
+        ("faults", {"provider": "twilio", "kind": "slow", "rate": 2}, "from 0 to 1"),
+        ("faults", {"provider": "twilio", "kind": "slow"}, "rate is missing"),
+        ("profile", {"name": "sunny"}, "unknown profile"),
+        ("profile", {"name": "calm", "seed": "x"}, "invalid literal"),
+        ("forge", {"number": "1"}, "there is no bill"),
         ("whatsapp", {"phone": ASHA, "text": " "}, "no text"),
         ("telegram/press", {"chat": 5, "message": 9, "data": "x"}, "9 is missing"),
         ("unsubscribe", {"mail": "none"}, "one-click"),
@@ -114,6 +120,41 @@ async def test_another_website_may_not_act(city: Sandbox, page: httpx.AsyncClien
 async def test_faults_are_set_through_the_page(city: Sandbox, page: httpx.AsyncClient) -> None:
     await page.post("/api/faults", json={"provider": "smtp", "mode": "throttling"})
     assert city.faults.modes()["smtp"] == "throttling"
+
+
+async def test_faults_by_rate_and_on_demand_are_set_through_the_page(
+    city: Sandbox, page: httpx.AsyncClient
+) -> None:
+    await page.post("/api/faults", json={"provider": "smtp", "kind": "drop-after", "rate": 0.25})
+    await page.post(
+        "/api/faults", json={"provider": "twilio", "kind": "timeout-after", "next": 2, "contact": ASHA}
+    )
+    told = (await page.get("/api/faults")).json()
+    assert [(plan["kind"], plan["contact"], plan["rate"], plan["left"]) for plan in told["plans"]] == [
+        ("timeout-after", ASHA, 0.0, 2),
+        ("drop-after", None, 0.25, 0),
+    ]
+    assert (told["profile"], told["seed"]) == ("custom", city.faults.seed)
+    assert {"name": "forbidden", "point": "send", "words": "403, blocked by the user"} in told["kinds"][
+        "telegram"
+    ]
+    assert (await page.post("/api/faults/clear", json={})).json() == {"ok": True}
+    assert city.faults.plans() == []
+
+
+async def test_a_profile_is_used_through_the_page(city: Sandbox, page: httpx.AsyncClient) -> None:
+    await page.post("/api/profile", json={"name": "storm", "seed": 7})
+    assert (city.faults.profile, city.faults.seed) == ("storm", 7)
+    assert (await page.get("/api/state")).json()["weather"]["profile"] == "storm"
+
+
+async def test_a_believed_forgery_is_told(city: Sandbox, page: httpx.AsyncClient, tuma: Tuma) -> None:
+    city.connect(tuma.url)
+    city.bill(BILL, 45000)
+    tuma.status = 401
+    assert (await page.post("/api/forge", json={"number": BILL})).json() == {"ok": True}
+    tuma.status = 200
+    assert "believed" in (await page.post("/api/forge", json={"number": BILL})).json()["error"]
 
 
 async def test_people_bills_and_tumas_place_can_be_set_over_http(

@@ -139,6 +139,49 @@ async def test_a_provider_is_made_to_fail_with_a_key(city: Sandbox, page: Page) 
     await city.world.until(lambda: city.faults.modes()["smtp"] == "failing")
 
 
+async def test_a_fault_is_given_a_rate_and_its_count_is_seen(city: Sandbox, page: Page) -> None:
+    twilio = page.locator('[data-provider="twilio"]')
+    await twilio.locator("summary").click()
+    await twilio.get_by_label("answered 5xx, not taken", exact=True).select_option("Always")
+    await city.world.until(lambda: city.faults.rates() == {"twilio": {"error-before": 1.0}})
+    await sms(city, "Habari")
+    await expect(twilio.locator("#met-twilio-error-before")).to_have_text("met 1")
+    await expect(twilio.locator("summary")).to_have_text("Faults: 1 on, 1 met")
+    assert city.world.accepted() == []
+
+
+async def test_the_next_request_is_met_on_demand(city: Sandbox, page: Page) -> None:
+    twilio = page.locator('[data-provider="twilio"]')
+    await twilio.locator("summary").click()
+    await twilio.get_by_label("Next request: answered 5xx, not taken").click()
+    await expect(twilio.locator("#met-twilio-error-before")).to_have_text("next 1")
+    await sms(city, "moja")
+    await sms(city, "mbili")
+    await expect(page.get_by_label("SMS messages")).to_contain_text("mbili")
+    assert [each.text for each in city.world.accepted()] == ["mbili"]
+
+
+async def test_one_customer_is_out_of_luck(city: Sandbox, page: Page) -> None:
+    asha = page.locator(".person", has_text="Asha Juma")
+    await asha.locator(".faults.own summary").click()
+    await asha.get_by_label("Fault for this customer").select_option("twilio error-before")
+    await asha.get_by_role("button", name="Set rate").click()
+    await expect(asha.locator(".faults.own li")).to_contain_text("always")
+    assert [(plan.contact, plan.rate) for plan in city.faults.plans()] == [(ASHA, 1.0)]
+    await asha.get_by_role("button", name="Take back").click()
+    await expect(asha.locator(".faults.own li")).to_have_count(0)
+
+
+async def test_the_weather_is_chosen_with_a_seed(city: Sandbox, page: Page) -> None:
+    await page.get_by_label("Seed").fill("42")
+    await page.get_by_label("Weather").select_option("bad-day")
+    await expect(page.locator("#about")).to_contain_text("One request in twelve")
+    assert (city.faults.profile, city.faults.seed) == ("bad-day", 42)
+    await page.get_by_role("button", name="Clear all faults").click()
+    await expect(page.get_by_label("Weather")).to_have_value("calm")
+    assert city.faults.rates() == {}
+
+
 async def test_a_telegram_button_can_be_pressed(city: Sandbox, page: Page) -> None:
     keyboard = {"inline_keyboard": [[{"text": "Acha", "callback_data": "stop:1"}]]}
     await telegram(city, text="<b>Bili</b> &lt;yako&gt;", reply_markup=keyboard)
@@ -192,6 +235,8 @@ async def test_a_mail_is_shown_without_running_its_scripts(city: Sandbox, page: 
 
 async def test_the_page_fits_a_small_phone(city: Sandbox, page: Page) -> None:
     await page.set_viewport_size({"width": 320, "height": 640})
+    for summary in await page.locator(".faults summary").all():
+        await summary.click()
     await sms(city, f"SHULE: lipa TZS 45,000 kwa {BILL} http://127.0.0.1:8000/pay/3-{'x' * 60}")
     await expect(page.get_by_label("SMS messages")).to_contain_text(BILL)
     assert await page.evaluate("document.documentElement.scrollWidth") <= 320

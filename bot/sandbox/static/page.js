@@ -12,6 +12,8 @@
     "63016": "outside the 24 h window", "63024": "not on WhatsApp", "63003": "not on WhatsApp",
     "63013": "template refused", "30005": "unknown number", "30003": "phone is off"
   };
+  var RATES = [[0, "Never"], [0.01, "1 %"], [0.02, "2 %"], [0.05, "5 %"], [0.1, "10 %"], [0.2, "20 %"], [0.5, "50 %"], [1, "Always"]];
+  var known = null;      // profiles and kinds of faults, asked for once
   var drawn = {};        // part of the page -> JSON it was drawn from
   var seen = {};         // message ids already shown, so that only new ones move
   var state = null, skew = 0, asking = false, askAgain = false, sayTimer = null;
@@ -105,19 +107,113 @@
     events.onerror = function () { live(false); };
   }
 
-  /* Providers */
+  /* Providers. Redrawn only when somebody chose something: counts change in place, so that nothing moves under a finger. */
 
   function drawProviders() {
-    if (!differs("providers", [state.faults, state.accepted])) { return; }
-    var focused = document.activeElement && document.activeElement.id;
-    fill(byId("providers"), PROVIDERS.map(provider));
-    if (focused && byId(focused)) { byId(focused).focus(); }
+    drawWeather();
+    if (differs("providers", [state.faults, chosenRates(), Boolean(known)])) {
+      var focused = document.activeElement && document.activeElement.id;
+      PROVIDERS.forEach(function (pair) {
+        var details = byId("faults-" + pair[0]);
+        opened[pair[0]] = Boolean(details && details.open);
+      });
+      fill(byId("providers"), PROVIDERS.map(provider));
+      if (focused && byId(focused)) { byId(focused).focus(); }
+    }
+    PROVIDERS.forEach(function (pair) { countAt(pair[0]); });
+  }
+
+  var opened = {};
+
+  function plansOf(provider, contacts) {
+    return state.weather.plans.filter(function (plan) {
+      return plan.provider === provider && (contacts ? contacts.indexOf(plan.contact) >= 0 : plan.contact === null);
+    });
+  }
+
+  function planOf(provider, kind) { return plansOf(provider).filter(function (plan) { return plan.kind === kind; })[0]; }
+
+  function chosenRates() {
+    return state.weather.plans.filter(function (plan) { return plan.contact === null && plan.rate; })
+      .map(function (plan) { return [plan.provider, plan.kind, plan.rate]; });
+  }
+
+  function percent(rate) { return rate === 1 ? "always" : Math.round(rate * 1000) / 10 + " %"; }
+
+  function countAt(key) {
+    var took = state.accepted[key] || 0, plans = plansOf(key), on = 0, met = 0;
+    byId("count-" + key).textContent = key === "clickpesa" ? "Bills and payments"
+      : took + (took === 1 ? " message taken" : " messages taken");
+    state.weather.plans.forEach(function (plan) { if (plan.provider === key) { met += plan.met; } });
+    plans.forEach(function (plan) { on += plan.rate || plan.left ? 1 : 0; });
+    byId("summary-" + key).textContent = "Faults: " + (on ? on + " on" : "none") + (met ? ", " + met + " met" : "");
+    if (!known) { return; }
+    known.kinds[key].forEach(function (kind) {
+      var plan = planOf(key, kind.name), words = [];
+      if (plan && plan.left) { words.push("next " + plan.left); }
+      if (plan && plan.met) { words.push("met " + plan.met); }
+      byId("met-" + key + "-" + kind.name).textContent = words.join(", ");
+    });
+  }
+
+  function faultRow(key, kind) {
+    var plan = planOf(key, kind.name), id = "rate-" + key + "-" + kind.name;
+    return el("li", {}, el("label", { "for": id }, kind.words), el("span", { "class": "met", id: "met-" + key + "-" + kind.name }),
+      rateSelect(id, plan ? plan.rate : 0, function (rate) {
+        return act("faults", { provider: key, kind: kind.name, rate: rate }).then(refresh);
+      }),
+      el("button", { type: "button", id: "next-" + key + "-" + kind.name, "aria-label": "Next request: " + kind.words,
+        onclick: function () { act("faults", { provider: key, kind: kind.name, next: nextOf(key, kind.name) + 1 }); } }, "Next one"));
+  }
+
+  function nextOf(key, kind) { var plan = planOf(key, kind); return plan ? plan.left : 0; }
+
+  function rateSelect(id, rate, choose) {
+    var select = el("select", { id: id }), rates = RATES.slice();
+    if (!rates.some(function (each) { return each[0] === rate; })) { rates.push([rate, percent(rate)]); }
+    rates.forEach(function (each) { select.appendChild(el("option", { value: String(each[0]) }, each[1])); });
+    select.value = String(rate);
+    if (choose) { select.onchange = function () { choose(Number(select.value)); }; }
+    return select;
+  }
+
+  function faultList(key) {
+    var list = el("ul", { "class": "kinds" });
+    (known ? known.kinds[key] : []).forEach(function (kind) { list.appendChild(faultRow(key, kind)); });
+    var box = el("details", { "class": "faults", id: "faults-" + key, open: Boolean(opened[key]) },
+      el("summary", { id: "summary-" + key }, "Faults"), list);
+    box.ontoggle = function () { widen(box); };
+    return box;
+  }
+
+  /* An open list takes the whole width. */
+  function widen(box) { box.parentNode.className = "provider" + (box.open ? " wide" : ""); }
+
+  function drawWeather() {
+    if (!known || !differs("weather", [state.weather.profile, state.weather.seed])) { return; }
+    var now = state.weather.profile, names = known.profiles.slice(), box = byId("profile");
+    if (!names.some(function (each) { return each.name === now; })) { names.push({ name: now, about: "Rates of your own." }); }
+    fill(box, names.map(function (each) { return el("option", { value: each.name }, each.name); }));
+    box.value = now;
+    byId("seed").value = state.weather.seed;
+    byId("about").textContent = names.filter(function (each) { return each.name === now; })[0].about;
+  }
+
+  function useProfile() {
+    var seed = byId("seed").value.trim();
+    if (byId("profile").value === "custom") { return; }
+    act("profile", { name: byId("profile").value, seed: seed === "" ? null : Number(seed) }).then(refresh);
+  }
+
+  function learn() {
+    fetch("/api/faults").then(function (answer) { return answer.json(); }).then(function (told) {
+      known = told;
+      if (state) { draw(); }
+    });
   }
 
   function provider(pair) {
-    var key = pair[0], count = state.accepted[key] || 0;
-    var took = key === "clickpesa" ? "Bills and payments" : count + (count === 1 ? " message taken" : " messages taken");
-    var modes = el("div", { "class": "modes" });
+    var key = pair[0], modes = el("div", { "class": "modes" });
     MODES.forEach(function (mode) {
       modes.appendChild(el("label", {}, el("input", {
         type: "radio", name: "mode-" + key, id: "mode-" + key + "-" + mode[0], value: mode[0],
@@ -125,8 +221,8 @@
         onchange: function () { act("faults", { provider: key, mode: mode[0] }); }
       }), el("span", {}, mode[1])));
     });
-    return el("fieldset", { "class": "provider", "data-provider": key }, el("legend", {}, pair[1]),
-      el("p", { "class": "count" }, took), modes);
+    return el("fieldset", { "class": "provider" + (opened[key] ? " wide" : ""), "data-provider": key }, el("legend", {}, pair[1]),
+      el("p", { "class": "count", id: "count-" + key }), modes, faultList(key));
   }
 
   /* People */
@@ -171,6 +267,7 @@
   function newPerson(person) {
     var k = person.key, box = el("article", { "class": "person", id: "person-" + k, "aria-labelledby": k + "-name" },
       el("div", { "class": "who", id: k + "-who" }),
+      ownFaults(person),
       el("div", { "class": "row" },
         el("div", { "class": "bills", id: k + "-bills" }),
         pane(person, "sms", "SMS"),
@@ -208,6 +305,7 @@
     if (differs(k + "/who", [person.name, person.phone, person.email, person.chat, person.out, tg.blocked, tg.started, person.has_whatsapp, person.staff])) {
       fill(part(person, "who"), who(person));
     }
+    drawOwnFaults(person);
     part(person, "bills").hidden = !person.bills.length;
     if (differs(k + "/bills", person.bills)) { redrawKept(part(person, "bills"), person.bills.map(bill)); }
     drawPane(person, "sms", person.sms, person.phone && person.sms.length);
@@ -231,6 +329,63 @@
       } }, tg.blocked ? "Unblock the bot" : "Block the bot") : null,
       person.out ? el("a", { href: person.out, target: "_blank", rel: "noopener noreferrer" }, "Opt out (opens the link)") : null
     ];
+  }
+
+  /* Faults that only one customer meets */
+
+  function contactsOf(person) {
+    var found = { twilio: person.phone, telegram: person.chat ? String(person.chat) : null, smtp: person.email };
+    return Object.keys(found).filter(function (key) { return found[key]; }).map(function (key) { return [key, found[key]]; });
+  }
+
+  function ownFaults(person) {
+    var k = person.key;
+    return el("details", { "class": "faults own", id: k + "-faults" }, el("summary", { id: k + "-faults-summary" }, "Faults for this customer"),
+      el("ul", { "class": "kinds", id: k + "-faults-list" }),
+      el("div", { "class": "add" }, el("select", { id: k + "-faults-kind", "aria-label": "Fault for this customer" }),
+        rateSelect(k + "-faults-rate", 1),
+        el("button", { type: "button", onclick: function () { chooseOwn(k, "rate", Number(byId(k + "-faults-rate").value)); } }, "Set rate"),
+        el("button", { type: "button", onclick: function () { chooseOwn(k, "next", 1); } }, "Next one")));
+  }
+
+  function chooseOwn(key, what, value) {
+    var chosen = byId(key + "-faults-kind").value.split(" "), body = { provider: chosen[0], kind: chosen[1] };
+    contactsOf(find(key)).forEach(function (pair) { if (pair[0] === chosen[0]) { body.contact = pair[1]; } });
+    body[what] = value;
+    return act("faults", body);
+  }
+
+  function drawOwnFaults(person) {
+    if (!known) { return; }
+    var k = person.key, contacts = contactsOf(person), plans = [];
+    contacts.forEach(function (pair) {
+      plans = plans.concat(plansOf(pair[0], [pair[1].toLowerCase(), "whatsapp:" + pair[1]]));
+    });
+    if (differs(k + "/contacts", contacts)) { fill(byId(k + "-faults-kind"), contacts.map(kindGroup)); }
+    if (!differs(k + "/faults", plans)) { return; }
+    var on = plans.filter(function (plan) { return plan.rate || plan.left; }).length;
+    byId(k + "-faults-summary").textContent = "Faults for this customer" + (on ? ": " + on + " on" : "");
+    fill(byId(k + "-faults-list"), plans.map(ownPlan));
+  }
+
+  function kindGroup(pair) {
+    var title = PROVIDERS.filter(function (each) { return each[0] === pair[0]; })[0][1], group = el("optgroup", { label: title });
+    known.kinds[pair[0]].forEach(function (kind) {
+      if (["connect", "ehlo", "mail"].indexOf(kind.point) >= 0) { return; }  // nobody is named yet at these steps
+      group.appendChild(el("option", { value: pair[0] + " " + kind.name }, kind.words));
+    });
+    return group;
+  }
+
+  function ownPlan(plan) {
+    var kind = known.kinds[plan.provider].filter(function (each) { return each.name === plan.kind; })[0], words = [];
+    if (plan.rate) { words.push(percent(plan.rate)); }
+    if (plan.left) { words.push("next " + plan.left); }
+    if (plan.met) { words.push("met " + plan.met); }
+    return el("li", {}, el("span", { "class": "what" }, kind.words), el("span", { "class": "met" }, words.join(", ")),
+      plan.rate || plan.left ? el("button", { type: "button", onclick: function () {
+        act("faults", { provider: plan.provider, kind: plan.kind, contact: plan.contact, rate: 0, next: 0 });
+      } }, "Take back") : null);
   }
 
   /* Bills */
@@ -508,6 +663,10 @@
   }
 
   byId("find").oninput = refresh;
+  byId("profile").onchange = useProfile;
+  byId("again").onclick = useProfile;
+  byId("clear").onclick = function () { act("faults/clear", {}).then(refresh); };
+  learn();
   setInterval(function () { if (state) { tick(); } }, 500);
   listen();
 }());
