@@ -31,7 +31,7 @@ for _, sid in ipairs(a and shares_of(a) or {}) do
 end
 for _, name in ipairs(cjson.decode(ARGV[5])) do redis.call('ZREM', P .. 'names', name .. '\31' .. number) end
 if a then
-  redis.call('HDEL', P .. 'a:' .. number, 'k:' .. kind .. ':' .. to)
+  redis.call('HDEL', P .. 'a:' .. number, 'k:' .. kind .. ':' .. to, 'ko:' .. kind .. ':' .. to)
   for _, pid in ipairs(redis.call('ZRANGE', P .. 'pn:' .. number, 0, -1)) do
     redis.call('HSET', P .. 'p:' .. pid, 'who', '', 'raw', '')
   end
