@@ -1,4 +1,4 @@
-"""`tuma contact`: what is known of a person's address, and what they agreed to."""
+"""`tuma contact`: what is known of a person's address, what they agreed to, and how to correct it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ import msgspec
 import typer
 
 from bot.cli import runtime
-from bot.cli.output import JsonFlag, Misused, emit, facts, say, table
+from bot.cli.output import JsonFlag, Misused, emit, facts, note, say, table
 from bot.errors import Problem
 from channels.base import ChannelName
 
 if TYPE_CHECKING:
+    from bot.domain.bill import ShareContact
     from bot.engine.contacts import ContactView
 
-app = typer.Typer(help="Consent and chats of one contact.", no_args_is_help=True)
+app = typer.Typer(help="Addresses, consent and chats of one contact.", no_args_is_help=True)
 
 _CHAT = "telegram:"
 _ADDRESS_HELP = (
@@ -93,6 +94,52 @@ def optin_command(
         emit({"ok": True, "channel": channel})
     else:
         say(f"{channel} may be used again for this contact.")
+
+
+@app.command("edit")
+def edit_command(
+    share: Annotated[str, typer.Argument(metavar="SHARE_ID", help="Id of the share.")],
+    phone: Annotated[str | None, typer.Option(help="The right phone.")] = None,
+    email: Annotated[str | None, typer.Option(help="The right mail address.")] = None,
+    telegram: Annotated[str | None, typer.Option(help="The right Telegram chat id.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Give the contact of a share another address.
+
+    What waits goes there. What went out before is not sent again by this; for what failed see `tuma dead replay`.
+    """
+    from bot.domain.edit import contact_edit
+
+    settings = runtime.settings()
+    given = {"phone": phone, "email": email, "telegram": telegram}
+    edit = contact_edit({name: text for name, text in given.items() if text is not None}, settings)
+    edited = runtime.with_engine(
+        lambda engine: engine.shares.edit_contact(
+            share, phone=edit.phone, email=edit.email, telegram=edit.telegram, by=runtime.operator()
+        ),
+        settings,
+    )
+    if as_json:
+        emit(edited)
+    else:
+        _print_edited(edited)
+
+
+def _print_edited(edited: ShareContact) -> None:
+    silent = [f"{one.channel} ({one.reason})" for one in edited.suppressed]
+    facts(
+        {
+            "Share": edited.share,
+            "Number": edited.number,
+            "Phone": edited.phone,
+            "Email": edited.email,
+            "Telegram": edited.telegram,
+            "Channels": edited.channels,
+            "Silent": silent,
+        }
+    )
+    if edited.dead:
+        note(f"{len(edited.dead)} dead letter(s): tuma dead replay --all --share {edited.share}")
 
 
 def forget_command(contact: Address, as_json: JsonFlag = False) -> None:

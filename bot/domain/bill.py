@@ -112,7 +112,7 @@ class BillView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MessageView(msgspec.Struct, frozen=True, kw_only=True):
-    """One message. `text` is what was sent, while it is retained."""
+    """One message. `text` is what was sent, while it is retained; `replayed_as` the message that took its place."""
 
     id: str
     share: str
@@ -134,6 +134,7 @@ class MessageView(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     due_at: datetime | None
     sent_at: datetime | None
+    replayed_as: str | None
 
 
 class SkippedChannel(msgspec.Struct, frozen=True):
@@ -156,6 +157,22 @@ class ShareView(msgspec.Struct, frozen=True, kw_only=True):
     next_reminder_at: datetime | None
     created_at: datetime
     token: str
+
+
+class ShareContact(msgspec.Struct, frozen=True, kw_only=True):
+    """How a share's contact can be reached: addresses masked, channels of the route, those that are silent and why.
+
+    `dead` are the share's dead letters, which can be sent again now if the edit mended them.
+    """
+
+    share: str
+    number: str
+    phone: str | None
+    email: str | None
+    telegram: str | None
+    channels: list[str]
+    suppressed: list[SkippedChannel]
+    dead: list[str]
 
 
 class AcceptedShare(msgspec.Struct, frozen=True, kw_only=True):

@@ -26,10 +26,15 @@ class Bills:
 
     async def get(self, number: str) -> BillView:
         """All that is known of one control number. Raises NotFound."""
+        return await self._view(number, None)
+
+    async def _view(self, number: str, chat: str | None) -> BillView:
         account = await self._records.account(number)
         shares, payments = await asyncio.gather(
             self._records.shares_of(number, account), self._records.payments_of(number)
         )
+        if chat and shares and chat not in (share.get("a:telegram") for share in shares):
+            raise NotFound(f"no bill of this chat with number {number}")
         return views.bill(number, account, shares, payments)
 
     async def stop(self, number: str, *, by: str) -> int:
@@ -61,11 +66,11 @@ class Bills:
                 yield key.removeprefix(start)
 
     async def of_chat(self, chat_id: str) -> list[BillView]:
-        """Bills linked to a Telegram chat."""
+        """Bills linked to a Telegram chat, as their shares say: the index may run ahead of them or lag behind."""
         found = []
         for number in await self._contacts.numbers_of(chat_id):
             try:
-                found.append(await self.get(number))
+                found.append(await self._view(number, chat_id))
             except NotFound:
                 continue
         return found

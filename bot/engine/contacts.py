@@ -6,7 +6,7 @@ consent first and then walks the index. Whichever comes first, one of the two se
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -17,11 +17,11 @@ from bot.engine import keys, views
 from bot.engine.records import Records
 from bot.engine.scripts import now_ms, text
 from bot.engine.store import guard
+from bot.engine.views import KIND
 from bot.errors import Conflict, NotFound, Problem
 
 LINKED_VALID_MS = 7 * 86_400_000
 KEPT_S = 800 * 86_400
-KIND = {"sms": "phone", "whatsapp": "phone", "email": "email", "telegram": "telegram"}
 
 
 class Suppression(msgspec.Struct, frozen=True):
@@ -56,7 +56,8 @@ def kind_of(address: str) -> str:
     return "phone" if address.startswith("+") else "email" if "@" in address else "telegram"
 
 
-def _addresses(customer: Customer) -> list[tuple[str, str]]:
+def addresses(customer: Customer) -> list[tuple[str, str]]:
+    """(kind, address) of all that is known of a customer."""
     given = (("phone", customer.phone), ("email", customer.email), ("telegram", customer.telegram))
     return [(kind, address) for kind, address in given if address]
 
@@ -91,9 +92,9 @@ class Contacts:
 
     async def read(self, customers: Sequence[Customer]) -> list[dict[str, str]]:
         """Per customer: `x:<channel>` reasons and the linked `chat`, merged over their addresses."""
-        wanted = [self.key(*pair) for customer in customers for pair in _addresses(customer)]
+        wanted = [self.key(*pair) for customer in customers for pair in addresses(customer)]
         found = iter(await self._records.hashes(wanted))
-        merged = [_merge([_reasons(next(found)) for _ in _addresses(customer)]) for customer in customers]
+        merged = [_merge([_reasons(next(found)) for _ in addresses(customer)]) for customer in customers]
         chats = [self.key("telegram", m["chat"]) for m in merged if m.get("chat")]
         linked = iter(await self._records.hashes(chats))
         for m in merged:
@@ -105,17 +106,29 @@ class Contacts:
         """Index accepted shares under their contacts, then apply what consent or link came meanwhile."""
         if not taken:
             return
-        with guard():
-            pipe = self._records.client.pipeline()
-            for job, _, _, chat in taken:
-                for kind, address in [*_addresses(job.customer), *([("telegram", chat)] if chat else [])]:
-                    pipe.hset(self.key(kind, address), f"b:{job.bill.number}", "1")
-                    # A contact is forgotten with its last bill; what they decided about us never is.
-                    pipe.expire(self.key(kind, address), KEPT_S, nx=True)
-            await pipe.execute()
+        await self.index(
+            (text(job.bill.number), kind, address)
+            for job, _, _, chat in taken
+            for kind, address in [*addresses(job.customer), *([("telegram", chat)] if chat else [])]
+        )
         now = await self.read([job.customer for job, _, _, _ in taken])
         for (job, sid, before, chat), after in zip(taken, now, strict=True):
             await self._catch_up(job, sid, before, chat, after)
+
+    async def index(self, rows: Iterable[tuple[str, str, str]]) -> None:
+        """Put numbers under contacts: (number, kind, address)."""
+        with guard():
+            pipe = self._records.client.pipeline()
+            for number, kind, address in rows:
+                pipe.hset(self.key(kind, address), f"b:{number}", "1")
+                # A contact is forgotten with its last bill; what they decided about us never is.
+                pipe.expire(self.key(kind, address), KEPT_S, nx=True)
+            await pipe.execute()
+
+    async def unindex(self, number: str, kind: str, address: str) -> None:
+        """Take a number off a contact."""
+        with guard():
+            await self._records.client.hdel(self.key(kind, address), f"b:{number}")
 
     async def _catch_up(
         self, job: ShareJob, sid: str, before: Mapping[str, str], chat: str | None, after: Mapping[str, str]
@@ -128,10 +141,13 @@ class Contacts:
             if field.startswith("x:") and channel not in before and address:
                 await scripts.run(scripts.suppress(p, now_ms(), number, channel, address, reason))
         if after.get("chat") and not chat and not job.customer.telegram:
-            await self._join(p, sid, after["chat"])
+            await self.join(number, sid, after["chat"])
 
-    async def _join(self, p: int, sid: str, chat: str) -> None:
+    async def join(self, number: str, sid: str, chat: str) -> None:
+        """A share's contact is known to be linked to a chat: what waits for it goes there too."""
+        await self.index([(number, "telegram", chat)])
         now, scripts = now_ms(), self._records.scripts
+        p = self._records.partition(number)
         await scripts.run(scripts.link(p, now, sid, "", chat, now + LINKED_VALID_MS))
 
     async def show(self, address: str) -> ContactView:
@@ -232,9 +248,7 @@ class Contacts:
             )
             for fields in await self._records.shares_of(other, account):
                 if other != number and fields.get(field) == address and not fields.get("a:telegram"):
-                    await self._join(self._records.partition(other), fields["sid"], chat_id)
-                    with guard():
-                        await self._records.client.hset(self.key("telegram", chat_id), f"b:{other}", "1")
+                    await self.join(other, fields["sid"], chat_id)
 
     async def forget(self, address: str, *, by: str) -> int:
         """Erase a contact's personal data everywhere; shares changed. Raises NotFound.

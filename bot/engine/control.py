@@ -113,10 +113,17 @@ class News:
             except ResponseError as error:
                 if not str(error).startswith("NOGROUP"):
                     raise
-                await client.xgroup_create(key, _STAFF, id="0", mkstream=True)
+                await self._make_group(key)
                 return await self._read(p, consumer, limit)
         rows = list(lost[1]) + [row for _, found in streams(fresh) for row in found]
         return [_item(p, entry, fields) for entry, fields in rows if fields]
+
+    async def _make_group(self, key: str) -> None:
+        try:
+            await self._records.client.xgroup_create(key, _STAFF, id="0", mkstream=True)
+        except ResponseError as error:
+            if not str(error).startswith("BUSYGROUP"):  # another process was quicker
+                raise
 
     async def ack(self, item: NewsItem) -> None:
         """Staff have this notice."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from bot.domain.bill import MessageView
+from bot.domain.dead import REPLAY_MOST, DeadFilter, DeadLetter, DeadPage, LetterOutcome, Replayed
 from bot.engine import keys, views
-from bot.engine.contacts import KIND, Contacts
+from bot.engine.contacts import Contacts
 from bot.engine.control import Channels
+from bot.engine.dead import DeadLetters
 from bot.engine.records import Records
-from bot.engine.scripts import now_ms
-from bot.engine.shares import replayed
-from bot.engine.store import guard
+from bot.engine.replays import Replays
+from bot.engine.scripts import now_ms, text
+from bot.engine.views import KIND
 from bot.errors import NotFound
 from bot.settings import Settings
 from channels.base import DELIVERY_RANK, Delivery, StatusUpdate
@@ -22,11 +26,11 @@ from channels.errors import (
     Unavailable,
 )
 
-_REPLAY_VALID_MS = 7 * 86_400_000
 # An unknown handset parks the address only after two in a row. Source: Twilio error 30005.
 _STRIKES = {"30005": 2}
 _ANOTHER_TRY_S = 300.0
 _MOST_TRIES = 5
+_EVERY = DeadFilter()
 
 
 class Messages:
@@ -35,6 +39,8 @@ class Messages:
     def __init__(self, records: Records, contacts: Contacts, control: Channels, settings: Settings) -> None:
         self._records, self._contacts = records, contacts
         self._control, self._settings = control, settings
+        self._dead = DeadLetters(records)
+        self._replays = Replays(records, self._dead)
 
     async def get(self, message_id: str) -> MessageView:
         """A message by its public id. Raises NotFound."""
@@ -80,33 +86,43 @@ class Messages:
         missed = await self._contacts.missed(fields["ch"], fields["to"])
         return why if missed >= _STRIKES[error.code] else ""
 
-    async def dead(self, limit: int = 50, offset: int = 0) -> list[MessageView]:
-        """Failed, expired and held messages, the newest first."""
-        found: list[tuple[float, int, str]] = []
-        for p in range(self._records.partitions):
-            with guard():
-                rows = await self._records.client.zrevrange(
-                    f"{keys.prefix(p)}dead", 0, offset + limit - 1, withscores=True
-                )
-            found += [(score, p, local) for local, score in rows]
-        newest = sorted(found, reverse=True)[offset : offset + limit]
-        views_found = []
-        for _, p, local in newest:
-            try:
-                views_found.append(await self._view(p, local))
-            except NotFound:
-                continue
-        return views_found
+    async def dead(self, limit: int = 50, offset: int = 0, only: DeadFilter = _EVERY) -> list[DeadLetter]:
+        """What nobody will send any more until staff act, the newest first."""
+        return (await self.dead_page(only, limit=limit, offset=offset)).letters
+
+    async def dead_page(self, only: DeadFilter = _EVERY, *, limit: int = 50, offset: int = 0) -> DeadPage:
+        """The same, with how many there are in all. Cost: see bot.engine.dead."""
+        return await self._dead.page(only, limit=limit, offset=offset)
 
     async def replay(self, message_id: str, *, by: str) -> str:
-        """Send an ended or held message again, as a new one; its id. Raises NotFound, Refused."""
-        p, local = keys.parse_message_id(message_id, self._records.partitions)
-        now, scripts = now_ms(), self._records.scripts
-        sid = local.rpartition(".")[0]
-        call = scripts.resend(p, now, sid, "", now + _REPLAY_VALID_MS, replay=local)
-        [made] = replayed(await scripts.run(call), "message")
-        await self._records.audit(by, "replay", message_id, now)
-        return keys.message_id(p, made)
+        """Send a dead letter again, as a new message; its id. Raises NotFound, Refused.
+
+        A route of kind `first` begins again at its first channel. Repeating it answers the same id.
+        """
+        return text((await self._replays.one(message_id, by=by)).replayed_as)
+
+    async def replay_each(self, ids: Sequence[str], *, by: str) -> Replayed:
+        """Send these dead letters again, at most 10,000. Raises Refused if there are more."""
+        return await self._replays.each(ids, by=by)
+
+    async def replay_many(
+        self, only: DeadFilter, *, by: str, limit: int = REPLAY_MOST, after: str | None = None
+    ) -> Replayed:
+        """Send all dead letters that match again, newest first.
+
+        A call tries at most `limit` of them; `next` of its answer, given as `after`, goes on behind those, past the
+        ones that were refused. Raises Refused for a limit above 10,000, or an `after` that is none.
+        """
+        return await self._replays.matching(only, by=by, limit=limit, after=after)
+
+    async def settle_doubt(self, message_id: str, arrived: bool, *, by: str) -> LetterOutcome:
+        """Staff decide about a message in doubt: it arrived, and is done; or it did not, and is sent again, flagged.
+
+        Raises NotFound; Refused for one that is not in doubt, or about which tuma itself is still asking.
+        """
+        if arrived:
+            return await self._replays.arrived(message_id, by=by)
+        return await self._replays.one(message_id, by=by, doubt=True)
 
     async def _fields(self, p: int, local: str) -> dict[str, str]:
         found = await self._records.client_hash(f"{keys.prefix(p)}m:{local}")

@@ -7,6 +7,7 @@ indexes, and consumers of streams that no process uses any more.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 from redis.exceptions import ResponseError
 
@@ -16,7 +17,6 @@ from bot.engine.scripts import now_ms
 from bot.engine.store import guard
 from channels.base import ChannelName
 
-DEAD_KEPT_MS = 30 * 86_400_000
 PAYMENTS_KEPT_MS = 400 * 86_400_000
 CONSUMER_GONE_MS = 3_600_000
 _STEP = 200
@@ -28,33 +28,39 @@ class Retention:
     def __init__(self, records: Records, consumer_gone_ms: int = CONSUMER_GONE_MS) -> None:
         self._records, self._consumer_gone_ms = records, consumer_gone_ms
         self._turns = itertools.cycle(range(records.partitions))
-        self._cursors: dict[int, int] = {}
+        self._cursors: dict[str, int] = {}
 
     async def turn(self) -> None:
         """Tidy the next partition. Raises StoreUnavailable."""
         p = next(self._turns)
         prefix, client, now = keys.prefix(p), self._records.client, now_ms()
         with guard():
-            await client.zremrangebyscore(f"{prefix}dead", "-inf", now - DEAD_KEPT_MS)
             await client.zremrangebyscore(f"{prefix}um", "-inf", now - PAYMENTS_KEPT_MS)
         await self._names(p)
+        await self._dead(p)
         for channel, lane in itertools.product(ChannelName, "ub"):
             await self._consumers(f"{prefix}q:{channel}:{lane}")
 
     async def _names(self, p: int) -> None:
-        """Names whose bill is gone, a step of the index at a time."""
-        prefix, client = keys.prefix(p), self._records.client
+        """Names whose bill is gone."""
+        await self._tidy(f"{keys.prefix(p)}names", lambda name: f"a:{name.rpartition(chr(31))[2]}", p)
+
+    async def _dead(self, p: int) -> None:
+        """Dead letters past their retention, which ends with their share and never while a bill is unpaid."""
+        await self._tidy(f"{keys.prefix(p)}dead", lambda local: f"m:{local}", p)
+
+    async def _tidy(self, index: str, record: Callable[[str], str], p: int) -> None:
+        """Members of an index whose record is gone, a step of the index at a time."""
+        client = self._records.client
         with guard():
-            cursor, rows = await client.zscan(f"{prefix}names", self._cursors.get(p, 0), count=_STEP)
-        self._cursors[p] = int(cursor)
+            cursor, rows = await client.zscan(index, self._cursors.get(index, 0), count=_STEP)
+        self._cursors[index] = int(cursor)
         members = [member for member, _ in rows]
-        found = await self._records.hashes(
-            [f"{prefix}a:{member.rpartition(chr(31))[2]}" for member in members]
-        )
-        gone = [member for member, account in zip(members, found, strict=True) if not account]
+        found = await self._records.hashes([keys.prefix(p) + record(member) for member in members])
+        gone = [member for member, fields in zip(members, found, strict=True) if not fields]
         if gone:
             with guard():
-                await client.zrem(f"{prefix}names", *gone)
+                await client.zrem(index, *gone)
 
     async def _consumers(self, stream: str) -> None:
         """Consumers long idle, but never one with work pending: deleting it would drop that work."""

@@ -256,11 +256,27 @@ class Scripts:
         """Give a share's contact a Telegram chat."""
         return Call("link", (keys.prefix(p),), (now, sid, secret, chat, valid), list)
 
-    def resend(
-        self, p: int, now: int, sid: str, channel: str, valid: int, replay: str = ""
-    ) -> Call[list[str]]:
-        """Send instructions, or one ended message, again."""
-        return Call("resend", (keys.prefix(p),), (now, sid, channel, valid, replay), list)
+    def resend(self, p: int, now: int, sid: str, channel: str, valid: int) -> Call[list[str]]:
+        """Send a share's instructions again."""
+        return Call("resend", (keys.prefix(p),), (now, sid, channel, valid), list)
+
+    # Dead letters and contacts
+
+    def replay(self, p: int, now: int, valid: int, mode: str, ids: Sequence[str]) -> Call[list[list[str]]]:
+        """Send dead letters again ('one', 'many' or 'doubt'); per id ['ok' | 'closed' | 'refused' | 'unknown', ...]."""
+        return Call("replay", (keys.prefix(p),), (now, valid, mode, *ids), list)
+
+    def arrived(self, p: int, now: int, message: str) -> Call[list[str]]:
+        """Note that a message in doubt did arrive."""
+        return Call("arrived", (keys.prefix(p),), (now, message), list)
+
+    def edit_contact(self, p: int, now: int, sid: str, edit: Mapping[str, Any]) -> Call[list[str]]:
+        """Give a share's contact other addresses: ['ok', kind, address, ...] with what was given up."""
+        return Call("edit_contact", (keys.prefix(p),), (now, sid, _dump(edit)), list)
+
+    def give_up(self, p: int, number: str, kind: str, address: str, *, sure: bool) -> Call[bool]:
+        """Whether no share of a number has this address any more; `sure` takes it off the number's contacts then."""
+        return Call("give_up", (keys.prefix(p),), (number, kind, address, "1" if sure else "0"), bool)
 
 
 def _is_cluster(client: Client) -> bool:

@@ -15,12 +15,13 @@ from typing import Any
 
 import msgspec
 
-from bot.domain.bill import AcceptedShare, ShareView, SkippedChannel
+from bot.domain.bill import AcceptedShare, ShareContact, ShareView, SkippedChannel
 from bot.domain.calendar import reminder_times, to_ms
 from bot.domain.money import plain, to_minor
-from bot.domain.share import ShareJob
+from bot.domain.share import Customer, ShareJob
 from bot.engine import keys, views
 from bot.engine.contacts import Contacts
+from bot.engine.edits import ContactEdits
 from bot.engine.records import Records
 from bot.engine.scripts import now_ms, text
 from bot.engine.views import Page
@@ -50,6 +51,7 @@ class Shares:
     def __init__(self, records: Records, contacts: Contacts, settings: Settings) -> None:
         self._records, self._contacts, self._settings = records, contacts, settings
         self._off = settings.channels_off()
+        self._edits = ContactEdits(records, contacts)
 
     async def accept(self, job: ShareJob) -> AcceptedShare:
         """Take one job; when this returns it is on disk.
@@ -84,10 +86,14 @@ class Shares:
 
     async def get(self, share_id: str) -> ShareView:
         """A share by the producer's id. Raises NotFound."""
+        claim = await self._claim_of(share_id)
+        return await self.view(self._records.partition(claim["num"]), claim["sid"])
+
+    async def _claim_of(self, share_id: str) -> dict[str, str]:
         claim = await self._records.client_hash(keys.claim(self._records.partition(share_id), share_id))
         if not claim:
             raise NotFound(f"no share {share_id}")
-        return await self.view(self._records.partition(claim["num"]), claim["sid"])
+        return claim
 
     async def view(self, p: int, sid: str) -> ShareView:
         """A share by its place. Raises NotFound."""
@@ -110,9 +116,29 @@ class Shares:
         p, sid = keys.parse_token(found.token, self._records.partitions)
         now = now_ms()
         call = self._records.scripts.resend(p, now, sid, channel or "", now + _ms(INSTRUCTIONS_VALID))
-        made = replayed(await self._records.scripts.run(call), "channel" if channel else "share")
+        made = _resent(await self._records.scripts.run(call), "channel" if channel else "share")
         await self._records.audit(by, "resend", found.number, now)
         return [keys.message_id(p, local) for local in made]
+
+    async def edit_contact(
+        self,
+        share_id: str,
+        *,
+        phone: str | None = None,
+        email: str | None = None,
+        telegram: str | None = None,
+        by: str,
+    ) -> ShareContact:
+        """Give a share's contact other addresses, each in its parsed form (bot.domain.edit); None leaves one as it is.
+
+        What waits goes to the new address, and reminders do; nothing that went out before is sent again by this.
+        Raises NotFound; Refused if no address is given, or it is another contact's of this number. May be repeated.
+        """
+        claim = await self._claim_of(share_id)
+        given = Customer(name=None, phone=phone, email=email, telegram=telegram, locale="")
+        edited = await self._edits.edit(claim["num"], claim["sid"], given)
+        await self._records.audit(by, "edit contact", share_id, now_ms())
+        return edited
 
     async def redrive(self, limit: int = 100) -> int:
         """Complete claims whose maker was lost between two steps; how many."""
@@ -339,10 +365,9 @@ def _ms(span: timedelta) -> int:
     return int(span.total_seconds() * 1000)
 
 
-def replayed(reply: list[str], field: str) -> list[str]:
-    """The ids a resend made. Raises NotFound, Refused."""
+def _resent(reply: list[str], field: str) -> list[str]:
     if reply[0] == "unknown":
-        raise NotFound("no such message")
+        raise NotFound("no such share")
     if reply[0] == "refused":
         raise Refused(Problem(field=field, message=f"cannot be sent again: {reply[1]}"))
     return reply[1:]

@@ -9,6 +9,7 @@ from typing import Literal, cast
 
 import msgspec
 
+from bot.domain import dead
 from bot.domain.bill import (
     BillKind,
     BillMode,
@@ -16,16 +17,20 @@ from bot.domain.bill import (
     BillView,
     MessageView,
     PaymentView,
+    ShareContact,
     ShareView,
     SkippedChannel,
     TermView,
 )
 from bot.domain.contact import mask
+from bot.domain.dead import DeadLetter
 from bot.domain.message import Kind, Lane, Outcome, State
 from bot.domain.money import from_minor, plain
 from bot.engine import keys
 
 Fields = Mapping[str, str]
+# Which kind of address a channel uses.
+KIND = {"sms": "phone", "whatsapp": "phone", "email": "email", "telegram": "telegram"}
 
 
 class Blob(msgspec.Struct, kw_only=True):
@@ -169,7 +174,46 @@ def message(p: int, local: str, fields: Fields, share_id: str) -> MessageView:
         created_at=_moment(fields["at"]),
         due_at=moment(fields.get("due")),
         sent_at=moment(fields.get("sat")),
+        replayed_as=keys.message_id(p, fields["re"]) if fields.get("re") else None,
     )
+
+
+def dead_letter(p: int, local: str, fields: Fields, share: Fields, died_ms: int) -> DeadLetter:
+    """A dead letter on record, with what would mend it as things stand now."""
+    view = message(p, local, fields, share["id"])
+    reason, held = fields.get("dw") or fields.get("why") or "", view.state is State.IN_DOUBT
+    to = share.get(f"a:{KIND[view.channel]}")
+    edited = bool(to) and to != fields.get("to")
+    open_again = bool(to) and f"x:{view.channel}" not in share
+    cause = dead.cause(reason, held=held, mended=open_again and (edited or reason != "undelivered"))
+    # `died_at` is not `created_at`: staff sort by when it went wrong.
+    return DeadLetter(
+        **{**msgspec.structs.asdict(view), "reason": reason or None},
+        cause=cause,
+        hint=dead.HINTS[cause],
+        held=held,
+        died_at=_moment(str(died_ms)),
+    )
+
+
+def share_contact(p: int, fields: Fields) -> ShareContact:
+    """How a share's contact can be reached."""
+    silent = sorted((name[2:], why) for name, why in fields.items() if name.startswith("x:"))
+    dead_numbers = sorted(int(name[2:]) for name in fields if name.startswith("d:"))
+    return ShareContact(
+        share=fields["id"],
+        number=fields["num"],
+        phone=_masked(fields, "a:phone"),
+        email=_masked(fields, "a:email"),
+        telegram=_masked(fields, "a:telegram"),
+        channels=fields["ch"].split(),
+        suppressed=[SkippedChannel(channel, why) for channel, why in silent],
+        dead=[keys.message_id(p, f"{fields['sid']}.{n}") for n in dead_numbers],
+    )
+
+
+def _masked(fields: Fields, name: str) -> str | None:
+    return mask(fields[name]) if fields.get(name) else None
 
 
 def skipped(fields: Fields) -> list[SkippedChannel]:

@@ -8,8 +8,8 @@ from aiogram import Router
 from aiogram.filters import Command, CommandObject
 from aiogram.types import CallbackQuery, Message
 
-from bot.staff.buttons import Replay, ResendBill, ResendShare, StopBill
-from bot.staff.cards import Screen, resend_how, resent, stop_sure
+from bot.staff.buttons import Arrived, Replay, ResendBill, ResendShare, StopBill
+from bot.staff.cards import Screen, arrived_card, resend_how, resent, stop_sure
 from bot.staff.lookup import card, pick, shares_of
 from bot.staff.memory import Memory
 from bot.staff.overview import failed_screen
@@ -31,6 +31,7 @@ def router() -> Router:
         (resend_bill, ResendBill),
         (resend_share, ResendShare),
         (replay, Replay),
+        (arrived, Arrived),
     ):
         routes.callback_query.register(handler, data.filter(), flags=needs(Role.OPERATOR))
     return routes
@@ -109,4 +110,23 @@ async def replay(
         screen = await failed_screen(engine, say, role, callback_data.page)
     else:
         screen = resent(say, message.number, 1)
+    await redraw(query, screen.text, screen.keyboard)
+
+
+async def arrived(
+    query: CallbackQuery,
+    callback_data: Arrived,
+    engine: Engine,
+    say: Speech,
+    role: Role,
+    by: str,
+) -> None:
+    """Note that a message in doubt arrived, then show what is left. Pressing twice changes nothing."""
+    message = await engine.messages.get(callback_data.message)
+    await engine.messages.settle_doubt(callback_data.message, True, by=by)
+    await toast(query, say.plain("toast.arrived"))
+    if callback_data.page >= 0:
+        screen = await failed_screen(engine, say, role, callback_data.page)
+    else:
+        screen = arrived_card(say, message.number)
     await redraw(query, screen.text, screen.keyboard)

@@ -28,7 +28,7 @@ from aiogram.types import InlineKeyboardMarkup
 from bot.domain.money import from_minor
 from bot.engine.keys import message_id
 from bot.errors import StoreUnavailable
-from bot.staff.buttons import OpenBill, Replay, ResendBill, ResumeChannel, button, keyboard
+from bot.staff.buttons import Arrived, OpenBill, Replay, ResendBill, ResumeChannel, button, keyboard
 from bot.staff.people import Role, speech
 from bot.staff.speech import Html, Speech, lines, quote
 from bot.staff.waiting import Patience, rest, where
@@ -216,6 +216,8 @@ def _buttons(say: Speech, item: NewsItem, role: Role) -> InlineKeyboardMarkup | 
     if role >= Role.OPERATOR and item.type == "dead":
         message = message_id(item.partition, str(data["message"]))
         acts.append(button(say.plain("button.replay_this"), Replay(message=message)))
+        if data.get("held") == "1":
+            acts.append(button(say.plain("button.arrived_this"), Arrived(message=message)))
     if role >= Role.OPERATOR and item.type == "exhausted":
         acts.append(button(say.plain("button.resend"), ResendBill(number=number)))
     return keyboard(acts, [button(say.plain("button.open", number=number), OpenBill(number=number))])

@@ -66,6 +66,13 @@ class Replay(CallbackData, prefix="rp"):
     page: int = -1
 
 
+class Arrived(CallbackData, prefix="ar"):
+    """A message held in doubt did arrive; `page` as for Replay."""
+
+    message: str
+    page: int = -1
+
+
 class PauseChannel(CallbackData, prefix="p"):
     """Pause a channel: ask first, then `sure`."""
 

@@ -9,8 +9,10 @@ from typing import NamedTuple
 from aiogram.types import InlineKeyboardButton, InlineKeyboardMarkup
 
 from bot.domain.bill import BillStatus, BillView, MessageView, PaymentView, ShareView, TermView
+from bot.domain.dead import Cause, DeadLetter
 from bot.domain.message import Outcome, State
 from bot.staff.buttons import (
+    Arrived,
     ListFailed,
     ListMessages,
     OpenBill,
@@ -143,6 +145,11 @@ def resend_how(say: Speech, number: str, shares: Sequence[ShareView]) -> Screen:
     return Screen(text, keyboard(*rows, [_back(say, number)]))
 
 
+def arrived_card(say: Speech, number: str) -> Screen:
+    """That a message is noted as arrived."""
+    return Screen(say("failed.arrived", number=number), keyboard([_open(say, number)]))
+
+
 def resent(say: Speech, number: str, count: int) -> Screen:
     """How many messages were queued again."""
     return Screen(say("bill.resent", number=number, count=count), keyboard([_open(say, number)]))
@@ -192,32 +199,40 @@ def _standing(say: Speech, m: MessageView) -> str:
     return word if m.outcome is Outcome.SENT and word != delivery else say.word("outcome", m.outcome)
 
 
-def failed_list(say: Speech, role: Role, messages: Sequence[MessageView], page: int, *, more: bool) -> Screen:
+def failed_list(say: Speech, role: Role, letters: Sequence[DeadLetter], page: int, *, more: bool) -> Screen:
     """One page of what nobody sends any more; `more` says that there is a next page."""
-    if not messages and page == 0:
+    if not letters and page == 0:
         return Screen(say("failed.none"), None)
-    text = lines(
-        say("failed.title", page=page + 1),
-        *(_failed(say, index, m) for index, m in enumerate(messages, start=page * PAGE + 1)),
-    )
-    rows = []
-    for index, m in enumerate(messages, start=page * PAGE + 1):
-        opening = button(say.plain("button.open", number=m.number), OpenBill(number=m.number))
-        again = button(say.plain("button.replay", index=index), Replay(message=m.id, page=page))
-        rows.append([again, opening] if role >= Role.OPERATOR else [opening])
+    listed = list(enumerate(letters, start=page * PAGE + 1))
+    text = lines(say("failed.title", page=page + 1), *(_failed(say, index, m) for index, m in listed))
+    rows = [row for index, m in listed for row in _failed_buttons(say, role, index, m, page)]
     return Screen(text, keyboard(*rows, _turn(say, page, more=more)))
 
 
-def _failed(say: Speech, index: int, m: MessageView) -> Html:
-    return say(
+def _failed_buttons(
+    say: Speech, role: Role, index: int, m: DeadLetter, page: int
+) -> list[list[InlineKeyboardButton]]:
+    opening = button(say.plain("button.open", number=m.number), OpenBill(number=m.number))
+    if role < Role.OPERATOR:
+        return [[opening]]
+    again = button(say.plain("button.replay", index=index), Replay(message=m.id, page=page))
+    if m.cause not in (Cause.HELD, Cause.DOUBT):
+        return [[again, opening]]
+    arrived = button(say.plain("button.arrived", index=index), Arrived(message=m.id, page=page))
+    return [[again, arrived], [opening]]
+
+
+def _failed(say: Speech, index: int, m: DeadLetter) -> Html:
+    line = say(
         "failed.line",
         index=index,
         number=m.number,
         kind=say.word("kind", m.kind),
         channel=say.word("channel", m.channel),
-        moment=say.moment(m.created_at),
+        moment=say.moment(m.died_at),
         reason=clip(m.error or say.word("why", m.reason or "") or _standing(say, m), 160),
     )
+    return lines(line, say("failed.hint", hint=say.word("hint", m.cause)))
 
 
 def _turn(say: Speech, page: int, *, more: bool) -> list[InlineKeyboardButton]:

@@ -30,6 +30,7 @@ _TAGS = {
     "shares": "Hand in bills, and see what became of them.",
     "bills": "Control numbers, whoever shared them.",
     "messages": "Single messages.",
+    "dead": "Messages that could not be sent: why, and how to try again.",
     "webhooks": "For providers only; each proves itself with its own signature.",
     "pages": "For customers: found by a token, shown as HTML.",
     "system": "For whoever runs this server.",
@@ -63,7 +64,8 @@ def document(routes: Sequence[Route], public_url: str | None) -> _JSON:
 
 def _schemas(routes: Sequence[Route]) -> tuple[_JSON, Mapping[Any, _JSON]]:
     types = [ProblemDetails, *(a.body for route in routes for a in route.answers.values() if a.body)]
-    unique = list(dict.fromkeys(types))
+    types += [kind for route in routes if route.body for kind in route.body.schemas.values()]
+    unique = [kind for kind in dict.fromkeys(types) if isinstance(kind, type)]
     refs, components = msgspec.json.schema_components(unique, ref_template=_REF)
     return {"ShareJob": share.schema(), **components}, dict(zip(unique, refs, strict=True))
 
@@ -73,14 +75,14 @@ def _operation(route: Route, refs: Mapping[Any, _JSON]) -> _JSON:
         "operationId": f"{route.tag}_{getattr(route.handler, '__name__', 'handle')}",
         "summary": route.summary,
         "tags": [route.tag],
-        "parameters": [*_path_parameters(route), *_header_parameters(route)],
+        "parameters": [*_path_parameters(route), *_query_parameters(route), *_header_parameters(route)],
         "responses": _responses(route, refs),
     }
     if route.scopes:
         operation["security"] = [{"key": []}]
         operation["description"] = f"Needs a key with the scope {' or '.join(route.scopes)}."
     if route.body is not None:
-        operation["requestBody"] = {"required": True, "content": _content(route.body)}
+        operation["requestBody"] = {"required": True, "content": _content(route.body, refs)}
     return operation
 
 
@@ -91,6 +93,30 @@ def _path_parameters(route: Route) -> list[_JSON]:
     ]
 
 
+def _query_parameters(route: Route) -> list[_JSON]:
+    if route.query is None:
+        return []
+    [_], parts = msgspec.json.schema_components([route.query])
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "required": False,
+            "description": field["description"],
+            "schema": _given(field, parts),
+        }
+        for name, field in parts[route.query.__name__]["properties"].items()
+    ]
+
+
+def _given(field: _JSON, parts: Mapping[str, _JSON]) -> _JSON:
+    """The schema of a parameter that is there: it is never null, and enumerations stand in their place."""
+    [kind] = [one for one in field.get("anyOf", [field]) if one.get("type") != "null"]
+    if "$ref" in kind:
+        kind = {"type": "string", "enum": parts[kind["$ref"].rpartition("/")[2]]["enum"]}
+    return {**kind, "examples": field["examples"]}
+
+
 def _header_parameters(route: Route) -> list[_JSON]:
     return [
         {"name": name, "in": "header", "required": False, "description": text, "schema": _TEXT}
@@ -98,11 +124,14 @@ def _header_parameters(route: Route) -> list[_JSON]:
     ]
 
 
-def _content(body: Body) -> _JSON:
-    schemas = {
-        media: {"$ref": _REF.format(name=name)} if name else {} for media, name in body.schemas.items()
-    }
-    return {media: {"schema": schema} for media, schema in schemas.items()}
+def _content(body: Body, refs: Mapping[Any, _JSON]) -> _JSON:
+    return {media: {"schema": _body_schema(kind, refs)} for media, kind in body.schemas.items()}
+
+
+def _body_schema(kind: Any, refs: Mapping[Any, _JSON]) -> _JSON:
+    if isinstance(kind, str):
+        return {"$ref": _REF.format(name=kind)}
+    return refs[kind] if kind is not None else {}
 
 
 def _responses(route: Route, refs: Mapping[Any, _JSON]) -> _JSON:

@@ -22,14 +22,17 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Body:
-    """The documented body of a request: the name of a schema, or plain text, per media type."""
+    """The documented body of a request, per media type: a type, the name of a schema, or None for anything."""
 
-    schemas: Mapping[str, str | None]
+    schemas: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """One address. An empty `scopes` means public; `html` says that people read the answer, errors too."""
+    """One address. An empty `scopes` means public; `html` says that people read the answer, errors too.
+
+    `query` is a msgspec struct whose fields are the parameters after the question mark.
+    """
 
     method: str
     path: str
@@ -38,6 +41,7 @@ class Route:
     tag: str
     scopes: tuple[str, ...] = ()
     html: bool = False
+    query: type | None = None
     body: Body | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     answers: Mapping[int, Answer] = field(default_factory=dict)

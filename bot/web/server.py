@@ -15,6 +15,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from bot.web.api import Api
 from bot.web.bodies import LIMITS, Limits
 from bot.web.gate import Gate, headers
+from bot.web.letters import Letters
 from bot.web.metrics import Metrics
 from bot.web.pages import Pages
 from bot.web.routes import Route
@@ -53,7 +54,8 @@ def build(
     app = web.Application(middlewares=gate.middlewares(), client_max_size=_MAX_BODY)
     app[LIMITS] = limits or Limits()
     hooks = Webhooks(engine, settings, metrics, updates)
-    routes = [*Api(engine, settings, metrics).routes(), *hooks.routes(), *pages.routes(), *system.routes()]
+    api = [*Api(engine, settings, metrics).routes(), *Letters(engine, settings).routes()]
+    routes = [*api, *hooks.routes(), *pages.routes(), *system.routes()]
     system.documented = routes
     for route in routes:
         _add(app, gate, route)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from bot.domain.bill import PaymentEvent
 from bot.engine.engine import Engine
 from bot.settings import load
 from tests.cli.conftest import Tuma
+from tests.engine.endings import INVALID, REFUSED, end, hold
 
 NUMBER = "55042914871931"
 
@@ -123,6 +125,91 @@ def test_a_payment_that_is_none_cannot_be_matched(tuma: Tuma, bill: dict[str, An
 def test_dead_letters_are_listed(tuma: Tuma) -> None:
     assert tuma("dead", "list").out == "Dead letters: none\n"
     assert tuma("dead", "list", "--json").out == ""
+
+
+async def _end(engine: Engine, result: dict[str, str] = REFUSED) -> None:
+    await end(engine, result)
+
+
+def test_a_dead_letter_says_what_to_do(tuma: Tuma, bill: dict[str, Any]) -> None:
+    on_engine(tuma, partial(_end, result=INVALID))
+    [letter] = tuma("dead", "list", "--json").lines
+    assert (letter["id"], letter["cause"]) == (bill["messages"][0], "address")
+    assert "edit the contact of the share" in tuma("dead", "list").out
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        (("--channel", "sms"), 1),
+        (("--channel", "email"), 0),
+        (("--kind", "receipt"), 0),
+        (("--reason", "TOO LONG"), 1),
+        (("--number", NUMBER), 1),
+        (("--number", "1"), 0),
+        (("--share", "inv-9"), 0),
+    ],
+)
+def test_dead_letters_are_filtered(
+    tuma: Tuma, bill: dict[str, Any], options: tuple[str, ...], found: int
+) -> None:
+    on_engine(tuma, _end)
+    assert len(tuma("dead", "list", *options, "--json").lines) == found
+
+
+def test_a_dead_letter_is_replayed_by_id_once(tuma: Tuma, bill: dict[str, Any]) -> None:
+    on_engine(tuma, _end)
+    first = tuma("dead", "replay", bill["messages"][0], "--json").json
+    assert (first["ok"], first["outcome"]) == (True, "replayed")
+    assert tuma("dead", "replay", bill["messages"][0], "--json").json == first
+    assert "is queued again as" in tuma("dead", "replay", bill["messages"][0]).out
+
+
+def test_all_that_a_filter_means_are_replayed(tuma: Tuma, bill: dict[str, Any]) -> None:
+    on_engine(tuma, _end)
+    assert tuma("dead", "replay", "--all", "--channel", "email").out.startswith("0 queued again")
+    ran = tuma("dead", "replay", "--all", "--reason", "too long")
+    assert ran.out == "1 queued again, 0 not needed any more, 0 refused.\n"
+    assert tuma("dead", "list").out == "Dead letters: none\n"
+
+
+def test_of_several_ids_each_has_its_outcome(tuma: Tuma, bill: dict[str, Any]) -> None:
+    on_engine(tuma, _end)
+    ran = tuma("dead", "replay", bill["messages"][0], "nonsense", "--json")
+    assert (ran.code, [(line["ok"], line["outcome"]) for line in ran.lines]) == (
+        1,
+        [(True, "replayed"), (False, "unknown")],
+    )
+
+
+@pytest.mark.parametrize("arguments", [(), ("x", "--all"), ("x", "--channel", "sms")])
+def test_a_replay_is_by_ids_or_of_all(tuma: Tuma, arguments: tuple[str, ...]) -> None:
+    assert tuma("dead", "replay", *arguments).code == 2
+
+
+def test_a_held_message_is_said_to_have_arrived(tuma: Tuma, bill: dict[str, Any]) -> None:
+    on_engine(tuma, partial(hold, channel="sms"))
+    assert "ask the customer" in tuma("dead", "list").out
+    ran = tuma("dead", "arrived", "nonsense", bill["messages"][0])
+    assert (ran.code, ran.err) == (1, "Error: nonsense: no such message\n")
+    assert "noted as arrived" in ran.out
+    assert tuma("dead", "list").out == "Dead letters: none\n"
+
+
+def test_a_wrong_phone_is_corrected_and_the_letter_sent_there(tuma: Tuma, bill: dict[str, Any]) -> None:
+    on_engine(tuma, partial(_end, result=INVALID))
+    ran = tuma("contact", "edit", bill["id"], "--phone", "0754 999 888")
+    assert "+255•••9888" in ran.out
+    assert ran.err == f"1 dead letter(s): tuma dead replay --all --share {bill['id']}\n"
+    assert tuma("dead", "replay", "--all", "--share", bill["id"]).out.startswith("1 queued again")
+    assert tuma("contact", "show", "0754999888", "--json").json["numbers"] == [NUMBER]
+
+
+def test_an_edit_names_what_is_wrong(tuma: Tuma, bill: dict[str, Any]) -> None:
+    ran = tuma("contact", "edit", bill["id"], "--phone", "12", "--email", "asha", "--json")
+    assert (ran.code, [problem["field"] for problem in ran.json["problems"]]) == (1, ["phone", "email"])
+    assert tuma("contact", "edit", bill["id"]).code == 1
+    assert tuma("contact", "edit", "inv-9", "--phone", "0754999888").err == "Error: no share inv-9\n"
 
 
 def test_what_is_not_dead_cannot_be_replayed(tuma: Tuma, bill: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from tests.cli.conftest import Tuma
 
 def test_a_refusal_names_every_problem(tuma: Tuma) -> None:
     ran = tuma("share", "--number", "5.5E+13", "--amount", "x", "--phone", "0754123456")
-    assert ran.code == 1
+    assert ran.code == 2
     assert len(ran.err.splitlines()) == 2
     assert "number: was mangled by a spreadsheet" in ran.err
     assert "given 5.5E+13" in ran.err

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from bot.domain.dead import DeadFilter
 from bot.engine.engine import Engine
 from bot.engine.inbox import Inbox
 from bot.engine.scheduler import Scheduler
@@ -18,6 +19,7 @@ from bot.engine.scripts import now_ms
 from channels.base import ChannelName, Delivery, StatusUpdate
 from tests.conftest import Valkey, start_valkey
 from tests.engine.conftest import job, paid, settings_for
+from tests.engine.endings import INVALID, SENT, end, hold
 from tests.engine.test_worker import Scripted, settled, until, working
 
 _SLOTS = 16384
@@ -112,6 +114,33 @@ async def test_staff_and_consent_on_a_cluster(engine: Engine) -> None:
     assert await scripts.run(scripts.reclaim(0, now_ms(), ChannelName.SMS, idle_ms=1, wait_ms=1)) == 0
     assert await Scheduler(engine.records, engine.shares, engine.settings).tick(now_ms()) <= 1
     assert (await engine.shares.get(stopped.id)).state == "stopped"
+    assert (await engine.ledger.check()).differences == []
+
+
+async def test_dead_letters_and_edited_contacts_on_a_cluster(engine: Engine) -> None:
+    jobs = [job(f"93{n:02}", phone=f"+2557550100{n:02}", channels=("whatsapp",)) for n in range(20)]
+    await engine.shares.accept_many(jobs)
+    await end(engine, INVALID, "whatsapp")
+    only = DeadFilter(channel=ChannelName.WHATSAPP, reason="invalid")
+    found = await engine.messages.dead_page(only, limit=100)
+    assert (found.total, {letter.number for letter in found.letters}) == (20, {j.bill.number for j in jobs})
+    assert len({letter.id.partition("-")[0] for letter in found.letters}) > 8
+    for n, j in enumerate(jobs):
+        await engine.shares.edit_contact(j.id, phone=f"+2557550200{n:02}", by="cli")
+    assert await engine.contacts.numbers_of("+255755010007") == []
+    assert await engine.contacts.numbers_of("+255755020007") == ["9307"]
+    first = await engine.messages.replay_many(only, by="cli", limit=12)
+    rest = await engine.messages.replay_many(only, by="cli", after=first.next)
+    assert (first.replayed, rest.replayed, rest.next) == (12, 8, None)
+    assert {held["to"][:9] for held in await end(engine, SENT, "whatsapp")} == {"+25575502"}
+    assert (await engine.ledger.check()).differences == []
+
+
+async def test_a_decision_about_a_message_in_doubt_on_a_cluster(engine: Engine) -> None:
+    await engine.shares.accept(job("9399", channels=("telegram",), telegram="888"))
+    await hold(engine)
+    [held] = await engine.messages.dead(only=DeadFilter(number="9399"))
+    assert (await engine.messages.settle_doubt(held.id, True, by="cli")).outcome == "arrived"
     assert (await engine.ledger.check()).differences == []
 
 

@@ -96,6 +96,20 @@ class Life:
         scripts = self.engine.records.scripts
         await scripts.run(scripts.resend(self.p, self.now, self.share, "", self.now + 10**9))
 
+    async def replay(self) -> None:
+        scripts, mode = self.engine.records.scripts, self.rng.choice(["one", "many", "doubt"])
+        ids = [f"{self.share}.{n}" for n in range(1, 5)]
+        await scripts.run(scripts.replay(self.p, self.now, self.now + 10**9, mode, ids))
+
+    async def arrived(self) -> None:
+        scripts = self.engine.records.scripts
+        await scripts.run(scripts.arrived(self.p, self.now, f"{self.share}.{self.rng.randint(1, 4)}"))
+
+    async def edit_contact(self) -> None:
+        scripts, phone = self.engine.records.scripts, f"+25575400000{self.rng.randint(1, 3)}"
+        edit = {"phone": phone, "email": "", "telegram": "", "chat": "", "link": "x", "suppressed": {}}
+        await scripts.run(scripts.edit_contact(self.p, self.now, self.share, edit))
+
     async def suppress(self) -> None:
         scripts, reason = self.engine.records.scripts, self.rng.choice(["opted out", ""])
         await scripts.run(scripts.suppress(self.p, self.now, self.number, "sms", "+255754000001", reason))
@@ -120,7 +134,7 @@ async def live(engine: Engine, seed: int, fenced: set[str]) -> Life:
     )
     life.share = (await engine.shares.accept(made)).token.partition("-")[2]
     steps = [life.hand_out, life.hand_out, life.finish, life.finish, life.time_passes, life.reclaim]
-    steps += [life.delivery, life.resend, life.suppress]
+    steps += [life.delivery, life.resend, life.suppress, life.replay, life.arrived, life.edit_contact]
     pay_at = rng.randrange(STEPS)
     for step in range(STEPS):
         await (life.pay() if step == pay_at else rng.choice(steps)())

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from bot.engine.engine import FORMAT, Engine
-from bot.engine.retention import DEAD_KEPT_MS, Retention
+from bot.engine.retention import Retention
 from bot.engine.scripts import now_ms
 from bot.errors import ConfigError
 from tests.engine.conftest import job, settings_for
+from tests.engine.endings import REFUSED, end
 from tests.engine.test_worker import Scripted, settled, until, working
 
 
@@ -31,11 +32,17 @@ async def test_names_of_bills_that_are_gone_are_forgotten(engine: Engine) -> Non
     assert [name.partition("\x1f")[0] for name in names] == ["neema mrema"]
 
 
-async def test_old_dead_letters_leave_the_index_and_new_ones_stay(engine: Engine) -> None:
+async def test_a_dead_letter_stays_while_its_bill_is_unpaid_and_leaves_the_index_with_its_record(
+    engine: Engine,
+) -> None:
     client = engine.records.client
-    await client.zadd("tuma:{0}:dead", {"old.1": now_ms() - DEAD_KEPT_MS - 1, "new.1": now_ms()})
+    await engine.shares.accept(job("100"))
+    await end(engine, REFUSED)
+    [letter] = await engine.messages.dead()
+    p, _, local = letter.id.partition("-")
+    await client.zadd(f"tuma:{{{int(p, 16)}}}:dead", {local: 1, "gone.1": now_ms()})
     await turns(engine)
-    assert await client.zrange("tuma:{0}:dead", 0, -1) == ["new.1"]
+    assert await client.zrange(f"tuma:{{{int(p, 16)}}}:dead", 0, -1) == [local]
 
 
 async def test_a_consumer_with_work_pending_is_never_deleted(engine: Engine) -> None:

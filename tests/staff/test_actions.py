@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from bot.domain.bill import AcceptedShare
 from bot.engine.keys import AUDIT
 from bot.staff.bot import build_router
 from bot.staff.people import Role
+from tests.engine.endings import INVALID, end, hold
 from tests.staff.conftest import ADMIN, OPERATOR, Office
 from tests.staff.phone import Phone
 
@@ -103,6 +105,56 @@ async def test_failed_messages_are_listed_and_replayed(office: Office) -> None:
     messages = (await office.engine.shares.get(accepted.id)).messages
     assert [m.state for m in messages] == ["done", "queued"]
     assert (await audit(office))[0][:2] == (f"telegram:{OPERATOR}", "replay")
+
+
+async def held(office: Office) -> AcceptedShare:
+    """A bill whose one Telegram message is held in doubt; staff have been told."""
+    accepted = await office.share(telegram="2001", route={"mode": "all", "channels": ["telegram"]})
+    async with office.alerted():
+        await hold(office.engine)
+    return accepted
+
+
+async def test_a_failed_message_says_what_would_mend_it(office: Office) -> None:
+    await office.share(route={"mode": "all", "channels": ["sms"]})
+    async with office.alerted():
+        await end(office.engine, INVALID)
+    text = await office.viewer.says("/failed")
+    assert "21614: not a mobile number\n   → correct the customer's contact, then send again" in text
+
+
+async def test_a_message_in_doubt_is_said_to_have_arrived(office: Office) -> None:
+    accepted = await held(office)
+    text = await office.operator.says("/failed")
+    assert "ask the customer: send again, or say that it arrived" in text
+    await office.operator.presses("Number 1 arrived", sees="No failed messages.")
+    assert office.operator.toast == "Noted as arrived."
+    [message] = (await office.engine.shares.get(accepted.id)).messages
+    assert message.outcome == "sent"
+    assert (await audit(office))[0][:2] == (f"telegram:{OPERATOR}", "arrived")
+
+
+async def test_a_message_in_doubt_is_sent_again_flagged(office: Office) -> None:
+    accepted = await held(office)
+    await office.operator.says("/failed")
+    await office.operator.presses("Send number 1 again", sees="No failed messages.")
+    messages = (await office.engine.shares.get(accepted.id)).messages
+    assert [(m.outcome, m.possible_duplicate) for m in messages] == [("superseded", False), (None, True)]
+
+
+async def test_the_alert_of_a_message_in_doubt_lets_an_operator_decide(office: Office) -> None:
+    accepted = await held(office)
+    assert "nobody knows whether it arrived" in office.operator.text
+    await office.operator.presses("It arrived", sees=f"{accepted.number}: the message is noted as arrived.")
+    assert "It arrived" not in str(office.viewer.labels)
+    assert await office.engine.messages.dead() == []
+
+
+async def test_viewer_cannot_say_by_a_forged_button_that_a_message_arrived(office: Office) -> None:
+    [message] = (await held(office)).messages
+    await office.viewer.forges(f"ar:{message}:0")
+    assert office.viewer.toast == "Your role does not allow this."
+    assert len(await office.engine.messages.dead()) == 1
 
 
 async def test_viewer_sees_failed_messages_but_cannot_replay(office: Office) -> None:

@@ -14,6 +14,7 @@ import pytest
 import bot.engine
 import bot.staff
 from bot.domain.bill import BillKind, BillStatus
+from bot.domain.dead import Cause
 from bot.domain.message import Kind, Lane, Outcome, State
 from bot.sandbox.telegram_html import parse
 from bot.staff.drafts import PATHS
@@ -31,6 +32,7 @@ FAMILIES: dict[str, type[Enum]] = {
     "outcome": Outcome,
     "channel": ChannelName,
     "lane": Lane,
+    "hint": Cause,
 }
 NEWS = {
     "paid",

@@ -136,7 +136,15 @@ local function move(id, m, to)
   m.st = to
 end
 
+-- Off the list of dead letters: it was mended, sent again, or nobody needs it any more. The record stays for its time.
+local function unbury(id, m)
+  if redis.call('ZREM', P .. 'dead', id) == 0 then return end
+  redis.call('HDEL', P .. 's:' .. sid_of(id), 'd:' .. seq_of(id))
+  if m.st == 'done' then redis.call('EXPIRE', P .. 'm:' .. id, KEEP_MESSAGE_S) end
+end
+
 local function done(id, m, outcome, why, now)
+  local doubted = m.st == 'in_doubt'
   leave(id, m)
   redis.call('HSET', P .. 'm:' .. id, 'o', outcome, 'why', why or '', 'end', now, 'e', '')
   move(id, m, 'done')
@@ -144,15 +152,45 @@ local function done(id, m, outcome, why, now)
   m.o = outcome
   redis.call('EXPIRE', P .. 'm:' .. id, KEEP_MESSAGE_S)
   redis.call('ZREM', P .. 'timers', 'c:' .. id)
-  if outcome ~= 'failed' and outcome ~= 'expired' then redis.call('ZREM', P .. 'dead', id) end
+  if doubted then unbury(id, m) end
 end
 
 local function waits(m) return m ~= nil and (m.st == 'scheduled' or m.st == 'queued') end
 
--- What nobody will send any more, for staff to see, mend and replay.
+-- What nobody will send any more, for staff to see, mend and replay. Of a bill that asks for nothing there is nothing
+-- to mend. A dead letter outlives other done messages: it stays until staff act, or as long as its share.
 local function bury(id, m, now, why)
+  local s = share(sid_of(id))
+  if not s or (fenced(m.k) and not payable(account(s.num), s)) then return end
   redis.call('ZADD', P .. 'dead', now, id)
-  news('dead', now, { message = id, number = m.num, channel = m.ch, kind = m.k, why = why })
+  redis.call('HSET', P .. 'm:' .. id, 'dw', why)
+  redis.call('HSET', P .. 's:' .. s.sid, 'd:' .. seq_of(id), '1')
+  local left = redis.call('TTL', P .. 's:' .. s.sid)
+  if left < 0 then
+    redis.call('PERSIST', P .. 'm:' .. id)
+  elseif left > KEEP_MESSAGE_S then
+    redis.call('EXPIRE', P .. 'm:' .. id, left)
+  end
+  if m.dw == why then return end
+  news('dead', now, { message = id, number = m.num, channel = m.ch, kind = m.k, why = why,
+    held = m.st == 'in_doubt' and '1' or '0' })
+end
+
+-- Whether nobody knows if this message arrived: it waits for an answer, or ended without one.
+local function maybe_arrived(m)
+  return m.st == 'in_doubt' or string.find(m.dw or m.why or '', '^in doubt') ~= nil
+end
+
+-- The share has ended, so nobody needs its dead letters any more. What was no request for money is still owed.
+local function lay_to_rest(id, m, why, now)
+  if not fenced(m.k) then
+    local left = redis.call('TTL', P .. 's:' .. sid_of(id))
+    if left > KEEP_MESSAGE_S and m.st == 'done' then redis.call('EXPIRE', P .. 'm:' .. id, left) end
+  elseif m.st == 'in_doubt' then
+    done(id, m, 'canceled', why .. ', while in doubt', now)
+  else
+    unbury(id, m)
+  end
 end
 
 local function postpone(id, m, at)
@@ -186,7 +224,8 @@ local function next_channel(s, channel)
   end
 end
 
--- opt: at (ms, when not at once), lane, valid (ms), pay (payment id), extra (JSON text), rung ('1' on a first route)
+-- opt: at (ms, when not at once), lane, valid (ms), pay (payment id), extra (JSON text), rung ('1' on a first route),
+-- dup ('1': the customer may have it already)
 local function create(s, kind, channel, opt, now)
   local n = redis.call('HINCRBY', P .. 's:' .. s.sid, 'n', 1)
   local id = s.sid .. '.' .. n
@@ -197,6 +236,10 @@ local function create(s, kind, channel, opt, now)
     'at', now, 'a', '0', 'val', opt.valid)
   if opt.rung then redis.call('HSET', P .. 'm:' .. id, 'rg', '1') end
   if opt.pay then redis.call('HSET', P .. 'm:' .. id, 'pay', opt.pay, 'j', opt.extra) end
+  if opt.dup then
+    redis.call('HSET', P .. 'm:' .. id, 'dup', '1')
+    count('duplicates', 1)
+  end
   count('created', 1)
   count(m.st, 1)
   if later then
@@ -267,7 +310,7 @@ local function confirm(id, m, s, now)
   end
 end
 
--- Cancel what waits for a share and its timer; returns how many messages.
+-- Cancel what waits for a share and its timer; returns how many messages. Its dead letters end with it.
 local function hush(s, why, now)
   local canceled = 0
   redis.call('ZREM', P .. 'timers', 'r:' .. s.sid)
@@ -281,6 +324,12 @@ local function hush(s, why, now)
     elseif m and m.st == 'in_doubt' then
       done(id, m, 'canceled', why .. ', while in doubt', now)
     end
+  end
+  for field, _ in pairs(s) do
+    local n = string.match(field, '^d:(%d+)$')
+    local id = n and (s.sid .. '.' .. n)
+    local m = id and message(id)
+    if m then lay_to_rest(id, m, why, now) end
   end
   return canceled
 end

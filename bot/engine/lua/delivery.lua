@@ -37,16 +37,20 @@ else
   if not m.pid then redis.call('HSET', P .. 'm:' .. id, 'pid', ARGV[3]) end
 end
 event(s, 'message.' .. ARGV[4], now, { message = id, channel = m.ch, kind = m.k })
+if rank >= 5 then unbury(id, m) end
 if ARGV[8] == '1' then
   confirm(id, m, s, now)
 elseif rank == 4 then
   redis.call('HSET', P .. 'm:' .. id, 'err', ARGV[6])
-  if ARGV[7] ~= '' then
+  -- The contact may have been edited since: only the address that failed is silenced.
+  if ARGV[7] ~= '' and m.to == address(s, m.ch) then
     s['x:' .. m.ch] = ARGV[7]
     redis.call('HSET', P .. 's:' .. s.sid, 'x:' .. m.ch, ARGV[7])
   end
   redis.call('ZREM', P .. 'timers', 'c:' .. id)
   local a = account(s.num)
-  if not advance(id, m, s, a, now) and wanted(m, s, a) and not again(m, s) then bury(id, m, now, ARGV[6]) end
+  if not advance(id, m, s, a, now) and wanted(m, s, a) and not again(m, s) then
+    bury(id, m, now, ARGV[7] ~= '' and ARGV[7] or 'undelivered')
+  end
 end
 return 1

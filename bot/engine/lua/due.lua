@@ -78,6 +78,7 @@ local function doubtful(id)
     enqueue(id, m, now)
   elseif num(m.val) <= num(now) then
     done(id, m, 'expired', 'in doubt until its validity ended', now)
+    bury(id, m, now, 'in doubt')
   else
     bury(id, m, now, 'in doubt')
     redis.call('ZADD', P .. 'timers', m.val, 'd:' .. id)

@@ -35,14 +35,14 @@ end
 
 local function failed(id, m, s, a, r, outcome)
   redis.call('HSET', P .. 'm:' .. id, 'err', r.err)
-  if r.x and r.x ~= '' then
+  -- The contact may have been edited since: only the address that failed is silenced.
+  if r.x and r.x ~= '' and m.to == address(s, m.ch) then
     s['x:' .. m.ch] = r.x
     redis.call('HSET', P .. 's:' .. s.sid, 'x:' .. m.ch, r.x)
   end
   done(id, m, outcome, r.why, now)
   event(s, 'message.failed', now, { message = id, channel = m.ch, kind = m.k, reason = r.why })
-  local asked = not fenced(m.k) or payable(a, s)
-  if not advance(id, m, s, a, now) and asked then bury(id, m, now, r.why) end
+  if not advance(id, m, s, a, now) then bury(id, m, now, r.why) end
 end
 
 local function retry(id, m, s, a, r)

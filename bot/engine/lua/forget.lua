@@ -9,13 +9,11 @@ local a = account(number)
 local changed, others, kept = 0, {}, {}
 
 local function erase(s)
-  local addresses = {}
   for _, other in ipairs({ 'phone', 'email', 'telegram' }) do
     local known = s['a:' .. other]
     if known and known ~= '' then
-      addresses[known] = true
       if other ~= kind then others[other .. ':' .. known] = true end
-      redis.call('HDEL', P .. 'a:' .. number, 'k:' .. other .. ':' .. known)
+      redis.call('HDEL', P .. 'a:' .. number, 'k:' .. other .. ':' .. known, 'ko:' .. other .. ':' .. known)
     end
   end
   hush(s, 'the contact was forgotten', now)
@@ -30,6 +28,7 @@ end
 for _, sid in ipairs(a and shares_of(a) or {}) do
   local s = share(sid)
   if s and s['a:' .. kind] == to then
+    redis.call('HDEL', P .. 'a:' .. number, 'k:' .. kind .. ':' .. to, 'ko:' .. kind .. ':' .. to)
     changed = changed + 1
     erase(s)
   elseif s then

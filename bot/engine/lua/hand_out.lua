@@ -39,7 +39,7 @@ end
 local function held_back(id, m, s, a)
   if num(m.val) <= num(now) then
     done(id, m, 'expired', 'not sent before its validity ended', now)
-    if not advance(id, m, s, a, now) and (not fenced(m.k) or payable(a, s)) then bury(id, m, now, 'expired') end
+    if not advance(id, m, s, a, now) then bury(id, m, now, 'expired') end
     return true
   end
   if m.k == 'payment_failed' and a.st ~= 'open' then
@@ -55,8 +55,10 @@ local function held_back(id, m, s, a)
     if quiet(m) then postpone(id, m, ARGV[6]) return true end
   end
   if suppressed(s, channel) or not address(s, channel) then
-    done(id, m, 'suppressed', suppressed(s, channel) or 'no address', now)
-    advance(id, m, s, a, now)
+    local why = suppressed(s, channel) or 'no address'
+    done(id, m, 'suppressed', why, now)
+    -- A person who said no needs nothing; an address that leads nowhere needs staff.
+    if not advance(id, m, s, a, now) and why ~= 'opted out' then bury(id, m, now, why) end
     return true
   end
 end

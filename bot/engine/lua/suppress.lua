@@ -17,7 +17,8 @@ for _, sid in ipairs(a and shares_of(a) or {}) do
       local m = id and message(id)
       if m and (m.st == 'scheduled' or m.st == 'queued') then
         done(id, m, 'suppressed', ARGV[5], now)
-        advance(id, m, s, a, now)
+        -- A person who said no needs nothing; an address that leads nowhere needs staff.
+        if not advance(id, m, s, a, now) and ARGV[5] ~= 'opted out' then bury(id, m, now, ARGV[5]) end
         silenced = silenced + 1
       end
     end
