@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import urlsplit
 
 import msgspec
 import typer
@@ -98,7 +99,7 @@ async def _store(settings: Settings, ledger: bool) -> _Store:
 
     try:
         async with runtime.open_engine(settings) as engine:
-            url = _without_password(engine.server.url if engine.server else settings.redis_url or "")
+            url = without_password(engine.server.url if engine.server else settings.redis_url or "")
             found, paused = await inspect(engine.records), await engine.channels.paused()
             report = await engine.ledger.check() if ledger else None
     except TumaError as error:
@@ -108,10 +109,12 @@ async def _store(settings: Settings, ledger: bool) -> _Store:
     return _Store(checks if report is None else [*checks, _ledger(report)], report, paused)
 
 
-def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    query = urlencode([pair for pair in parse_qsl(parts.query) if pair[0] not in ("password", "username")])
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query=query).geturl()
+def without_password(url: str) -> str:
+    """A Redis URL without user and password, wherever they stand in it."""
+    bare = re.sub(r"^([a-z+]+://)[^/?#]*@", r"\1", url, flags=re.IGNORECASE)
+    start, _, query = bare.partition("?")
+    kept = [pair for pair in query.split("&") if pair and not pair.startswith(("password=", "username="))]
+    return f"{start}?{'&'.join(kept)}" if kept else start
 
 
 def _redis(found: Durability, settings: Settings, url: str) -> Check:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from bot.cli.doctor import without_password
 from tests.cli.conftest import TWILIO, Tuma
 from tests.conftest import Valkey, start_valkey
 
@@ -153,3 +154,15 @@ def test_the_address_of_redis_is_told_without_its_password(tuma: Tuma) -> None:
     tuma.env["REDIS_URL"] = tuma.env["REDIS_URL"].replace("redis://", "redis://default:@")
     found = checks(tuma)["redis"]
     assert found["url"] == tuma.env["REDIS_URL"].replace("default:@", "")
+
+
+@pytest.mark.parametrize(
+    ("url", "bare"),
+    [
+        ("rediss+cluster://user:p%40ss@host:6379/2", "rediss+cluster://host:6379/2"),
+        ("redis://host/0?password=secret&timeout=5", "redis://host/0?timeout=5"),
+        ("unix:///var/lib/valkey.sock?db=0", "unix:///var/lib/valkey.sock?db=0"),
+    ],
+)
+def test_no_address_of_redis_shows_a_password(url: str, bare: str) -> None:
+    assert without_password(url) == bare
