@@ -10,7 +10,7 @@ import asyncio
 import base64
 import ssl
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -94,7 +94,7 @@ def _twilio(status: int, code: int, **headers: str) -> Refusal:
 
 
 class TwilioServer(HttpProvider):
-    """Messages.json and the account resource."""
+    """Messages.json and the account resource; `listed` is what a list answers, whatever was asked."""
 
     refusals: ClassVar[Mapping[str, Refusal]] = {
         "throttled": _twilio(429, 20429),
@@ -106,10 +106,12 @@ class TwilioServer(HttpProvider):
         "server_error": _twilio(500, 20500),
         "html_error": Refusal(502, "<html>Bad Gateway</html>", {}),
         "unreadable": Refusal(201, "<html>proxy</html>", {}),
+        "unreadable_list": Refusal(200, "<html>proxy</html>", {}),
         "redirect": Refusal(307, "", {"Location": "http://127.0.0.1:9/elsewhere"}),
     }
     status = "queued"
     segments = "1"
+    listed: Sequence[Mapping[str, Any]] = ()
 
     def answer(self, request: web.BaseRequest, form: dict[str, str]) -> web.Response:
         expected = base64.b64encode(f"{ACCOUNT}:{AUTH_TOKEN}".encode()).decode()
@@ -118,6 +120,10 @@ class TwilioServer(HttpProvider):
         if request.path == f"/2010-04-01/Accounts/{ACCOUNT}.json":
             return web.json_response({"sid": ACCOUNT, "status": "active", "type": "Trial"})
         assert request.path == f"/2010-04-01/Accounts/{ACCOUNT}/Messages.json"
+        if request.method == "GET":
+            return web.json_response(
+                {"messages": [dict(each) for each in self.listed], "next_page_uri": None}
+            )
         self.accepted.append(form)
         sid = f"SM{len(self.accepted):032x}"
         return web.json_response(
