@@ -18,10 +18,11 @@ from twilio.rest import Client  # type: ignore[import-untyped]
 from channels.base import Accepted, Delivery, Outgoing, Probe, Trace
 from channels.config import TwilioConfig
 from channels.errors import ChannelError, Misconfigured, Unavailable, Uncertain
+from channels.http_exchange import retry_after_s
 from channels.leased import lease
 from channels.twilio_codes import classify
 from channels.twilio_search import Listed, Page, search, since
-from channels.twilio_transport import TwilioTransport, retry_after_s
+from channels.twilio_transport import TwilioTransport
 
 # Seconds that Twilio takes as ValidityPeriod. Source: message resource.
 VALIDITY_S = (1, 36_000)
