@@ -151,6 +151,7 @@ class AfricasTalkingServer(HttpProvider):
         "bad_sender": Refusal(201, {"SMSMessageData": {"Message": "InvalidSenderId", "Recipients": []}}, {}),
         "unknown_refusal": Refusal(400, "Cannot send 'Lipa 45,000' to +255754123456", {}),
         "nobody": Refusal(201, {"SMSMessageData": {"Message": "Sent to 0/1", "Recipients": []}}, {}),
+        "proxied": Refusal(503, _africastalking(403, "InvalidPhoneNumber").body, {}),
         "conflict": Refusal(409, _africastalking(409, "DoNotDisturbRejection").body, {}),
         "server_error": Refusal(500, "Internal Server Error", {}),
         "html_error": Refusal(502, "<html>Bad Gateway</html>", {}),

@@ -96,6 +96,7 @@ async def test_a_message_taken_without_an_id_is_in_doubt(rig: AfricasTalkingRig,
         ("bad_sender", Misconfigured),
         ("nobody", Uncertain),
         ("conflict", Unavailable),
+        ("proxied", Uncertain),
         ("redirect", Misconfigured),
     ],
 )

@@ -122,10 +122,11 @@ def test_the_parts_add_up_to_all_messages(weights: dict[str, int], healths: list
 
 @dataclass
 class Board:
-    """A board in memory; `away` cannot be reached."""
+    """A board in memory; `away` cannot be reached, `mute` takes counts and gives none."""
 
     minutes: dict[int, Counter[str]] = field(default_factory=dict)
     away: bool = False
+    mute: bool = False
 
     async def add(self, minute: int, counts: Mapping[str, int]) -> None:
         if self.away:
@@ -133,6 +134,8 @@ class Board:
         self.minutes.setdefault(minute, Counter()).update(counts)
 
     async def read(self, minutes: Sequence[int]) -> list[Mapping[str, int]]:
+        if self.mute:
+            raise OSError("gone")
         return [self.minutes.get(minute, {}) for minute in minutes]
 
 
@@ -182,6 +185,16 @@ async def test_a_board_that_is_away_loses_nothing(caplog: pytest.LogCaptureFixtu
     assert one.health("a", receipts=True) < 0.1
     assert "not shared for now: OSError" in caplog.text
     board.away = False
+    await one.refresh()
+    assert board.minutes == {100_000: Counter({"a:fault": 50})}
+
+
+async def test_what_a_board_took_before_it_went_away_is_not_told_again() -> None:
+    board = Board(mute=True)
+    one = watch(board)
+    one.note("a", Seen.FAULT, 50)
+    await one.refresh()
+    board.mute = False
     await one.refresh()
     assert board.minutes == {100_000: Counter({"a:fault": 50})}
 

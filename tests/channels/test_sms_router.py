@@ -183,6 +183,14 @@ async def test_a_busy_provider_rests_as_long_as_it_asked(pair: Pair) -> None:
     assert pair.asked == (1, 2)
 
 
+async def test_an_account_that_was_refused_is_left_alone_for_a_while(pair: Pair) -> None:
+    router = pair.router(chance=lambda: 0.999)
+    pair.twilio.server.behaviour = "bad_credentials"
+    for _ in range(3):
+        await router.send(pair.outgoing())
+    assert pair.asked == (1, 3)
+
+
 async def test_after_its_rest_a_provider_is_used_again(pair: Pair) -> None:
     router = pair.router(chance=lambda: 0.0)
     pair.twilio.server.behaviour = "throttled_1s"
