@@ -10,6 +10,7 @@ in AfricasTalkingLtd/africastalking-node.js issue 160 and medic/medic-docs pull 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import re
 import secrets
@@ -22,7 +23,9 @@ from urllib.parse import urlencode
 from aiohttp import web
 
 from bot.render.segments import count
-from bot.sandbox.faults import Faults, Mode
+from bot.sandbox.fault_kinds import How, Kind, Point
+from bot.sandbox.faults import Faults
+from bot.sandbox.misbehaving import act_out
 from bot.sandbox.serving import Errands, Postman, Reply
 from bot.sandbox.world import Message, World
 
@@ -62,6 +65,11 @@ class Reports:
     steps: tuple[tuple[str, str, float], ...] = (("Sent", "", 0.05), ("Success", "", 0.4))
 
 
+_PHONE_OFF = Reports((("Sent", "", 0.05), ("Failed", "DeliveryFailure", 0.4)))
+# How long an answer waits for its report to be first.
+_EARLY_S = 2.0
+
+
 class AfricasTalkingApi:
     """The whole provider. `refusals` maps a number to the status code its messages get, `fates` to its reports."""
 
@@ -83,8 +91,8 @@ class AfricasTalkingApi:
         """The routes."""
         app = web.Application(middlewares=[self._edge])
         app.router.add_post("/version1/messaging", self._send)
-        app.router.add_get("/version1/messaging", self._inbox)
-        app.router.add_get("/version1/user", self._user)
+        app.router.add_get("/version1/messaging", self._asked(self._inbox))
+        app.router.add_get("/version1/user", self._asked(self._user))
         return app
 
     @web.middleware
@@ -94,21 +102,40 @@ class AfricasTalkingApi:
             return web.Response(status=401, text="The supplied authentication is invalid")
         return await handler(request)
 
-    async def _suffer(self, contact: str | None = None) -> web.Response | None:
-        mode = await self.faults.decide(PROVIDER, contact)
-        if mode is Mode.FAILING:
-            return web.Response(status=503, text="Service Unavailable")
-        if mode is Mode.THROTTLING:
+    def _asked(self, handler: Handler) -> Handler:
+        """A request that sends nothing, as the faults of such requests let it be answered."""
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            fault = self.faults.draw(PROVIDER, Point.QUERY)
+            return await act_out(request, fault, self.faults, lambda: handler(request), self._worded)
+
+        return handle
+
+    def _worded(self, fault: Kind) -> web.StreamResponse:
+        if fault.how is How.THROTTLE:
             wait = {"Retry-After": str(self.faults.retry_after_s)}
             return web.Response(status=429, text="Too Many Requests", headers=wait)
-        return None
+        if fault.how is How.THROTTLE_BARE:
+            return web.Response(status=429, text="Too Many Requests")
+        return web.Response(status=500 if fault.taken else 503, text="The request could not be completed")
 
     # Sending
 
-    async def _send(self, request: web.Request) -> web.Response:
+    async def _send(self, request: web.Request) -> web.StreamResponse:
         form = {name: value for name, value in (await request.post()).items() if isinstance(value, str)}
-        if (trouble := await self._suffer(form.get("to"))) is not None:
-            return trouble
+        fault = self.faults.draw(PROVIDER, Point.SEND, form.get("to"))
+        if fault is not None and fault.how is How.EARLY:
+            return await self._reported_first(form)
+        return await act_out(request, fault, self.faults, lambda: self._taken(form), self._worded)
+
+    async def _reported_first(self, form: Mapping[str, str]) -> web.Response:
+        before = len(self.reports)
+        answer = await self._taken(form)
+        with contextlib.suppress(TimeoutError):
+            await self.world.until(lambda: len(self.reports) > before, timeout_s=_EARLY_S)
+        return answer
+
+    async def _taken(self, form: Mapping[str, str]) -> web.Response:
         if form.get("username") != self.account.username:
             return web.Response(status=401, text="The supplied authentication is invalid")
         if missing := [name for name in ("to", "message") if not form.get(name)]:
@@ -159,14 +186,21 @@ class AfricasTalkingApi:
     # What the network says
 
     async def _carry(self, message: Message) -> None:
-        for status, reason, wait_s in self.fates.get(message.address, self.usual).steps:
+        for status, reason, wait_s in self._fate(message.address).steps:
             await asyncio.sleep(wait_s)
             message.status, message.error = status, reason or None
             message.arrived = message.arrived or status == "Success"
             self.world.changed()
-            reply = await self._report(message, status, reason)
-            self.reports.append((message.id, status, reply.status))
-            self.world.changed()
+            fault = self.faults.draw(PROVIDER, Point.CALLBACK, message.address)
+            for _ in range({How.LOST: 0, How.DUPLICATED: 2}.get(fault.how, 1) if fault else 1):
+                reply = await self._report(message, status, reason)
+                self.reports.append((message.id, status, reply.status))
+                self.world.changed()
+
+    def _fate(self, phone: str) -> Reports:
+        if phone not in self.fates and self.faults.draw(PROVIDER, Point.FATE, phone):
+            return _PHONE_OFF
+        return self.fates.get(phone, self.usual)
 
     async def _report(self, message: Message, status: str, reason: str) -> Reply:
         fields = {"id": message.id, "status": status, "phoneNumber": message.address, "retryCount": "0"}
@@ -186,14 +220,12 @@ class AfricasTalkingApi:
     # Questions
 
     async def _user(self, request: web.Request) -> web.Response:
-        if (trouble := await self._suffer()) is not None:
-            return trouble
         if request.query.get("username") != self.account.username:
             return web.Response(status=401, text="The supplied authentication is invalid")
         return web.json_response({"UserData": {"balance": f"TZS {self.balance}"}})
 
     async def _inbox(self, request: web.Request) -> web.Response:
-        return (await self._suffer()) or web.json_response({"SMSMessageData": {"Messages": []}})
+        return web.json_response({"SMSMessageData": {"Messages": []}})
 
 
 def _created(message: str, rows: list[dict[str, Any]]) -> web.Response:

@@ -168,4 +168,47 @@ async def test_an_unwell_provider_takes_nothing(
     answer = await post(http)
     assert answer.status_code == status
     assert ("Retry-After" in answer.headers) == (mode == "throttling")
+    assert (await http.get("/version1/user", params={"username": "tuma"})).status_code == status
     assert city.world.accepted() == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "taken"),
+    [("error-before", 0), ("error-after", 1), ("reset-before", 0), ("reset-after", 1), ("throttle-bare", 0)],
+)
+async def test_a_fault_strikes_before_or_after_the_message_is_taken(
+    city: Sandbox, http: httpx.AsyncClient, kind: str, taken: int
+) -> None:
+    city.faults.next("africastalking", kind)
+    try:
+        assert (await post(http)).status_code >= 429
+    except httpx.TransportError:
+        assert kind.startswith("reset")
+    assert len(city.world.accepted()) == taken
+
+
+@pytest.mark.parametrize(
+    ("kind", "statuses"),
+    [
+        ("callback-lost", ["Success"]),
+        ("callback-duplicated", ["Sent", "Sent", "Success"]),
+        ("undelivered", ["Sent", "Failed"]),
+    ],
+)
+async def test_reports_get_lost_doubled_or_bad(
+    city: Sandbox, http: httpx.AsyncClient, tuma: Tuma, kind: str, statuses: list[str]
+) -> None:
+    city.connect(tuma.url)
+    city.faults.next("africastalking", kind)
+    await post(http)
+    calls = await tuma.wait_for(len(statuses))
+    assert [call.form["status"] for call in calls] == statuses
+
+
+async def test_a_report_can_be_faster_than_the_answer(
+    city: Sandbox, http: httpx.AsyncClient, tuma: Tuma
+) -> None:
+    city.connect(tuma.url)
+    city.faults.next("africastalking", "callback-early")
+    await post(http)
+    assert tuma.calls
