@@ -35,7 +35,17 @@ from bot.render.templates import Renderer
 from bot.settings import Settings
 from channels.base import Channel, ChannelName
 from channels.errors import ChannelError
-from channels.registry import ChannelConfigs, SmtpConfig, TelegramConfig, TwilioConfig, build
+from channels.registry import (
+    AfricasTalkingConfig,
+    ChannelConfigs,
+    SmsConfig,
+    SmsProvider,
+    SmsShared,
+    SmtpConfig,
+    TelegramConfig,
+    TwilioConfig,
+    build,
+)
 
 _FORMAT_LOOK_S = 30.0
 _log = structlog.get_logger(__name__)
@@ -67,7 +77,7 @@ def renderer(settings: Settings) -> Renderer:
 
 
 def channel_configs(settings: Settings, only: Collection[str] | None = None) -> ChannelConfigs:
-    """What each channel that is on needs to know; `only` leaves out the others."""
+    """What each channel that is on needs to know; `only` leaves out the others. Raises ConfigError."""
     off = settings.channels_off()
 
     def on(name: ChannelName) -> bool:
@@ -83,7 +93,7 @@ def channel_configs(settings: Settings, only: Collection[str] | None = None) -> 
         status_callback=f"{settings.public_url}/webhooks/twilio/status" if settings.public_url else None,
     )
     return ChannelConfigs(
-        sms=twilio if on(ChannelName.SMS) else None,
+        sms=_sms(settings, twilio) if on(ChannelName.SMS) else None,
         whatsapp=twilio if on(ChannelName.WHATSAPP) else None,
         email=_smtp(settings) if on(ChannelName.EMAIL) else None,
         telegram=(
@@ -94,17 +104,48 @@ def channel_configs(settings: Settings, only: Collection[str] | None = None) -> 
     )
 
 
+def _sms(settings: Settings, twilio: TwilioConfig) -> SmsConfig:
+    for name, _ in settings.sms_providers:
+        if lacking := settings.sms_lacks(name):
+            raise ConfigError(f"SMS_PROVIDERS names {name}, which lacks {', '.join(lacking)}")
+    reports = settings.public_url is not None and settings.africastalking_callback_token is not None
+    configs: dict[str, TwilioConfig | AfricasTalkingConfig] = {
+        "twilio": twilio,
+        "africastalking": AfricasTalkingConfig(
+            username=settings.africastalking_username or "",
+            api_key=settings.africastalking_api_key or "",
+            sender=settings.africastalking_sender,
+            api_base=settings.africastalking_api_base,
+            reports=reports,
+            concurrency=settings.africastalking_concurrency,
+        ),
+    }
+    told = {"twilio": settings.public_url is not None, "africastalking": reports}
+    return SmsConfig(
+        providers={
+            name: SmsProvider(
+                config=configs[name], weight=weight, receipts=settings.sms_receipts and told[name]
+            )
+            for name, weight in settings.sms_route()
+        }
+    )
+
+
 def _smtp(settings: Settings) -> SmtpConfig:
     return SmtpConfig(url=settings.smtp_url or "", sender=settings.email_from or "")
 
 
 @asynccontextmanager
 async def open_channels(
-    settings: Settings, only: Collection[str] | None = None
+    settings: Settings, only: Collection[str] | None = None, engine: Engine | None = None
 ) -> AsyncIterator[Mapping[ChannelName, Channel]]:
-    """Every channel that is on, closed at the end. Raises ConfigError for settings that cannot work."""
+    """Every channel that is on, closed at the end; with an engine they share what they learn of their providers.
+
+    Raises ConfigError for settings that cannot work.
+    """
+    shared = SmsShared(engine.receipts, engine.sms_board) if engine is not None else None
     try:
-        channels = build(channel_configs(settings, only))
+        channels = build(channel_configs(settings, only), shared)
     except ChannelError as error:
         raise ConfigError(f"a channel's settings cannot work: {error}") from error
     try:
@@ -162,7 +203,7 @@ async def open_app(
         consumer = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         made = renderer(settings)
         if Role.WORKER in roles:
-            opened = await stack.enter_async_context(open_channels(settings, channels))
+            opened = await stack.enter_async_context(open_channels(settings, channels, engine))
             tasks["worker"] = _worker(engine, made, settings, opened, consumer).run
             tasks["healing"] = Healer(engine.channels, opened).run
         if Role.INTAKE in roles:

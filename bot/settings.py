@@ -20,6 +20,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from bot.errors import ConfigError
 
+# Who can carry SMS, in the order in which they are used where SMS_PROVIDERS does not say.
+SMS_PROVIDERS = ("twilio", "africastalking")
 _SHORTEST_KEY = 16  # characters of an API key, bytes of a signing key: less can be guessed
 
 
@@ -144,6 +146,29 @@ def _policies(value: str) -> tuple[tuple[str, str], ...]:
     return tuple(pairs)
 
 
+def _weights(value: str) -> tuple[tuple[str, int], ...]:
+    weights: dict[str, int] = {}
+    for part in _list(value):
+        name, _, weight = part.partition(":")
+        # The first gets everything and the others stand by, unless weights say otherwise.
+        weight = weight or ("0" if weights else "1")
+        if name not in SMS_PROVIDERS or name in weights or not (weight.isdecimal() and len(weight) < 5):
+            raise ValueError(
+                f"expected some of {', '.join(SMS_PROVIDERS)}, each once, with weights if you like, "
+                "such as twilio:3,africastalking:1"
+            )
+        weights[name] = int(weight)
+    if not any(weights.values()):
+        raise ValueError("one provider needs a weight above 0")
+    return tuple(weights.items())
+
+
+def _path_token(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_-]{16,128}", value):
+        raise ValueError("expected 16 to 128 letters, digits, - or _, such as `openssl rand -hex 24` makes")
+    return value
+
+
 def _choice(*allowed: str) -> Callable[[str], str]:
     def parse(value: str) -> str:
         if value not in allowed:
@@ -192,6 +217,10 @@ def _setting(
 
 # Nobody can ask Telegram whether a message arrived, so its default is to leave that to staff.
 IN_DOUBT = (("sms", "resend"), ("whatsapp", "resend"), ("email", "resend"), ("telegram", "hold"))
+
+
+def _unset(**values: str | None) -> list[str]:
+    return [name for name, value in values.items() if not value]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -281,6 +310,43 @@ class Settings:
     )
     whatsapp_templates: Path | None = _setting(
         "WHATSAPP_TEMPLATES", "TOML file that maps kind and locale to an approved ContentSid.", parse=Path
+    )
+    sms_providers: tuple[tuple[str, int], ...] = _setting(
+        "SMS_PROVIDERS",
+        "SMS providers in order, with weights if they share the messages: `twilio:3,africastalking:1`. Without weights "
+        "the first gets all and the others step in when it fails or its receipts stay away. Unset: every provider "
+        "that is set up, Twilio first.",
+        (),
+        parse=_weights,
+    )
+    africastalking_username: str | None = _setting(
+        "AFRICASTALKING_USERNAME", "Application at Africa's Talking; `sandbox` in its test environment."
+    )
+    africastalking_api_key: str | None = _setting(
+        "AFRICASTALKING_API_KEY", "API key of that application.", secret=True
+    )
+    africastalking_sender: str | None = _setting(
+        "AFRICASTALKING_SENDER", "Sender name or short code registered there. Unset: its shared name."
+    )
+    africastalking_callback_token: str | None = _setting(
+        "AFRICASTALKING_CALLBACK_TOKEN",
+        "Its notifications are not signed, so their address must be a secret: "
+        "`PUBLIC_URL/webhooks/africastalking/<this token>/delivery` for delivery reports and `.../optout`, to be set "
+        "in its dashboard. 16 characters at least. Unset: neither is taken.",
+        parse=_path_token,
+        secret=True,
+    )
+    africastalking_api_base: str = _setting(
+        "AFRICASTALKING_API_BASE",
+        "Origin of Africa's Talking's API; its test environment is `https://api.sandbox.africastalking.com`.",
+        "https://api.africastalking.com",
+        parse=_url("http", "https"),
+    )
+    africastalking_concurrency: int = _setting(
+        "AFRICASTALKING_CONCURRENCY",
+        "Most requests to it at once in one process. It documents no limit; ask for yours.",
+        10,
+        parse=_whole,
     )
     sms_receipts: bool = _setting(
         "SMS_DELIVERY_RECEIPTS",
@@ -409,23 +475,36 @@ class Settings:
 
     def channels_off(self) -> dict[str, str]:
         """Channels that cannot work, and the settings they lack."""
-        twilio = [
-            name
-            for name, value in (
-                ("TWILIO_ACCOUNT_SID", self.twilio_account_sid),
-                ("TWILIO_AUTH_TOKEN", self.twilio_auth_token),
-            )
-            if not value
-        ]
-        sms = [] if self.twilio_sms_from or self.twilio_messaging_service_sid else ["TWILIO_SMS_FROM"]
-        mail = [n for n, v in (("SMTP_URL", self.smtp_url), ("EMAIL_FROM", self.email_from)) if not v]
         missing = {
-            "sms": twilio + sms,
-            "whatsapp": twilio + ([] if self.twilio_whatsapp_from else ["TWILIO_WHATSAPP_FROM"]),
-            "email": mail,
-            "telegram": [] if self.telegram_bot_token else ["TELEGRAM_BOT_TOKEN"],
+            "sms": [] if self.sms_route() else self.sms_lacks(self._sms_wanted()[0][0]),
+            "whatsapp": [*self._twilio_lacks(), *_unset(TWILIO_WHATSAPP_FROM=self.twilio_whatsapp_from)],
+            "email": _unset(SMTP_URL=self.smtp_url, EMAIL_FROM=self.email_from),
+            "telegram": _unset(TELEGRAM_BOT_TOKEN=self.telegram_bot_token),
         }
         return {channel: ", ".join(names) for channel, names in missing.items() if names}
+
+    def sms_route(self) -> tuple[tuple[str, int], ...]:
+        """The SMS providers that can work, in order, with their weights; 0 stands by."""
+        able = [(name, weight) for name, weight in self._sms_wanted() if not self.sms_lacks(name)]
+        if able and not any(weight for _, weight in able):
+            able[0] = (able[0][0], 1)
+        return tuple(able)
+
+    def sms_lacks(self, provider: str) -> list[str]:
+        """The settings that an SMS provider lacks."""
+        if provider == "twilio":
+            sender = self.twilio_sms_from or self.twilio_messaging_service_sid
+            return [*self._twilio_lacks(), *_unset(TWILIO_SMS_FROM=sender)]
+        return _unset(
+            AFRICASTALKING_USERNAME=self.africastalking_username,
+            AFRICASTALKING_API_KEY=self.africastalking_api_key,
+        )
+
+    def _sms_wanted(self) -> tuple[tuple[str, int], ...]:
+        return self.sms_providers or _weights(",".join(SMS_PROVIDERS))
+
+    def _twilio_lacks(self) -> list[str]:
+        return _unset(TWILIO_ACCOUNT_SID=self.twilio_account_sid, TWILIO_AUTH_TOKEN=self.twilio_auth_token)
 
     def in_doubt_policy(self, channel: str) -> Literal["hold", "resend"]:
         """What to do with a message of `channel` that may have been sent."""

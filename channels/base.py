@@ -10,8 +10,9 @@ import time
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from channels.errors import ChannelError, LeaseExpired
 
@@ -152,6 +153,27 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True)
+class Trace:
+    """What is known of a message in doubt, so that its provider can be asked whether it has it.
+
+    `text` is the text as it was sent, None where a lost worker took it along; `number` the control number that is in
+    the body in any case. `handed_out_at` is aware: nothing the provider took before it can be this message.
+    `exclude` holds provider ids that other messages already own. Errors: ValueError for a time without a zone.
+    """
+
+    message_id: str
+    to: str
+    text: str | None
+    number: str
+    handed_out_at: datetime
+    exclude: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        if self.handed_out_at.utcoffset() is None:
+            raise ValueError("handed_out_at needs a time zone: providers are asked in UTC")
+
+
+@dataclass(frozen=True, slots=True)
 class StatusUpdate:
     """What a provider's callback says of one message. `error` classifies a failed or undelivered one."""
 
@@ -198,6 +220,19 @@ class Channel(Protocol):
 
     async def close(self) -> None:
         """Release sockets."""
+        ...
+
+
+@runtime_checkable
+class Askable(Protocol):
+    """A channel whose provider can be asked about a message in doubt."""
+
+    async def find(self, trace: Trace) -> Accepted | None:
+        """Look for a message that may have been taken. None: asked, and it is not there.
+
+        What is found may have ended since: its delivery then says failed, undelivered or canceled. Errors: Unaskable
+        when whoever may have it cannot be asked at all, any other ChannelError when it cannot be asked now.
+        """
         ...
 
 

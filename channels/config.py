@@ -5,11 +5,13 @@ Secrets are kept out of `repr`. Times are seconds. The limits are defaults that 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from channels.base import REQUEST_TIMEOUT_S, ChannelName
 
 TWILIO_API = "https://api.twilio.com"
+AFRICASTALKING_API = "https://api.africastalking.com"
 TELEGRAM_API = "https://api.telegram.org"
 
 
@@ -31,6 +33,44 @@ class TwilioConfig:
     status_callback: str | None = None
     concurrency: int = 50
     timeout_s: float = REQUEST_TIMEOUT_S[ChannelName.SMS]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AfricasTalkingConfig:
+    """One application at Africa's Talking.
+
+    `username` is the application's, `sandbox` at its test environment. `sender` is a registered name or short code;
+    without one messages come from a shared name. `api_base` is an origin. `reports` says whether its delivery reports
+    reach us: their address is set in its dashboard, not with each message. No limit on requests at once is
+    documented, so `concurrency` is a guess.
+    """
+
+    username: str
+    api_key: str = field(repr=False)
+    sender: str | None = None
+    api_base: str = AFRICASTALKING_API
+    reports: bool = False
+    concurrency: int = 10
+    timeout_s: float = REQUEST_TIMEOUT_S[ChannelName.SMS]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SmsProvider:
+    """One of several SMS providers and its part of the messages; 0 is a standby for what the others lose.
+
+    `receipts` says whether it is expected to tell that messages arrived.
+    """
+
+    config: TwilioConfig | AfricasTalkingConfig
+    weight: int
+    receipts: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SmsConfig:
+    """The SMS providers by name, in the order in which standbys step in."""
+
+    providers: Mapping[str, SmsProvider]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@
     +-- Unavailable         not taken by the provider, and may work later: retry
     +-- Throttled           not taken, too fast: wait, costs no attempt
     +-- Uncertain           may have been taken: in doubt, ask before sending again
+    |   +-- Unaskable       asked about a message in doubt: whoever may have it answers no such question
     +-- LeaseExpired        never left us, the lease ran out first: give the message back
 
 Texts never hold an address, a message body or a credential: they are stored, logged and shown to staff.
@@ -78,6 +79,10 @@ class Throttled(ChannelError):
 
 class Uncertain(ChannelError):
     """The request may have been taken: timeout, reset or 5xx after it went out."""
+
+
+class Unaskable(Uncertain):
+    """Raised when asking, never when sending: the message stays in doubt, and no later question will settle it."""
 
 
 class LeaseExpired(ChannelError):

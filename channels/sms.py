@@ -9,7 +9,7 @@ Source: Twilio message resource, https://www.twilio.com/docs/messaging/api/messa
 
 from __future__ import annotations
 
-from channels.base import Accepted, ChannelName, Outgoing, Probe, SmsContent
+from channels.base import Accepted, ChannelName, Outgoing, Probe, SmsContent, Trace
 from channels.config import TwilioConfig
 from channels.errors import ContentRejected, Misconfigured
 from channels.twilio_api import TwilioApi
@@ -33,6 +33,10 @@ class Sms:
         return await self._api.create(
             outgoing, {"To": outgoing.to, "Body": outgoing.content.text, **self._sender}
         )
+
+    async def find(self, trace: Trace) -> Accepted | None:
+        """Look for a message in doubt. Errors: ChannelError when Twilio cannot be asked now."""
+        return await self._api.find(trace.to, trace)
 
     async def probe(self) -> Probe:
         """Fetch the account; sends nothing."""

@@ -1,4 +1,4 @@
-"""One Twilio account, spoken to through Twilio's SDK: create a message, look at the account.
+"""One Twilio account, spoken to through Twilio's SDK: create a message, look for one, look at the account.
 
 `Client.request_async` is used and not `messages.create_async`: it is the same request with the same credentials and
 headers, but it answers with status and headers where the other raises an exception that lost them.
@@ -15,15 +15,19 @@ import msgspec
 from twilio.http.response import Response  # type: ignore[import-untyped]
 from twilio.rest import Client  # type: ignore[import-untyped]
 
-from channels.base import Accepted, Delivery, Outgoing, Probe
+from channels.base import Accepted, Delivery, Outgoing, Probe, Trace
 from channels.config import TwilioConfig
-from channels.errors import ChannelError, Misconfigured, Uncertain
+from channels.errors import ChannelError, Misconfigured, Unavailable, Uncertain
+from channels.http_exchange import retry_after_s
 from channels.leased import lease
 from channels.twilio_codes import classify
-from channels.twilio_transport import TwilioTransport, retry_after_s
+from channels.twilio_search import Listed, Page, search, since
+from channels.twilio_transport import TwilioTransport
 
 # Seconds that Twilio takes as ValidityPeriod. Source: message resource.
 VALIDITY_S = (1, 36_000)
+# How many messages to one recipient are looked through; the second figure is the most that Twilio lists at once.
+_RECENT, _DATED = 100, 1000
 
 
 class _Message(msgspec.Struct):
@@ -45,7 +49,7 @@ class _Account(msgspec.Struct):
 
 
 class TwilioApi:
-    """The two requests that SMS and WhatsApp make."""
+    """The requests that SMS and WhatsApp make."""
 
     def __init__(self, config: TwilioConfig) -> None:
         if not config.account_sid or not config.auth_token:
@@ -68,6 +72,33 @@ class TwilioApi:
         if 200 <= response.status_code < 300:
             return _accepted(response)
         raise _refused(response)
+
+    async def find(self, to: str, trace: Trace, *, templated: bool = False) -> Accepted | None:
+        """Look for the message of `trace` among those to `to` (the API's form). None: asked, not there.
+
+        Asked twice: a message that still waits inside Twilio has no DateSent and would be missed by that filter, an
+        older one may be missed among the most recent. Errors: ChannelError when Twilio cannot be asked.
+        """
+        # The filter takes days in GMT; another zone's day would begin too late.
+        dated = {"DateSent>": since(trace).date().isoformat(), "PageSize": _DATED}
+        for filters in ({"PageSize": _RECENT}, dated):
+            match = search(await self._list({"To": to, **filters}), trace, templated=templated)
+            if match is not None:
+                return Accepted(match.sid, _delivery(match.status), _segments(match.num_segments))
+        return None
+
+    async def _list(self, filters: dict[str, object]) -> list[Listed]:
+        try:
+            response = await self._client.request_async(
+                "GET", f"{self._account}/Messages.json", params=filters
+            )
+            if response.status_code != 200:
+                raise _refused(response)
+            return msgspec.json.decode(response.text, type=Page).messages
+        except Uncertain as error:  # a question has no outcome that could be in doubt
+            raise Unavailable(error.code, f"Twilio could not be asked: {error.detail}") from None
+        except (msgspec.DecodeError, ValueError):
+            raise Unavailable("twilio answer", "Twilio's list could not be read") from None
 
     async def probe(self) -> Probe:
         """Fetch the account; sends nothing and costs nothing."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 
-from channels.base import Accepted, ChannelName, Outgoing, Probe, WhatsAppContent
+from channels.base import Accepted, ChannelName, Outgoing, Probe, Trace, WhatsAppContent
 from channels.config import TwilioConfig
 from channels.errors import ContentRejected, Misconfigured
 from channels.twilio_api import TwilioApi
@@ -42,6 +42,13 @@ class WhatsApp:
             raise ContentRejected("whatsapp content", "this is not a WhatsApp message")
         form = {"To": PREFIX + outgoing.to, "From": self._from, **_body(outgoing.content)}
         return await self._api.create(outgoing, form)
+
+    async def find(self, trace: Trace) -> Accepted | None:
+        """Look for a message in doubt. Errors: ChannelError when Twilio cannot be asked now.
+
+        Outside the window Twilio shows the template's text, which need not be ours: the number in it then decides.
+        """
+        return await self._api.find(PREFIX + trace.to, trace, templated=True)
 
     async def probe(self) -> Probe:
         """Fetch the account; sends nothing."""

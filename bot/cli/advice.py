@@ -1,7 +1,7 @@
 """What each part of tuma needs before it works, and where a merchant gets it.
 
-Sources: Twilio, "Tanzania SMS guidelines", "WhatsApp" and "Content API"; Telegram, "From BotFather to Hello World";
-ClickPesa, "Application API set-up", "Checksum" and "Webhooks".
+Sources: Twilio, "Tanzania SMS guidelines", "WhatsApp" and "Content API"; Africa's Talking, "SMS notifications";
+Telegram, "From BotFather to Hello World"; ClickPesa, "Application API set-up", "Checksum" and "Webhooks".
 """
 
 from __future__ import annotations
@@ -14,9 +14,14 @@ _TWILIO = "TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN: console.twilio.com, Account
 
 CHANNEL: Mapping[ChannelName, tuple[str, ...]] = {
     ChannelName.SMS: (
+        "SMS goes through Twilio, through Africa's Talking, or through both (SMS_PROVIDERS)",
         _TWILIO,
         "TWILIO_SMS_FROM: a sender name registered for Tanzania (console.twilio.com, Sender IDs; it takes weeks and "
         "needs the business registration), or TWILIO_MESSAGING_SERVICE_SID of a service that has one",
+        "AFRICASTALKING_USERNAME and AFRICASTALKING_API_KEY: account.africastalking.com, your application, Settings; "
+        "AFRICASTALKING_SENDER is a sender name registered there for Tanzania",
+        "AFRICASTALKING_CALLBACK_TOKEN: a secret of yours (`openssl rand -hex 24`); then set "
+        "PUBLIC_URL/webhooks/africastalking/<token>/delivery and .../optout in the dashboard, SMS, SMS Callback URLs",
     ),
     ChannelName.WHATSAPP: (
         _TWILIO,

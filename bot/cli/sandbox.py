@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from bot.sandbox.faults import Faults
 
 app = typer.Typer(invoke_without_command=True)
+_SERVERS = ("twilio", "africastalking", "telegram", "clickpesa", "smtp", "page")
 
 _FAULT = re.compile(
     r"(?P<provider>[a-z]+):(?P<kind>[a-z0-9-]+)=(?P<much>next:\d+|[\d.]+%?)(?:@(?P<contact>.+))?"
@@ -43,7 +44,8 @@ def sandbox_command(
     port: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME=PORT", help="twilio, telegram, clickpesa, smtp or page; else any free one."
+            metavar="NAME=PORT",
+            help="twilio, africastalking, telegram, clickpesa, smtp or page; else any free one.",
         ),
     ] = None,
     no_checksum: Annotated[
@@ -54,10 +56,10 @@ def sandbox_command(
     fault: Annotated[list[str] | None, typer.Option(metavar="FAULT", help=_FAULT_HELP)] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Run local servers that act like Twilio, Telegram, ClickPesa and a mail server.
+    """Run local servers that act like the SMS gateways, Telegram, ClickPesa and mail.
 
-    The first line says where they are; with --json as one object with the base URLs twilio, telegram, clickpesa,
-    smtp and page, the credentials they accept, and the settings that point tuma there.
+    The first line says where they are; with --json as one object with the base URLs twilio, africastalking,
+    telegram, clickpesa, smtp and page, the credentials they accept, and the settings that point tuma there.
     """
     if ctx.invoked_subcommand is not None:
         return
@@ -161,7 +163,7 @@ def _ports(pairs: list[str]) -> dict[str, int]:
     ports = {}
     for pair in pairs:
         name, _, number = pair.partition("=")
-        if name not in ("twilio", "telegram", "clickpesa", "smtp", "page") or not number.isdigit():
+        if name not in _SERVERS or not number.isdigit():
             raise typer.BadParameter("expected NAME=PORT, such as page=8025", param_hint="--port")
         ports[name] = int(number)
     return ports

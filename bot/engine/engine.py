@@ -16,6 +16,7 @@ from bot.engine.events import Events
 from bot.engine.ledger import Ledger
 from bot.engine.messages import Messages
 from bot.engine.payments import Payments
+from bot.engine.receipts import Receipts, SmsBoard
 from bot.engine.records import Records
 from bot.engine.scripts import Scripts
 from bot.engine.shares import Shares
@@ -49,6 +50,8 @@ class Engine:
     shares: Shares
     bills: Bills
     messages: Messages
+    receipts: Receipts
+    sms_board: SmsBoard
     payments: Payments
     contacts: Contacts
     channels: Channels
@@ -75,14 +78,17 @@ class Engine:
             if server:
                 await server.release()
             raise
-        contacts, control = Contacts(records), Channels(records)
+        contacts, control, board = Contacts(records), Channels(records), SmsBoard(records)
+        messages = Messages(records, contacts, control, settings)
         return cls(
             settings=settings,
             redis=client,
             records=records,
             shares=Shares(records, contacts, settings),
             bills=Bills(records, contacts, settings),
-            messages=Messages(records, contacts, control, settings),
+            messages=messages,
+            receipts=Receipts(records, messages, board, settings),
+            sms_board=board,
             payments=Payments(records),
             contacts=contacts,
             channels=control,

@@ -9,6 +9,9 @@
     tuma:bot:username        string  the bot's user name, for deep links
     tuma:audit               stream  what staff did
     tuma:token:<name>        string  cached provider token, with its lifetime
+    tuma:receipt:<provider>:<id>  string  the message that an SMS provider means by one of its ids
+    tuma:early:<provider>:<id>    list    its reports that came before that was known
+    tuma:sms:<minute>        hash    what all processes saw of the SMS providers in a minute since 1970
     tuma:inbox               stream  share jobs of any producer; on a cluster also tuma:inbox:{p}
     tuma:rejected            stream  jobs that could not be taken: job, error, entry
     tuma:{p}:...             everything of an account, see lua/_lib.lua
@@ -73,6 +76,21 @@ def contact(kind: str, address: str, partitions: int) -> str:
 def inbox(p: int | None = None) -> str:
     """The shared inbox, or the one in partition `p`'s slot."""
     return INBOX if p is None else f"{INBOX}:{{{p}}}"
+
+
+def receipt(provider: str, provider_id: str) -> str:
+    """The message that a provider means by one of its ids."""
+    return f"tuma:receipt:{provider}:{provider_id}"
+
+
+def early(provider: str, provider_id: str) -> str:
+    """Reports of a provider that came before its id was known."""
+    return f"tuma:early:{provider}:{provider_id}"
+
+
+def sms_minute(minute: int) -> str:
+    """What was seen of the SMS providers in one minute since 1970."""
+    return f"tuma:sms:{minute}"
 
 
 def fresh_sid() -> str:

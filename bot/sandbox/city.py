@@ -25,6 +25,7 @@ import msgspec
 from aiohttp import web
 
 from bot.render.library import templates_dir
+from bot.sandbox.africastalking import AfricasTalkingAccount, AfricasTalkingApi
 from bot.sandbox.approval import EXAMPLE, approve
 from bot.sandbox.clickpesa import ROOT, ClickPesaAccount, ClickPesaApi
 from bot.sandbox.clickpesa_bills import EXACT, PARTIAL, Bill, Payment
@@ -44,6 +45,7 @@ class Accounts:
     """The credentials that the servers accept."""
 
     twilio: TwilioAccount = field(default_factory=TwilioAccount)
+    africastalking: AfricasTalkingAccount = field(default_factory=AfricasTalkingAccount)
     telegram: TelegramAccount = field(default_factory=TelegramAccount)
     clickpesa: ClickPesaAccount = field(default_factory=ClickPesaAccount)
     smtp: MailAccount = field(default_factory=MailAccount)
@@ -52,7 +54,7 @@ class Accounts:
 class Sandbox:
     """All servers together.
 
-    `ports` maps twilio, telegram, clickpesa, smtp and page to a port; 0 or absent: any free one.
+    `ports` maps twilio, africastalking, telegram, clickpesa, smtp and page to a port; 0 or absent: any free one.
     """
 
     def __init__(
@@ -73,6 +75,9 @@ class Sandbox:
         self._postman, self._errands = Postman(), Errands()
         self.twilio = TwilioApi(self.accounts.twilio, self.world, self.faults)
         self.carrier = Carrier(self.twilio, self._postman, self._errands, pace or Pace())
+        self.africastalking = AfricasTalkingApi(
+            self.accounts.africastalking, self.world, self.faults, self._postman, self._errands
+        )
         self.telegram = TelegramApi(
             self.accounts.telegram, self.world, self.faults, self._postman, self._errands
         )
@@ -102,6 +107,7 @@ class Sandbox:
     def _apps(self) -> dict[str, web.Application]:
         return {
             "twilio": self.twilio.app(),
+            "africastalking": self.africastalking.app(),
             "telegram": self.telegram.app(),
             "clickpesa": self.clickpesa.app(),
             "page": self.page.app(),
@@ -164,8 +170,19 @@ class Sandbox:
         optional = {"CLICKPESA_CHECKSUM_KEY": clickpesa.checksum_key, "PUBLIC_URL": self._tuma}
         return env | {name: value for name, value in optional.items() if value}
 
+    def second_sms_env(self) -> dict[str, str]:
+        """The environment variables that give tuma a second SMS provider, here too."""
+        account = self.accounts.africastalking
+        return {
+            "AFRICASTALKING_USERNAME": account.username,
+            "AFRICASTALKING_API_KEY": account.api_key,
+            "AFRICASTALKING_SENDER": account.sender,
+            "AFRICASTALKING_CALLBACK_TOKEN": account.callback_token,
+            "AFRICASTALKING_API_BASE": self.urls["africastalking"],
+        }
+
     def connect(self, tuma: str, *, really: str | None = None) -> None:
-        """Say where tuma is: ClickPesa's and Twilio's inbound webhooks go there from now on.
+        """Say where tuma is: ClickPesa's, Africa's Talking's and Twilio's inbound webhooks go there from now on.
 
         Telegram is told by the bot itself (setWebhook), and Twilio's status callbacks by each message. `really`:
         where requests to the public address `tuma` go instead, because it cannot be reached from here.
@@ -174,6 +191,8 @@ class Sandbox:
         self._postman.detours = {base: really.rstrip("/")} if really else {}
         self.wallet.webhook_url = f"{base}/webhooks/clickpesa"
         self.carrier.inbound_url = f"{base}/webhooks/twilio/inbound"
+        token = self.accounts.africastalking.callback_token
+        self.africastalking.callback_base = f"{base}/webhooks/africastalking/{token}"
 
     @property
     def busy(self) -> int:
@@ -236,9 +255,9 @@ async def main(
 ) -> None:
     """Run the sandbox until SIGINT or SIGTERM (or `stop`). The first line written says where everything is.
 
-    `json`: that line is one JSON object with `twilio`, `telegram`, `clickpesa`, `smtp`, `page` (base URLs, the values
-    that the `*_API_BASE` settings want), `credentials`, `env` (settings that point tuma here), and the `profile` and
-    `seed` of the faults.
+    `json`: that line is one JSON object with `twilio`, `africastalking`, `telegram`, `clickpesa`, `smtp`, `page` (base
+    URLs, the values that the `*_API_BASE` settings want), `credentials`, `env` (settings that point tuma here),
+    `env_second_sms` (those that add the second SMS provider), and the `profile` and `seed` of the faults.
     """
     accounts = Accounts() if checksum else Accounts(clickpesa=ClickPesaAccount(checksum_key=None))
     async with Sandbox(host, ports=ports, accounts=accounts, faults=faults) as city:
@@ -249,17 +268,23 @@ async def main(
 
 
 def _announcement(city: Sandbox) -> str:
+    env = {"env": city.settings_env(), "env_second_sms": city.second_sms_env()}
     faults = {"profile": city.faults.profile, "seed": city.faults.seed}
-    facts = city.urls | {"credentials": city.credentials, "env": city.settings_env()} | faults
+    facts = city.urls | {"credentials": city.credentials} | env | faults
     return msgspec.json.encode(facts).decode() + "\n"
 
 
 def _greeting(city: Sandbox) -> str:
-    env = "\n".join(f"{name}={_quoted(value)}" for name, value in city.settings_env().items())
-    weather = f"Faults: {city.faults.profile}, seed {city.faults.seed}"
+    env, more = _lines(city.settings_env()), _lines(city.second_sms_env())
     return (
-        f"Open {city.urls['page']}\n{weather}\n\nSettings that point tuma here:\n\n{env}\n\nCtrl-C ends it.\n"
+        f"Open {city.urls['page']}\nFaults: {city.faults.profile}, seed {city.faults.seed}\n\n"
+        f"Settings that point tuma here:\n\n{env}\n\n"
+        f"And for a second SMS provider:\n\n{more}\n\nCtrl-C ends it.\n"
     )
+
+
+def _lines(env: Mapping[str, str]) -> str:
+    return "\n".join(f"{name}={_quoted(value)}" for name, value in env.items())
 
 
 def _quoted(value: str) -> str:

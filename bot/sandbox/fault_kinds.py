@@ -98,6 +98,15 @@ _TWILIO = [
     Kind("undelivered", Point.FATE, How.UNDELIVERED, "taken, then undelivered (30003, phone off)"),
 ]
 
+_AFRICASTALKING = [
+    *_requests(),
+    Kind("throttle-bare", Point.SEND, How.THROTTLE_BARE, "429 without Retry-After"),
+    Kind("callback-early", Point.SEND, How.EARLY, "first report before the answer", taken=True),
+    Kind("callback-lost", Point.CALLBACK, How.LOST, "a report never comes"),
+    Kind("callback-duplicated", Point.CALLBACK, How.DUPLICATED, "a report comes twice"),
+    Kind("undelivered", Point.FATE, How.UNDELIVERED, "taken, then not delivered (phone off)"),
+]
+
 _TELEGRAM = [
     *_requests(),
     Kind("html-before", Point.SEND, How.HTML, "502 with an HTML page, not taken"),
@@ -146,6 +155,7 @@ def _by_name(kinds: list[Kind]) -> Mapping[str, Kind]:
 KINDS: Mapping[str, Mapping[str, Kind]] = MappingProxyType(
     {
         "twilio": _by_name(_TWILIO),
+        "africastalking": _by_name(_AFRICASTALKING),
         "telegram": _by_name(_TELEGRAM),
         "smtp": _by_name(_SMTP),
         "clickpesa": _by_name(_CLICKPESA),

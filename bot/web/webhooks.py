@@ -3,8 +3,9 @@
 A webhook that does not verify changes nothing, costs one hash over a small body, and is counted. 2xx means that what
 was said is on disk; 503 that Redis is away and the provider should say it again. The same webhook may come twice.
 
-Sources: ClickPesa webhooks and checksum; Twilio status callbacks and incoming messages (X-Twilio-Signature);
-Telegram Bot API, setWebhook (X-Telegram-Bot-Api-Secret-Token).
+Sources: ClickPesa webhooks and checksum; Twilio status callbacks and incoming messages (X-Twilio-Signature); Africa's
+Talking SMS notifications, which are not signed and come to an address that holds a secret instead; Telegram Bot API,
+setWebhook (X-Telegram-Bot-Api-Secret-Token).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from bot.web.answers import json_answer
 from bot.web.metrics import Metrics
 from bot.web.problems import Rejected
 from bot.web.routes import Answer, Body, Route
-from channels import twilio_status
+from channels import africastalking_status, twilio_status
 
 if TYPE_CHECKING:
     from bot.engine.engine import Engine
@@ -77,6 +78,8 @@ class Webhooks:
             ),
             self._twilio("/webhooks/twilio/status", self.delivery_status, "A message status of Twilio", 204),
             self._twilio("/webhooks/twilio/inbound", self.customer_message, "A message from a customer", 200),
+            self._africastalking("delivery", self.delivery_report, "A delivery report of Africa's Talking"),
+            self._africastalking("optout", self.opt_out_notice, "Who stopped messages at Africa's Talking"),
             Route(
                 method="POST",
                 path="/webhooks/telegram",
@@ -101,6 +104,18 @@ class Webhooks:
             headers={"X-Twilio-Signature": "Twilio's signature over the public URL and the form."},
             answers={status: Answer(meaning="Taken, or known already", media_type="text/xml")},
             problems=("bad-request", "wrong-signature", "unavailable"),
+        )
+
+    def _africastalking(self, what: str, handler: Any, summary: str) -> Route:
+        return Route(
+            method="POST",
+            path="/webhooks/africastalking/{token}/" + what,
+            handler=handler,
+            summary=summary,
+            tag="webhooks",
+            body=Body(schemas={"application/x-www-form-urlencoded": None}),
+            answers={200: Answer(meaning="Taken, or known already")},
+            problems=("bad-request", "not-found", "unavailable"),
         )
 
     # ClickPesa
@@ -139,7 +154,7 @@ class Webhooks:
         except ValueError as error:
             raise self._not_understood("twilio", error) from error
         try:
-            changed = await self._engine.messages.delivery(update)
+            changed = await self._engine.receipts.arrived("twilio", update)
         except NotFound:
             # Twilio can do nothing about it, and would report a 404 as our failure.
             changed = False
@@ -179,6 +194,40 @@ class Webhooks:
     def _public_address(self, request: web.Request) -> str:
         # The path as it came, byte for byte: the signature covers it, and a Host header may be anybody's.
         return f"{self._settings.public_url or ''}{request.raw_path}"
+
+    # Africa's Talking
+
+    async def delivery_report(self, request: web.Request) -> web.Response:
+        """Apply a delivery report to the message whose provider id it names."""
+        form = await self._africastalking_form(request)
+        try:
+            changed = await self._engine.receipts.reported(
+                "africastalking", africastalking_status.parse_report(form)
+            )
+        except ValueError as error:
+            raise self._not_understood("africastalking", error) from error
+        except NotFound:
+            changed = False
+        self._count("africastalking", "delivery" if changed else "old delivery")
+        return web.Response()
+
+    async def opt_out_notice(self, request: web.Request) -> web.Response:
+        """Send no more SMS to whoever stopped them at the network."""
+        form = await self._africastalking_form(request)
+        try:
+            phone = africastalking_status.parse_opt_out(form)
+        except ValueError as error:
+            raise self._not_understood("africastalking", error) from error
+        await self._engine.contacts.opt_out("sms", phone, proof="opt-out at Africa's Talking")
+        self._count("africastalking", "opt-out")
+        return web.Response()
+
+    async def _africastalking_form(self, request: web.Request) -> MultiDict[str]:
+        token = self._settings.africastalking_callback_token
+        if not africastalking_status.admits(request.match_info["token"], token):
+            self._count("africastalking", "unverified")
+            raise Rejected("not-found")
+        return bodies.form(await bodies.read(request, _LARGEST))
 
     # Telegram
 

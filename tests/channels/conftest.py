@@ -6,11 +6,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from channels.base import ChannelName
 from tests.channels.rigs import RIGS, Rig
 
 
-@pytest.fixture(params=list(ChannelName), ids=lambda name: name.value)
+@pytest.fixture(params=list(RIGS), ids=str)
 async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
     """A running server and its channel; every channel in turn unless the test names one."""
     made = RIGS[request.param]()

@@ -21,12 +21,21 @@ from channels.base import (
     TelegramContent,
     WhatsAppContent,
 )
-from channels.config import SmtpConfig, TelegramConfig, TwilioConfig
+from channels.config import (
+    AfricasTalkingConfig,
+    SmsConfig,
+    SmsProvider,
+    SmtpConfig,
+    TelegramConfig,
+    TwilioConfig,
+)
 from tests.channels.servers import (
     ACCOUNT,
+    API_KEY,
     AUTH_TOKEN,
     BOT_TOKEN,
     SMTP_PASSWORD,
+    AfricasTalkingServer,
     SmtpServer,
     TelegramServer,
     TwilioServer,
@@ -107,7 +116,7 @@ class TwilioRig(Rig):
         super().__init__()
         self.server = TwilioServer()
 
-    def config(self, base: str, **options: Any) -> TwilioConfig:
+    def config(self, base: str, **options: Any) -> Any:
         values: dict[str, Any] = {
             "account_sid": ACCOUNT,
             "auth_token": AUTH_TOKEN,
@@ -129,6 +138,34 @@ class WhatsAppRig(TwilioRig):
     content = WhatsAppContent(
         BODY, "HX" + "1" * 32, {"1": "Asha", "2": "TZS 45,000", "3": "5504"}, window_open=False
     )
+
+
+class AfricasTalkingRig(Rig):
+    name = ChannelName.SMS
+    to = "+255754123456"
+    content = SmsContent(BODY)
+    secrets = (API_KEY, "754123456", BODY, "45,000")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.server = AfricasTalkingServer()
+
+    def config(self, base: str, **options: Any) -> AfricasTalkingConfig:
+        values: dict[str, Any] = {"username": "shule", "api_key": API_KEY, "sender": "SHULE"}
+        return AfricasTalkingConfig(**values | {"api_base": base} | options)
+
+
+class SeveralSmsRig(SmsRig):
+    """Two providers that fail alike, since one server plays both: a router promises what each of them does."""
+
+    def config(self, base: str, **options: Any) -> Any:
+        one = super().config(base, **options)
+        return SmsConfig(
+            providers={
+                "first": SmsProvider(config=one, weight=1),
+                "second": SmsProvider(config=one, weight=0),
+            }
+        )
 
 
 class TelegramRig(Rig):
@@ -176,9 +213,11 @@ class EmailRig(Rig):
         return f"{self.scheme}://127.0.0.1:{port}"
 
 
-RIGS: dict[ChannelName, type[Rig]] = {
+RIGS: dict[str, type[Rig]] = {
     ChannelName.SMS: SmsRig,
     ChannelName.WHATSAPP: WhatsAppRig,
     ChannelName.EMAIL: EmailRig,
     ChannelName.TELEGRAM: TelegramRig,
+    "africastalking": AfricasTalkingRig,
+    "sms of several": SeveralSmsRig,
 }

@@ -10,7 +10,7 @@ import asyncio
 import base64
 import ssl
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -20,6 +20,7 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 ACCOUNT = "AC" + "0" * 32
 AUTH_TOKEN = "twilio-auth-token-3c1f"
 BOT_TOKEN = "123456789:telegram-token-AAHk3"
+API_KEY = "africastalking-key-77ab"
 SMTP_PASSWORD = "smtp password @77"
 
 
@@ -94,11 +95,12 @@ def _twilio(status: int, code: int, **headers: str) -> Refusal:
 
 
 class TwilioServer(HttpProvider):
-    """Messages.json and the account resource."""
+    """Messages.json and the account resource; `listed` is what a list answers, whatever was asked."""
 
     refusals: ClassVar[Mapping[str, Refusal]] = {
         "throttled": _twilio(429, 20429),
         "throttled_7s": _twilio(429, 20429, Retry_After="7"),
+        "throttled_1s": _twilio(429, 20429, Retry_After="1"),
         "bad_recipient": _twilio(400, 21211),
         "opted_out": _twilio(400, 21610),
         "bad_credentials": _twilio(401, 20003),
@@ -106,10 +108,12 @@ class TwilioServer(HttpProvider):
         "server_error": _twilio(500, 20500),
         "html_error": Refusal(502, "<html>Bad Gateway</html>", {}),
         "unreadable": Refusal(201, "<html>proxy</html>", {}),
+        "unreadable_list": Refusal(200, "<html>proxy</html>", {}),
         "redirect": Refusal(307, "", {"Location": "http://127.0.0.1:9/elsewhere"}),
     }
     status = "queued"
     segments = "1"
+    listed: Sequence[Mapping[str, Any]] = ()
 
     def answer(self, request: web.BaseRequest, form: dict[str, str]) -> web.Response:
         expected = base64.b64encode(f"{ACCOUNT}:{AUTH_TOKEN}".encode()).decode()
@@ -118,11 +122,63 @@ class TwilioServer(HttpProvider):
         if request.path == f"/2010-04-01/Accounts/{ACCOUNT}.json":
             return web.json_response({"sid": ACCOUNT, "status": "active", "type": "Trial"})
         assert request.path == f"/2010-04-01/Accounts/{ACCOUNT}/Messages.json"
+        if request.method == "GET":
+            return web.json_response(
+                {"messages": [dict(each) for each in self.listed], "next_page_uri": None}
+            )
         self.accepted.append(form)
         sid = f"SM{len(self.accepted):032x}"
         return web.json_response(
             {"sid": sid, "status": self.status, "num_segments": self.segments, "error_code": None}, status=201
         )
+
+
+def _africastalking(code: int, status: str) -> Refusal:
+    row = {"statusCode": code, "number": "+255754123456", "status": status, "cost": "0", "messageId": "None"}
+    data = {"Message": "Sent to 0/1 Total Cost: 0", "Recipients": [row]}
+    return Refusal(201, {"SMSMessageData": data}, {})
+
+
+class AfricasTalkingServer(HttpProvider):
+    """Messaging and the balance, as the official SDKs use them."""
+
+    refusals: ClassVar[Mapping[str, Refusal]] = {
+        "throttled": Refusal(429, "Too Many Requests", {}),
+        "throttled_7s": Refusal(429, "Too Many Requests", {"Retry-After": "7"}),
+        "bad_recipient": _africastalking(403, "InvalidPhoneNumber"),
+        "opted_out": _africastalking(406, "UserInBlacklist"),
+        "bad_credentials": Refusal(401, "The supplied authentication is invalid", {}),
+        "bad_sender": Refusal(201, {"SMSMessageData": {"Message": "InvalidSenderId", "Recipients": []}}, {}),
+        "unknown_refusal": Refusal(400, "Cannot send 'Lipa 45,000' to +255754123456", {}),
+        "nobody": Refusal(201, {"SMSMessageData": {"Message": "Sent to 0/1", "Recipients": []}}, {}),
+        "proxied": Refusal(503, _africastalking(403, "InvalidPhoneNumber").body, {}),
+        "conflict": Refusal(409, _africastalking(409, "DoNotDisturbRejection").body, {}),
+        "server_error": Refusal(500, "Internal Server Error", {}),
+        "html_error": Refusal(502, "<html>Bad Gateway</html>", {}),
+        "unreadable": Refusal(201, "<html>proxy</html>", {}),
+        "redirect": Refusal(307, "", {"Location": "http://127.0.0.1:9/elsewhere"}),
+    }
+    code = 102
+    message_id = "ATXid_{n:032x}"
+    balance: Mapping[str, Any] = {"UserData": {"balance": "TZS 1785.50"}}
+
+    def answer(self, request: web.BaseRequest, form: dict[str, str]) -> web.Response:
+        if request.headers.get("apiKey") != API_KEY:
+            return _respond(401, "The supplied authentication is invalid", {})
+        if request.path == "/version1/user":
+            return web.json_response(dict(self.balance))
+        assert (request.method, request.path) == ("POST", "/version1/messaging")
+        self.accepted.append(form)
+        row = {
+            "statusCode": self.code,
+            "number": form["to"],
+            "status": "Success",
+            "cost": "TZS 22.0000",
+            "messageId": self.message_id.format(n=len(self.accepted)),
+            "messageParts": 1,
+        }
+        data = {"Message": "Sent to 1/1 Total Cost: TZS 22.0000", "Recipients": [row]}
+        return web.json_response({"SMSMessageData": data}, status=201)
 
 
 def _telegram(status: int, text: str, **parameters: int) -> Refusal:

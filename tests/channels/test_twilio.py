@@ -12,7 +12,7 @@ import pytest
 
 from channels.base import Delivery, SmsContent, WhatsAppContent
 from channels.errors import ContentRejected, Misconfigured, Unavailable
-from channels.twilio_transport import LONGEST_WAIT_S, retry_after_s
+from channels.http_exchange import LONGEST_WAIT_S, retry_after_s
 from tests.channels.rigs import BODY, MESSAGE_ID, SmsRig, WhatsAppRig
 from tests.channels.servers import ACCOUNT
 

@@ -23,11 +23,11 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "bot.billpay": ("bot.billpay", "bot.domain", "bot.errors", "channels.base"),
     "bot.engine": (
         *("bot.engine", "bot.render", "bot.domain", "bot.errors", "bot.settings"),
-        *("channels.base", "channels.errors"),
+        *("channels.base", "channels.errors", "channels.sms_health"),
     ),
     "bot.web": (
         *("bot.web", "bot.engine", "bot.render", "bot.billpay", "bot.domain", "bot.errors", "bot.settings"),
-        *("channels.base", "channels.errors", "channels.twilio_status"),
+        *("channels.base", "channels.errors", "channels.twilio_status", "channels.africastalking_status"),
     ),
     "bot.staff": (
         "bot.staff",

@@ -39,6 +39,12 @@ async def test_the_settings_are_ones_that_tuma_reads(city: Sandbox) -> None:
     assert settings.smtp_url.endswith(city.urls["smtp"].removeprefix("smtp://"))
 
 
+async def test_the_settings_of_a_second_sms_provider_are_ones_that_tuma_reads(city: Sandbox) -> None:
+    settings = load(city.settings_env() | city.second_sms_env(), dotenv=None)
+    assert settings.sms_route() == (("twilio", 1), ("africastalking", 0))
+    assert settings.africastalking_api_base == city.urls["africastalking"]
+
+
 async def test_the_first_line_is_one_json_object() -> None:
     written: list[str] = []
     stop = asyncio.Event()
@@ -47,8 +53,8 @@ async def test_the_first_line_is_one_json_object() -> None:
         while not written:
             await asyncio.sleep(0.01)
     facts = json.loads(written[0].splitlines()[0])
-    places = {"twilio", "telegram", "clickpesa", "smtp", "page", "credentials", "env"}
-    assert facts.keys() == places | {"profile", "seed"}
+    servers = {"twilio", "africastalking", "telegram", "clickpesa", "smtp", "page"}
+    assert servers | {"credentials", "env", "env_second_sms", "profile", "seed"} == facts.keys()
     assert facts["profile"] == "calm"
     async with httpx.AsyncClient() as http:
         assert (await http.get(facts["page"])).status_code == 200

@@ -22,7 +22,7 @@ def drawn(faults: Faults, count: int, contact: str | None = ASHA, provider: str 
 
 def test_without_a_wish_nothing_goes_wrong() -> None:
     faults = Faults()
-    assert [faults.draw(provider, point, ASHA) for provider in PROVIDERS for point in Point] == [None] * 44
+    assert [faults.draw(provider, point, ASHA) for provider in PROVIDERS for point in Point] == [None] * 55
     assert faults.profile == "calm"
 
 

@@ -4,7 +4,8 @@
   "use strict";
 
   var PROVIDERS = [
-    ["twilio", "Twilio: SMS and WhatsApp"], ["telegram", "Telegram"], ["smtp", "Email"], ["clickpesa", "ClickPesa"]
+    ["twilio", "Twilio: SMS and WhatsApp"], ["africastalking", "Africa's Talking: SMS"],
+    ["telegram", "Telegram"], ["smtp", "Email"], ["clickpesa", "ClickPesa"]
   ];
   var MODES = [["ok", "OK"], ["slow", "Slow"], ["failing", "Failing"], ["throttling", "Throttling"]];
   var CHANNELS = { sms: "SMS", whatsapp: "WhatsApp", telegram: "Telegram", email: "mail" };
