@@ -167,7 +167,7 @@ class App:
         """Play every role until `stop` is set; each then finishes what it holds. A role that breaks ends all."""
         async with asyncio.TaskGroup() as group:
             # A role that has nothing to do here (staff without a bot token) waits with the others.
-            group.create_task(self._leave_newer_alone(stop))
+            group.create_task(self._guarded("format", self._leave_newer_alone, stop))
             for name, task in self.tasks.items():
                 group.create_task(self._guarded(name, task, stop), name=name)
 
@@ -182,7 +182,8 @@ class App:
             await task(stop)
         except Exception as error:
             _log.error("role_broke", role=name, error=mask_text(f"{type(error).__name__}: {error}"))
-            # The others finish what they hold and end too: a process that lacks a role must not look alive.
+            # The others finish what they hold and end too: a process that lacks a role must not look alive. Being
+            # cancelled would not be enough: a task that just sends to Redis may not notice (see worker.Finisher).
             stop.set()
             raise
 

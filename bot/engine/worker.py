@@ -64,6 +64,9 @@ class Finisher:
 
     Nothing that was put here is lost while the process lives: what could not be recorded, for whatever reason, or was
     interrupted, stands in line again. Recording twice is harmless, the second time is refused as stale.
+
+    It is ended by `end`, never by cancelling its task: Python 3.11's `asyncio.wait_for`, through which the Redis client
+    sends, swallows a cancellation that comes just as the send is done, and `run` would go on for ever.
     """
 
     def __init__(self, records: Records) -> None:
@@ -72,6 +75,8 @@ class Finisher:
         self._chores: list[Chore] = []
         self._unrecorded: Counter[str] = Counter()
         self._more = asyncio.Event()
+        self._ending = False
+        self._give_up_at = math.inf
 
     def put(self, p: int, result: Result) -> None:
         """Record this soon."""
@@ -89,18 +94,23 @@ class Finisher:
         self._more.set()
 
     async def run(self) -> None:
-        """Record for ever; cancel it and call `flush` for the rest."""
+        """Record until `end` was called and nothing is left."""
         while True:
             await self._more.wait()
             self._more.clear()
             await self.flush()
+            if self._ending:
+                return
 
-    async def flush(self, give_up_s: float = math.inf) -> None:
-        """Record all that waits, for as long as Redis is away: what was sent must not be sent again.
+    def end(self, give_up_s: float) -> None:
+        """Nothing more will be put here. What Redis does not take in `give_up_s` seconds is left, in doubt."""
+        self._give_up_at = time.monotonic() + give_up_s
+        self._ending = True
+        self._more.set()
 
-        After `give_up_s` seconds of failing the rest is left: it will be in doubt.
-        """
-        pause, until = 0.1, time.monotonic() + give_up_s
+    async def flush(self) -> None:
+        """Record all that waits, for as long as Redis is away: what was sent must not be sent again."""
+        pause = 0.1
         while self._waiting or self._chores:
             try:
                 await self._do_chores()
@@ -110,7 +120,7 @@ class Finisher:
                 _log.warning(
                     "finish_waits", error=type(error).__name__, messages=sum(map(len, self._waiting.values()))
                 )
-                if time.monotonic() >= until:
+                if time.monotonic() >= self._give_up_at:
                     return
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 5)
@@ -174,9 +184,9 @@ class Worker:
         finally:
             sending = [task for tasks in self._sending.values() for task in tasks]
             await asyncio.gather(*sending, return_exceptions=True)
-            finishing.cancel()
+            self._finisher.end(_GIVE_UP_S)
             await asyncio.gather(finishing, return_exceptions=True)
-            await self._finisher.flush(give_up_s=_GIVE_UP_S)
+            await self._finisher.flush()  # what a recorder that broke had left
 
     async def _end_with(self, finishing: asyncio.Task[None], stop: asyncio.Event) -> None:
         """A worker that cannot record must not go on sending: should the recorder break, so does the worker."""
