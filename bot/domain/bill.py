@@ -134,7 +134,7 @@ class MessageView(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     due_at: datetime | None
     sent_at: datetime | None
-    replayed_as: str | None
+    replayed_as: str | None = None
 
 
 class SkippedChannel(msgspec.Struct, frozen=True):
