@@ -263,7 +263,7 @@ def _scheduling(
 
 
 def clickpesa(engine: Engine | None, settings: Settings) -> Any:
-    """ClickPesa's client, None without credentials; with an engine its token is shared by all processes."""
+    """ClickPesa's client, None without credentials; with an engine it shares token and budget with all processes."""
     if not settings.clickpesa_client_id or not settings.clickpesa_api_key:
         return None
     from bot.billpay.client import ClickPesa
@@ -274,6 +274,7 @@ def clickpesa(engine: Engine | None, settings: Settings) -> Any:
         api_key=settings.clickpesa_api_key,
         checksum_key=settings.clickpesa_checksum_key,
         token_cache=engine.tokens if engine is not None else None,
+        budget=engine.calls if engine is not None else None,
     )
 
 

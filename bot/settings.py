@@ -408,6 +408,17 @@ class Settings:
         "https://api.clickpesa.com/third-parties",
         parse=_url("http", "https"),
     )
+    clickpesa_per_minute: int = _setting(
+        "CLICKPESA_PER_MINUTE",
+        "Requests a minute that ClickPesa allows, all processes together.",
+        120,
+        parse=_whole,
+    )
+    clickpesa_per_day: int | None = _setting(
+        "CLICKPESA_PER_DAY",
+        "Requests a day that ClickPesa allows; 100 before it has approved your account, then leave it unset.",
+        parse=_whole,
+    )
     # Engine
     lease_ms: int = _setting(
         "TUMA_LEASE_MS",

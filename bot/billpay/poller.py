@@ -18,7 +18,7 @@ from typing import Protocol
 
 import structlog
 
-from bot.billpay.client import ClickPesaDenied, ClickPesaError, ClickPesaRefused, ClickPesaThrottled
+from bot.billpay.errors import ClickPesaDenied, ClickPesaError, ClickPesaRefused, ClickPesaThrottled
 from bot.domain.bill import PaymentEvent, SettleResult
 from bot.errors import StoreUnavailable
 

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from bot.engine import keys
 from bot.engine.api_keys import ApiKeys
 from bot.engine.bills import Bills
+from bot.engine.calls import CallBudget
 from bot.engine.contacts import Contacts
 from bot.engine.control import Channels, News
 from bot.engine.embedded import EmbeddedServer, start
 from bot.engine.events import Events
+from bot.engine.leases import Leases
 from bot.engine.ledger import Ledger
 from bot.engine.messages import Messages
 from bot.engine.payments import Payments
@@ -59,7 +61,9 @@ class Engine:
     news: News
     ledger: Ledger
     api_keys: ApiKeys
+    leases: Leases
     tokens: Tokens
+    calls: CallBudget
     server: EmbeddedServer | None
     _watch: asyncio.Task[None] | None
 
@@ -80,6 +84,7 @@ class Engine:
             raise
         contacts, control, board = Contacts(records), Channels(records), SmsBoard(records)
         messages = Messages(records, contacts, control, settings)
+        leases = Leases(records.scripts)
         return cls(
             settings=settings,
             redis=client,
@@ -96,7 +101,11 @@ class Engine:
             news=News(records),
             ledger=Ledger(records),
             api_keys=ApiKeys(client, settings.api_keys),
-            tokens=Tokens(client),
+            leases=leases,
+            tokens=Tokens(client, leases),
+            calls=CallBudget(
+                client, records.scripts, settings.clickpesa_per_minute, settings.clickpesa_per_day
+            ),
             server=server,
             _watch=asyncio.create_task(server.watch()) if server else None,
         )

@@ -260,6 +260,16 @@ class Scripts:
         """Send a share's instructions again."""
         return Call("resend", (keys.prefix(p),), (now, sid, channel, valid), list)
 
+    # What processes share beside accounts
+
+    def lease(self, key: str, owner: str, ttl_ms: int) -> Call[bool]:
+        """Take or renew a lease for `ttl_ms`; 0 ends it. False when another has it."""
+        return Call("lease", (key,), (owner, ttl_ms), bool)
+
+    def call(self, key: str, now: int, values: Sequence[int | str]) -> Call[int]:
+        """Use one request to ClickPesa; values as in lua/call.lua from ARGV 2 on. 0, or ms to wait."""
+        return Call("call", (key,), (now, *values), int)
+
     # Dead letters and contacts
 
     def replay(self, p: int, now: int, valid: int, mode: str, ids: Sequence[str]) -> Call[list[list[str]]]:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from bot.billpay.client import ClickPesa, ClickPesaAway
+from bot.billpay.client import ClickPesa
+from bot.billpay.errors import ClickPesaAway
 from bot.billpay.poller import Budget, HintVerifier
 from bot.domain.bill import PaymentEvent, SettleResult
 from tests.billpay.servers import Server, payment
