@@ -209,6 +209,7 @@ async def open_app(
             tasks["healing"] = Healer(engine.channels, opened).run
         if Role.INTAKE in roles:
             tasks["intake"] = Inbox(engine.records, engine.shares, settings, consumer).run
+            tasks.update(_making(engine, settings, stack))
         if Role.SCHEDULER in roles:
             tasks.update(_scheduling(engine, settings, stack))
         bot = _staff(engine, settings, made, roles)
@@ -242,6 +243,18 @@ def _worker(
 ) -> Worker:
     composer = Composer(engine.records, made, settings)
     return Worker(engine.records, engine.contacts, engine.channels, composer, settings, channels, consumer)
+
+
+def _making(
+    engine: Engine, settings: Settings, stack: AsyncExitStack
+) -> dict[str, Callable[[asyncio.Event], Awaitable[None]]]:
+    client = clickpesa(engine, settings)
+    if client is None:
+        return {}
+    from bot.billpay.maker import NumberMaker
+
+    stack.push_async_callback(client.close)
+    return {"numbers": NumberMaker(client, engine.creations, bulk_wait_ms=settings.create_wait_ms).run}
 
 
 def _scheduling(

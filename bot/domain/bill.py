@@ -144,19 +144,27 @@ class SkippedChannel(msgspec.Struct, frozen=True):
     reason: str
 
 
+# `creating`: its control number is being made; `refused`: it could not be made.
+ShareState = Literal["creating", "refused", "active", "paid", "stopped"]
+
+
 class ShareView(msgspec.Struct, frozen=True, kw_only=True):
-    """A share and its messages. `token` opens the customer's page and carries its partition."""
+    """A share and its messages. `token` opens the customer's page and carries its partition.
+
+    `number` is empty while it is `creating`, and if it was `refused`, for the `reason` given.
+    """
 
     id: str
     number: str
     term: str
-    state: Literal["active", "paid", "stopped"]
+    state: ShareState
     channels: list[str]
     skipped: list[SkippedChannel]
     messages: list[MessageView]
     next_reminder_at: datetime | None
     created_at: datetime
     token: str
+    reason: str | None = None
 
 
 class ShareContact(msgspec.Struct, frozen=True, kw_only=True):
@@ -176,9 +184,13 @@ class ShareContact(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AcceptedShare(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to a share job: what was made, durable on disk. `repeated`: the same job was accepted before."""
+    """The answer to a share job: what was made, durable on disk. `repeated`: the same job was accepted before.
+
+    `number` is empty while it is being made (`creating`); GET /v1/shares/{id} tells it as soon as it exists.
+    """
 
     id: str
+    state: ShareState
     number: str
     term: str
     token: str
@@ -195,7 +207,7 @@ class SettleResult(msgspec.Struct, frozen=True, kw_only=True):
 
     `outcome`: `settled` (nothing is owed any more), `partial` (which closes an order number), `over`, `failed`
     (a failed attempt was noted), `repeated` (known already), `unmatched` (kept for staff), `advanced` (only the
-    status moved), `noted` (counts for nothing).
+    status moved, or it went back: reason `returned`), `noted` (counts for nothing).
     """
 
     outcome: Literal["settled", "partial", "over", "failed", "repeated", "unmatched", "advanced", "noted"]

@@ -43,13 +43,6 @@ __all__ = [
 LARGEST_JOB_BYTES = 65_536
 
 
-NOT_CREATED = Problem(
-    field="bill.create",
-    message="this version shares numbers that exist; it does not create them",
-    expected="bill.number, a control number made at ClickPesa",
-)
-
-
 class Bill(msgspec.Struct, frozen=True, kw_only=True):
     """The bill of a job. Exactly one of `number` and `create` is set.
 
@@ -194,8 +187,8 @@ def _not_json(error: Exception) -> Problem:
 
 def _job(form: ShareForm, problems: list[Problem], settings: Defaults, one: bool) -> ShareJob:
     reader = Reader(settings, problems)
-    bill = _bill(form.bill, reader)
-    customer = _customer(form.customer, bill.create, reader)
+    bill = read_bill(form.bill, reader)
+    customer = read_customer(form.customer, bill.create, reader)
     job = ShareJob(
         id=field.share_id(form.id, reader),
         bill=bill,
@@ -224,25 +217,31 @@ def _digest(job: ShareJob) -> str:
     return hashlib.sha256(msgspec.json.encode(content, order="deterministic")).hexdigest()
 
 
-def _bill(form: BillForm | None, reader: Reader) -> Bill:
+def read_bill(form: BillForm | None, reader: Reader, place: str = "bill.") -> Bill:
+    """The bill of a job; `place` is where its fields stand."""
     if form is None:
         reader.fail("bill", "is missing", expected="an object with number (or create) and amount")
         form = BillForm(number="0", amount=1)
-    currency = field.currency(form.currency, reader)
+    currency = field.currency(form.currency, reader, place)
+    if form.create is not None and currency != "TZS":
+        reader.fail(
+            f"{place}currency", "has no control numbers", currency, "TZS, in which ClickPesa makes them"
+        )
     return Bill(
         number=field.number(form, reader),
         create=form.create,
         kind=field.kind(form, reader),
-        term=field.text(form.term, "bill.term", 64, reader) or "1",
-        amount=field.amount(form.amount, currency, reader),
+        term=field.text(form.term, f"{place}term", 64, reader) or "1",
+        amount=field.amount(form.amount, currency, reader, place),
         currency=currency,
-        description=field.text(form.description, "bill.description", 500, reader),
-        due_at=field.time(form.due_at, "bill.due_at", reader),
+        description=field.text(form.description, f"{place}description", 500, reader),
+        due_at=field.time(form.due_at, f"{place}due_at", reader),
         mode=form.mode or BillMode.PARTIAL,
     )
 
 
-def _customer(form: CustomerForm | None, create: BillKind | None, reader: Reader) -> Customer:
+def read_customer(form: CustomerForm | None, create: BillKind | None, reader: Reader) -> Customer:
+    """The customer of a job; a customer number needs more of them."""
     if form is None:
         reader.fail("customer", "is missing", expected="an object with phone, email or telegram")
         form = CustomerForm()

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 from bot.engine import keys
 from bot.engine.api_keys import ApiKeys
+from bot.engine.bill_claims import BillClaims
 from bot.engine.bills import Bills
 from bot.engine.calls import CallBudget
 from bot.engine.contacts import Contacts
 from bot.engine.control import Channels, News
+from bot.engine.creations import Creations
 from bot.engine.embedded import EmbeddedServer, start
 from bot.engine.events import Events
 from bot.engine.leases import Leases
@@ -50,7 +52,9 @@ class Engine:
     redis: Client
     records: Records
     shares: Shares
+    bill_claims: BillClaims
     bills: Bills
+    creations: Creations
     messages: Messages
     receipts: Receipts
     sms_board: SmsBoard
@@ -83,18 +87,22 @@ class Engine:
                 await server.release()
             raise
         contacts, control, board = Contacts(records), Channels(records), SmsBoard(records)
+        bill_claims = BillClaims(records, settings)
+        shares = Shares(records, contacts, bill_claims, settings)
         messages = Messages(records, contacts, control, settings)
         leases = Leases(records.scripts)
         return cls(
             settings=settings,
             redis=client,
             records=records,
-            shares=Shares(records, contacts, settings),
+            shares=shares,
+            bill_claims=bill_claims,
             bills=Bills(records, contacts, settings),
+            creations=Creations(records, shares, contacts),
             messages=messages,
             receipts=Receipts(records, messages, board, settings),
             sms_board=board,
-            payments=Payments(records),
+            payments=Payments(records, settings),
             contacts=contacts,
             channels=control,
             events=Events(records),

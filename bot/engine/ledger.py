@@ -15,7 +15,10 @@ _WAITING = ("scheduled", "queued", "handed_out", "in_doubt")
 
 
 class Stats(msgspec.Struct, frozen=True, kw_only=True):
-    """Counts over all partitions. `waiting` is per channel and lane ("sms.urgent"), handed-out ones included."""
+    """Counts over all partitions. `waiting` is per channel and lane ("sms.urgent"), handed-out ones included.
+
+    `creating`: control numbers to be made; `clickpesa_to_tell`: numbers whose state ClickPesa does not know yet.
+    """
 
     created: int
     scheduled: int
@@ -29,6 +32,8 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     dead: int
     unmatched: int
     open_bills: int
+    creating: int = 0
+    clickpesa_to_tell: int = 0
 
 
 class LedgerReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +78,8 @@ class Ledger:
             dead=totals["dead"],
             unmatched=totals["unmatched"],
             open_bills=totals["open"],
+            creating=totals["creating"],
+            clickpesa_to_tell=totals["sync"],
         )
 
     async def _add(self, p: int, totals: Counter[str], waiting: Counter[str]) -> None:
@@ -83,11 +90,13 @@ class Ledger:
             pipe.hgetall(f"{prefix}n")
             pipe.zcard(f"{prefix}dead")
             pipe.zcard(f"{prefix}um")
+            for queue in ("make:u", "make:b", "sync"):
+                pipe.zcard(f"{prefix}{queue}")
             for ch, lane in lanes:
                 pipe.xlen(f"{prefix}q:{ch}:{lane}")
-            counters, dead, unmatched, *lengths = await pipe.execute()
+            counters, dead, unmatched, urgent, bulk, sync, *lengths = await pipe.execute()
         totals.update({name: int(count) for name, count in counters.items()})
-        totals.update({"dead": dead, "unmatched": unmatched})
+        totals.update({"dead": dead, "unmatched": unmatched, "creating": urgent + bulk, "sync": sync})
         names = [f"{ch}.{'urgent' if lane == 'u' else 'bulk'}" for ch, lane in lanes]
         waiting.update(dict(zip(names, lengths, strict=True)))
 

@@ -18,6 +18,7 @@ from bot.engine.records import Records
 from bot.engine.scripts import now_ms, text
 from bot.engine.store import guard
 from bot.errors import Conflict, NotFound, Problem, Refused
+from bot.settings import Settings
 
 # A payment's status only advances. Source: ClickPesa payment-status page; unknown words rank lowest.
 RANK = {
@@ -38,8 +39,8 @@ HINT_HOLD_MS = 600_000
 class Payments:
     """The payments of all partitions."""
 
-    def __init__(self, records: Records) -> None:
-        self._records = records
+    def __init__(self, records: Records, settings: Settings) -> None:
+        self._records, self._settings = records, settings
 
     async def settle(self, event: PaymentEvent) -> SettleResult:
         """Take one thing said about a payment; when this returns it is on disk and the fence is down.
@@ -48,9 +49,13 @@ class Payments:
         """
         return await self._settle(event, force=False)
 
-    async def _settle(self, event: PaymentEvent, *, force: bool) -> SettleResult:
+    async def _settle(
+        self, event: PaymentEvent, *, force: bool, extra: dict[str, str] | None = None
+    ) -> SettleResult:
         scripts = self._records.scripts
-        call = scripts.settle(self._records.partition(event.number), now_ms(), _fields(event, force=force))
+        fields = _fields(event, force=force)
+        fields |= {"policy": self._settings.payment_policy(), "extra": extra or {}}
+        call = scripts.settle(self._records.partition(event.number), now_ms(), fields)
         outcome, payment, reason, canceled, receipts, matched = await scripts.run(call)
         if matched and matched != event.number:
             # Staff gave this money to another number; that it went back is news for the bill there.
@@ -133,7 +138,9 @@ class Payments:
         self, p: int, payment_id: str, number: str, step: Literal["reserve", "counted", "dismiss"]
     ) -> None:
         scripts = self._records.scripts
-        reply = await scripts.run(scripts.match_out(p, payment_id, number, step))
+        reply = await scripts.run(
+            scripts.match_out(p, payment_id, number, step, self._settings.payment_policy()["succ"])
+        )
         if reply[0] == "taken":
             raise Conflict(Problem(field="payment", message=f"this payment counts for {reply[1]} already"))
         if reply[0] == "worthless":

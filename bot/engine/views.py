@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Literal, cast
+from typing import cast
 
 import msgspec
 
@@ -18,6 +18,7 @@ from bot.domain.bill import (
     MessageView,
     PaymentView,
     ShareContact,
+    ShareState,
     ShareView,
     SkippedChannel,
     TermView,
@@ -26,6 +27,7 @@ from bot.domain.contact import mask
 from bot.domain.dead import DeadLetter
 from bot.domain.message import Kind, Lane, Outcome, State
 from bot.domain.money import from_minor, plain
+from bot.domain.share import ShareJob
 from bot.engine import keys
 
 Fields = Mapping[str, str]
@@ -95,7 +97,8 @@ def terms_of(account: Fields) -> list[str]:
 
 def balance(account: Fields, term: str) -> int:
     """What is owed for one term, in minor units; never below 0."""
-    return max(minor(account, f"ta:{term}") - minor(account, f"tp:{term}"), 0)
+    moved = minor(account, f"mv:{term}")  # to the number that came after this one
+    return max(minor(account, f"ta:{term}") - minor(account, f"tp:{term}") - moved, 0)
 
 
 def shares_of(account: Fields) -> list[str]:
@@ -234,13 +237,31 @@ def share(p: int, fields: Fields, messages: list[MessageView]) -> ShareView:
         id=fields["id"],
         number=fields["num"],
         term=fields["term"],
-        state=cast(Literal["active", "paid", "stopped"], fields["st"]),
+        state=cast(ShareState, fields["st"]),
         channels=fields["ch"].split(),
         skipped=skipped(fields),
         messages=messages,
         next_reminder_at=next_reminder(fields),
         created_at=_moment(fields["at"]),
         token=keys.token(p, fields["sid"]),
+    )
+
+
+def unmade_share(p: int, share_id: str, claim: Fields) -> ShareView:
+    """A share whose number is being made, or was refused."""
+    job = msgspec.json.decode(claim["job"], type=ShareJob) if claim.get("job") else None
+    return ShareView(
+        id=share_id,
+        number="",
+        term=job.bill.term if job else "1",
+        state="refused" if claim["st"] == "refused" else "creating",
+        reason=claim.get("why"),
+        channels=[str(channel) for channel in job.route.channels] if job else [],
+        skipped=[],
+        messages=[],
+        next_reminder_at=None,
+        created_at=_moment(claim["at"]),
+        token=keys.token(p, claim["sid"]),
     )
 
 

@@ -16,6 +16,7 @@ from aiohttp import web
 
 from bot.domain import share
 from bot.domain.bill import AcceptedShare, BillView, MessageView, ShareView
+from bot.domain.message import Lane
 from bot.domain.share import ShareJob
 from bot.errors import Problem, Refused
 from bot.web import bodies
@@ -119,9 +120,15 @@ class Api:
         """Take one share job."""
         raw = await bodies.read(request, share.LARGEST_JOB_BYTES)
         job = self._job(raw, idempotency_key(request))
-        accepted = await self._engine.shares.accept(job)
+        accepted = await self._accept(job)
         location = f"/v1/shares/{quote(job.id, safe='')}"
         return json_answer(accepted, status=202, headers={"Location": location})
+
+    async def _accept(self, job: ShareJob) -> AcceptedShare:
+        """A single share waits a moment for its number; a bulk one is answered as it stands."""
+        if job.lane is Lane.URGENT:
+            return await self._engine.shares.accept_and_wait(job)
+        return await self._engine.shares.accept(job)
 
     def _job(self, raw: bytes, key: str | None) -> ShareJob:
         fields = bodies.json_object(raw)

@@ -18,7 +18,7 @@ end
 local function again(m, s)
   if ARGV[9] == '' or num(m.rt) >= num(ARGV[10]) or num(ARGV[9]) >= num(m.val) or not usable(s, m.ch) then return false end
   local made = create(s, m.k, m.ch,
-    { at = ARGV[9], lane = m.ln, valid = m.val, pay = m.pay, extra = m.j, rung = m.rg }, now)
+    { at = ARGV[9], lane = m.ln, valid = m.val, pay = m.pay, extra = m.j, rung = m.rg, num = m.num, nx = m.nx }, now)
   redis.call('HSET', P .. 'm:' .. made, 'rt', int(num(m.rt) + 1))
   return true
 end
@@ -48,7 +48,7 @@ elseif rank == 4 then
     redis.call('HSET', P .. 's:' .. s.sid, 'x:' .. m.ch, ARGV[7])
   end
   redis.call('ZREM', P .. 'timers', 'c:' .. id)
-  local a = account(s.num)
+  local a = account(m.num)
   if not advance(id, m, s, a, now) and wanted(m, s, a) and not again(m, s) then
     bury(id, m, now, ARGV[7] ~= '' and ARGV[7] or 'undelivered')
   end

@@ -65,7 +65,7 @@ for _, r in ipairs(results) do
     stale[#stale + 1] = r.id
     count('stale', 1)
   else
-    local a = account(s.num)
+    local a = account(m.num)
     if r.r == 'sent' then
       sent(r.id, m, s, r)
     elseif r.r == 'failed' or r.r == 'suppressed' then
