@@ -94,7 +94,10 @@ class TermView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BillView(msgspec.Struct, frozen=True, kw_only=True):
-    """All that is known of one control number. `credit` is what was paid above every term."""
+    """All that is known of one control number. `credit` is what was paid above every term.
+
+    `previous` was closed by a partial payment and this number took over its balance; `next` did so for this one.
+    """
 
     number: str
     kind: BillKind
@@ -109,6 +112,8 @@ class BillView(msgspec.Struct, frozen=True, kw_only=True):
     contacts: list[str]
     customer: str | None
     next_reminder_at: datetime | None
+    previous: str | None = None
+    next: str | None = None
 
 
 class MessageView(msgspec.Struct, frozen=True, kw_only=True):

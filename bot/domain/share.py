@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -314,6 +314,11 @@ def _reminders(form: RemindersForm | None, due_at: datetime | None, reader: Read
     return Reminders(before_due=before, after_due=after, max=most)
 
 
+def read_reminders(form: RemindersForm, reader: Reader) -> Reminders:
+    """A reminder plan for a bill whose due time is known elsewhere."""
+    return _reminders(form, _SOME_TIME, reader)
+
+
 def _plan(
     form: RemindersForm, due: bool, reader: Reader
 ) -> tuple[tuple[timedelta, ...], tuple[timedelta, ...]]:
@@ -326,5 +331,6 @@ def _plan(
     )
 
 
+_SOME_TIME = datetime(2026, 1, 1, tzinfo=UTC)
 _DAYS_BEFORE = (timedelta(days=3), timedelta(days=1))
 _DAYS_AFTER = (timedelta(days=1), timedelta(days=3), timedelta(days=7))

@@ -11,6 +11,7 @@ from bot.engine.api_keys import ApiKeys
 from bot.engine.bill_claims import BillClaims
 from bot.engine.bills import Bills
 from bot.engine.calls import CallBudget
+from bot.engine.changes import BillChanges
 from bot.engine.contacts import Contacts
 from bot.engine.control import Channels, News
 from bot.engine.creations import Creations
@@ -54,6 +55,7 @@ class Engine:
     shares: Shares
     bill_claims: BillClaims
     bills: Bills
+    changes: BillChanges
     creations: Creations
     messages: Messages
     receipts: Receipts
@@ -98,6 +100,7 @@ class Engine:
             shares=shares,
             bill_claims=bill_claims,
             bills=Bills(records, contacts, settings),
+            changes=BillChanges(records, settings),
             creations=Creations(records, shares, contacts),
             messages=messages,
             receipts=Receipts(records, messages, board, settings),

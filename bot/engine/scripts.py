@@ -305,9 +305,16 @@ class Scripts:
         """End a hint and its hold."""
         return Call("hint_done", (keys.prefix(p),), (number,), int)
 
-    def stop(self, p: int, now: int, number: str, by: str) -> Call[int]:
-        """Stop a number: messages cancelled, -1 if unknown."""
-        return Call("stop", (keys.prefix(p),), (now, number, by), int)
+    def stop(
+        self, p: int, now: int, number: str, by: str, *, cancel: bool = False, sync: bool = False
+    ) -> Call[int]:
+        """Stop a number: messages cancelled, -1 if unknown. `cancel`: with `sync` ClickPesa is to close it too."""
+        args = (now, number, by, "1" if cancel else "0", "1" if sync else "0")
+        return Call("stop", (keys.prefix(p),), args, int)
+
+    def change(self, p: int, now: int, number: str, change: Mapping[str, Any]) -> Call[list[Any]]:
+        """Change a bill: ['ok', number, made, cancelled], ['unknown'], ['again'] or ['refused', field, why]."""
+        return Call("change", (keys.prefix(p),), (now, number, _dump(change)), list)
 
     def suppress(self, p: int, now: int, number: str, channel: str, address: str, reason: str) -> Call[int]:
         """Silence a contact's channel on one number ('' lifts it): messages that will not go out."""

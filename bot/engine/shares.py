@@ -78,15 +78,19 @@ class Shares:
         until = time.monotonic() + (self._settings.create_answer_ms if wait_ms is None else wait_ms) / 1000
         while accepted.state == "creating" and time.monotonic() < until:
             await asyncio.sleep(LOOK_S)
-            claim = await self._claim_of(job.id)
-            if claim["st"] == "refused":
-                raise Refused(Problem(field="bill.create", message=claim["why"]))
-            if claim["st"] == "done":
-                found = await self._repeated(claim["num"], claim["sid"])
-                if isinstance(found, Refused):
-                    raise found
+            found = await self.made(job.id)
+            if isinstance(found, Refused):
+                raise found
+            if found is not None:
                 accepted = msgspec.structs.replace(found, repeated=accepted.repeated)
         return accepted
+
+    async def made(self, share_id: str) -> AcceptedShare | Refused | None:
+        """What became of a share whose number was to be made; None while it is. Raises NotFound."""
+        claim = await self._claim_of(share_id)
+        if claim["st"] == "refused":
+            return Refused(Problem(field="bill.create", message=claim["why"]))
+        return await self._repeated(claim["num"], claim["sid"]) if claim["st"] == "done" else None
 
     async def accept_many(
         self, jobs: Sequence[ShareJob], raws: Sequence[str] | None = None

@@ -288,6 +288,8 @@ def bill(number: str, account: Fields, shares: Sequence[Fields], payments: list[
         contacts=[mask(address) for _, address in contacts_of(account)],
         customer=next((name for s in shares if (name := blob(s).name)), None),
         next_reminder_at=min(upcoming, default=None),
+        previous=account.get("prev"),
+        next=account.get("next"),
     )
 
 

@@ -196,8 +196,7 @@ async def test_a_refused_job_of_the_inbox_is_on_the_rejected_stream(office: Offi
     raw = '{"id": "x-1", "bill": {"create": "order", "amount": 45000}, "customer": {"phone": "0754123456"}}'
     await inbox.take([("tuma:inbox", "1-1", {"job": raw})])
     async with office.making():
-        rejected = await until_found(lambda: office.engine.redis.xrange(keys.REJECTED))
-    [(_, fields)] = rejected
+        [(_, fields)] = await until_found(lambda: office.engine.records.client.xrange(keys.REJECTED))
     assert fields["job"] == raw
     assert "the amount is too small" in fields["error"]
 
