@@ -65,7 +65,11 @@ class PaymentEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PaymentView(msgspec.Struct, frozen=True, kw_only=True):
-    """A payment on record. `matched` is false while staff must decide; `reason` says why."""
+    """A payment on record. `matched` is false while staff must decide; `reason` says why.
+
+    `receipt` is the number on its receipts, `reference` the network's. `counts_for`: the number whose bill it pays,
+    when that is another. `note` is what staff wrote about it.
+    """
 
     id: str
     number: str
@@ -79,6 +83,10 @@ class PaymentView(msgspec.Struct, frozen=True, kw_only=True):
     message: str | None
     received_at: datetime
     paid_at: datetime | None
+    receipt: str | None = None
+    reference: str | None = None
+    note: str | None = None
+    counts_for: str | None = None
 
 
 class TermView(msgspec.Struct, frozen=True, kw_only=True):

@@ -101,6 +101,17 @@ def balance(account: Fields, term: str) -> int:
     return max(minor(account, f"ta:{term}") - minor(account, f"tp:{term}") - moved, 0)
 
 
+def term_of(account: Fields, term: str) -> str:
+    """The term of a share as this number has it: a share may have gone on to another number or term since."""
+    return term if f"ta:{term}" in account else terms_of(account)[-1]
+
+
+def carried(account: Fields, term: str) -> int:
+    """What is left of earlier bills that no share speaks for any more, so that the one of `term` does; minor units."""
+    spoken = {value for field, value in account.items() if field.startswith("sh:")}
+    return sum(balance(account, each) for each in terms_of(account) if each != term and each not in spoken)
+
+
 def shares_of(account: Fields) -> list[str]:
     """Inner names of an account's shares."""
     return sorted(field[3:] for field in account if field.startswith("sh:"))
@@ -151,6 +162,10 @@ def payment(fields: Fields) -> PaymentView:
         message=fields.get("msg") or None,
         received_at=_moment(fields["at"]),
         paid_at=moment(fields.get("paid")),
+        receipt=fields.get("rn"),
+        reference=fields.get("ref") or None,
+        note=fields.get("note"),
+        counts_for=fields.get("fw") or fields.get("mt"),
     )
 
 
@@ -295,7 +310,7 @@ def bill(number: str, account: Fields, shares: Sequence[Fields], payments: list[
 
 def page(p: int, fields: Fields, account: Fields, payments: list[PaymentView]) -> Page:
     """What the customer's page may show."""
-    name, currency = fields["term"], account["cur"]
+    name, currency = term_of(account, fields["term"]), account["cur"]
     return Page(
         share=fields["id"],
         number=fields["num"],
@@ -305,7 +320,7 @@ def page(p: int, fields: Fields, account: Fields, payments: list[PaymentView]) -
         status=status(account),
         kind=BillKind(account["kind"]),
         mode=BillMode(account[f"tm:{name}"]),
-        amount=from_minor(balance(account, name), currency),
+        amount=from_minor(balance(account, name) + carried(account, name), currency),
         total=from_minor(minor(account, f"ta:{name}"), currency),
         paid=from_minor(minor(account, f"tp:{name}"), currency),
         currency=currency,

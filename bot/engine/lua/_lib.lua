@@ -569,8 +569,8 @@ local function allocate(number, a, p, force, now)
   end
   if owed <= 0 and a.nxr then release(a, number, now) end
   local at = want_successor(number, a, now) and int(num(now) + num(policy.wait)) or nil
-  local facts = { am = p.am, cur = p.cur, bal = int(owed), cr = int(rest), ref = p.ref or p.pid, at = p.paid or now,
-    closed = closed and '1' or '0', rn = receipt_number(p.pid), num = number }
+  local facts = { am = p.am, cur = p.cur, bal = int(owed), cr = int(rest), ref = receipt_number(p.pid), at = p.paid or now,
+    closed = closed and '1' or '0', num = number }
   -- The share of an old term that was carried over asks for the new one now.
   local spoken = {}
   for _, sid in ipairs(shares_of(a)) do spoken[a['sh:' .. sid]] = true end
@@ -654,7 +654,7 @@ local function take_back(number, p, now)
   else
     want_successor(number, a, now)
   end
-  local facts = { am = p.am, cur = p.cur, bal = int(owed), cr = '0', ref = p.ref or p.pid, at = p.paid or now,
-    closed = a.st == 'closed' and '1' or '0', rn = p.rn or '', num = p.fw or p.num }
+  local facts = { am = p.am, cur = p.cur, bal = int(owed), cr = '0', ref = p.rn or p.ref or p.pid, at = p.paid or now,
+    closed = a.st == 'closed' and '1' or '0', num = p.fw or p.num }
   return #receipts(a, 'correction', nil, p.pid, facts, now)
 end
