@@ -218,8 +218,12 @@ async def open_app(
         if bot is not None and Role.STAFF in roles:
             tasks["staff"] = bot.run
         if Role.API in roles:
+            from bot.billpay.desk import BillDesk
+
             updates = bot.feed if bot is not None and settings.telegram_updates == "webhook" else None
-            tasks["api"] = _api(engine, settings, made, updates, roles)
+            desk = BillDesk(clickpesa(engine, settings), engine.changes, engine.bills)
+            stack.push_async_callback(desk.close)
+            tasks["api"] = _api(engine, settings, made, updates, roles, desk)
         yield App(engine, frozenset(roles), tasks)
 
 
@@ -301,7 +305,12 @@ def _staff(engine: Engine, settings: Settings, made: Renderer, roles: Collection
 
 
 def _api(
-    engine: Engine, settings: Settings, made: Renderer, updates: Any, roles: Collection[Role]
+    engine: Engine,
+    settings: Settings,
+    made: Renderer,
+    updates: Any,
+    roles: Collection[Role],
+    desk: Any,
 ) -> Callable[[asyncio.Event], Awaitable[None]]:
     async def run(stop: asyncio.Event) -> None:
         from aiohttp import web
@@ -310,7 +319,7 @@ def _api(
         from bot.web.server import runner as runner_of
 
         host, _, port = settings.listen.rpartition(":")
-        runner = runner_of(build_web(engine, settings, made, updates=updates, roles=sorted(roles)))
+        runner = runner_of(build_web(engine, settings, made, updates=updates, roles=sorted(roles), desk=desk))
         await runner.setup()
         try:
             await _listen(web.TCPSite(runner, host.strip("[]"), int(port)), settings.listen)

@@ -106,14 +106,14 @@ class BillDesk:
         return "off" if self._client is None else "later"
 
     async def _tell(self, number: str, change: BillChange, owed: Decimal) -> Told:
-        concerns = change.amount is not None or change.description or change.mode or change.status
-        if self._client is None or not concerns:
+        amount = owed if change.amount is not None and owed > 0 else None
+        if self._client is None or not (amount or change.description or change.mode or change.status):
             return "off"
         try:
             await self._client.update(
                 number,
                 status=change.status,
-                amount=owed if change.amount is not None and owed > 0 else None,
+                amount=amount,
                 description=change.description,
                 mode=change.mode,
             )

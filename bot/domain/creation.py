@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from bot.domain.bill import BillKind, BillMode, BillStatus
+from bot.domain.bill import BillKind, BillMode
 from bot.errors import Problem
 
 NO_CLICKPESA = Problem(
@@ -64,6 +64,9 @@ class Made(msgspec.Struct, frozen=True):
     amount: Decimal | None = None
 
 
+BillState = Literal["creating", "refused", "open", "held", "settled", "closed", "stopped"]
+
+
 class BillAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """A bill that tuma was asked to make. `number` is empty while it is `creating`, and if it was `refused` (`reason`).
 
@@ -71,7 +74,7 @@ class BillAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     id: str
-    state: Literal["creating", "refused"] | BillStatus
+    state: BillState
     number: str
     kind: BillKind
     reason: str | None = None

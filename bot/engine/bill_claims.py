@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import msgspec
 
 from bot.domain.bill import BillKind
 from bot.domain.bill_job import BillJob
 from bot.domain.calendar import to_ms
-from bot.domain.creation import NO_CLICKPESA, BillAnswer
+from bot.domain.creation import NO_CLICKPESA, BillAnswer, BillState
 from bot.domain.money import to_minor
 from bot.engine import keys, views
 from bot.engine.records import Records
@@ -77,7 +78,9 @@ class BillClaims:
         if state != "done":
             return BillAnswer(id=bill_id, state="creating", number="", kind=kind)
         account = await self._records.account(claim["num"])
-        return BillAnswer(id=bill_id, state=views.status(account), number=claim["num"], kind=kind)
+        return BillAnswer(
+            id=bill_id, state=cast(BillState, views.status(account).value), number=claim["num"], kind=kind
+        )
 
     async def settled(self, bill_id: str, wait_ms: int) -> BillAnswer:
         """The same, as soon as it is made or refused, or when the time is up."""

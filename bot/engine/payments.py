@@ -11,8 +11,9 @@ import msgspec
 
 from bot.domain.bill import PaymentEvent, PaymentView, SettleResult
 from bot.domain.calendar import to_ms
+from bot.domain.cash import Cash
 from bot.domain.contact import mask
-from bot.domain.money import to_minor
+from bot.domain.money import plain, to_minor
 from bot.engine import keys, views
 from bot.engine.records import Records
 from bot.engine.scripts import now_ms, text
@@ -68,6 +69,37 @@ class Payments:
             canceled=int(canceled),
             receipts=int(receipts),
         )
+
+    async def add(self, number: str, cash: Cash, *, by: str) -> SettleResult:
+        """Money that staff took at the counter: it settles like any payment. The same id counts once.
+
+        Raises NotFound; Refused if nothing is owed, or the bill takes only another amount.
+        """
+        live, account = number, await self._records.account(number)
+        while following := account.get("next"):
+            live, account = following, await self._records.account(following)
+        event = PaymentEvent(
+            event="received",
+            ids=(f"cash {cash.id}",),
+            number=live,
+            status="SETTLED",
+            amount=cash.amount,
+            currency=account["cur"],
+            channel="CASH",
+            source="staff",
+            created_at=views.moment(str(now_ms())),
+        )
+        if not await self._known(live, event.ids[0]):
+            _check_cash(account, cash)
+        extra = {"note": text(cash.note), "by": by}
+        result = await self._settle(event, force=False, extra=extra)
+        await self._records.audit(by, "cash", f"{cash.amount} for {live}: {cash.note or ''}", now_ms())
+        return result
+
+    async def _known(self, number: str, alias: str) -> bool:
+        p = self._records.partition(number)
+        with guard():
+            return bool(await self._records.client.exists(f"{keys.prefix(p)}x:{number}:{alias}"))
 
     async def hint(self, number: str) -> bool:
         """An unproven webhook named this number: ask ClickPesa soon and hold its reminders. False if not open."""
@@ -147,6 +179,24 @@ class Payments:
             raise Refused(Problem(field="payment", message=f"no money to give: its status is {reply[1]}"))
         if reply[0] == "unknown":
             raise NotFound(f"no payment {payment_id}")
+
+
+def _check_cash(account: dict[str, str], cash: Cash) -> None:
+    currency, terms = account["cur"], views.terms_of(account)
+    owed = [views.balance(account, term) for term in terms]
+    if account["kind"] == "order" and sum(owed) <= 0:
+        raise Refused(Problem(field="number", message="nothing is owed under this order number"))
+    first = next((at for at, each in enumerate(owed) if each), None)
+    given = to_minor(cash.amount, currency)
+    if (
+        first is not None
+        and account[f"tm:{terms[first]}"] == "exact"
+        and given not in (owed[first], sum(owed))
+    ):
+        right = plain(sum(owed), currency)
+        raise Refused(
+            Problem(field="amount", message="this bill takes only the exact amount", expected=right)
+        )
 
 
 def _at(when: datetime | None) -> str:

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from bot.billpay.desk import BillDesk
 from bot.web.api import Api
+from bot.web.bills import BillApi
 from bot.web.bodies import LIMITS, Limits
 from bot.web.gate import Gate, headers
 from bot.web.letters import Letters
@@ -42,8 +44,10 @@ def build(
     updates: Updates | None = None,
     roles: Sequence[str] = (),
     limits: Limits | None = None,
+    desk: BillDesk | None = None,
 ) -> web.Application:
-    """The application. `updates` takes Telegram's updates, None when they are fetched by polling.
+    """The application. `updates` takes Telegram's updates, None when they are fetched by polling; without a `desk`
+    bills change here alone, and ClickPesa is not told.
 
     Raises TemplateError if a page file is missing or wrong.
     """
@@ -54,7 +58,12 @@ def build(
     app = web.Application(middlewares=gate.middlewares(), client_max_size=_MAX_BODY)
     app[LIMITS] = limits or Limits()
     hooks = Webhooks(engine, settings, metrics, updates)
-    api = [*Api(engine, settings, metrics).routes(), *Letters(engine, settings).routes()]
+    bills = BillApi(engine, settings, desk or BillDesk(None, engine.changes, engine.bills))
+    api = [
+        *Api(engine, settings, metrics).routes(),
+        *bills.routes(),
+        *Letters(engine, settings).routes(),
+    ]
     routes = [*api, *hooks.routes(), *pages.routes(), *system.routes()]
     system.documented = routes
     for route in routes:
