@@ -50,7 +50,7 @@ app.command("watch")(watch_command)
 
 @app.command("show")
 def show_command(number: Number, as_json: JsonFlag = False) -> None:
-    """Show a bill as it stands here and, with ClickPesa's credentials, there: owed, paid, who was told."""
+    """Show a bill here and at ClickPesa: what is owed, paid, who was told."""
     found = runtime.with_engine(lambda engine: _both(engine, number))
     if as_json:
         ours = msgspec.to_builtins(found.bill) if found.bill else {}

@@ -44,7 +44,10 @@ def add_command(
     own_id: Annotated[str | None, typer.Option("--id", help="Your own id: the same id counts once.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Enter cash that was paid at the counter; it counts, stops reminders and brings a receipt like any payment."""
+    """Enter cash that was paid at the counter.
+
+    It settles, stops reminders and brings a receipt like any payment.
+    """
     result = runtime.with_engine(lambda engine: _add(engine, number, amount, note, own_id))
     _tell(result, as_json)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from typing import cast
 
 import msgspec
 
@@ -78,9 +77,8 @@ class BillClaims:
         if state != "done":
             return BillAnswer(id=bill_id, state="creating", number="", kind=kind)
         account = await self._records.account(claim["num"])
-        return BillAnswer(
-            id=bill_id, state=cast(BillState, views.status(account).value), number=claim["num"], kind=kind
-        )
+        stands: BillState = views.status(account).value
+        return BillAnswer(id=bill_id, state=stands, number=claim["num"], kind=kind)
 
     async def settled(self, bill_id: str, wait_ms: int) -> BillAnswer:
         """The same, as soon as it is made or refused, or when the time is up."""

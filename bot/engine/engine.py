@@ -26,6 +26,7 @@ from bot.engine.records import Records
 from bot.engine.scripts import Scripts
 from bot.engine.shares import Shares
 from bot.engine.store import Client, connect, fix_partitions, guard
+from bot.engine.suggestions import Suggestions
 from bot.engine.tokens import Tokens
 from bot.errors import ConfigError
 from bot.settings import Settings
@@ -61,6 +62,7 @@ class Engine:
     receipts: Receipts
     sms_board: SmsBoard
     payments: Payments
+    suggestions: Suggestions
     contacts: Contacts
     channels: Channels
     events: Events
@@ -91,6 +93,7 @@ class Engine:
         contacts, control, board = Contacts(records), Channels(records), SmsBoard(records)
         bill_claims = BillClaims(records, settings)
         shares = Shares(records, contacts, bill_claims, settings)
+        bills, payments = Bills(records, contacts, settings), Payments(records, settings)
         messages = Messages(records, contacts, control, settings)
         leases = Leases(records.scripts)
         return cls(
@@ -99,13 +102,14 @@ class Engine:
             records=records,
             shares=shares,
             bill_claims=bill_claims,
-            bills=Bills(records, contacts, settings),
+            bills=bills,
             changes=BillChanges(records, settings),
             creations=Creations(records, shares, contacts),
             messages=messages,
             receipts=Receipts(records, messages, board, settings),
             sms_board=board,
-            payments=Payments(records, settings),
+            payments=payments,
+            suggestions=Suggestions(records, bills, contacts, payments, settings),
             contacts=contacts,
             channels=control,
             events=Events(records),

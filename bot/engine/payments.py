@@ -55,7 +55,9 @@ class Payments:
     ) -> SettleResult:
         scripts = self._records.scripts
         fields = _fields(event, force=force)
-        fields |= {"policy": self._settings.payment_policy(), "extra": extra or {}}
+        kept = {"ph": text(event.payer_phone), "nm": text(event.payer_name), **(extra or {})}
+        extra = {name: value for name, value in kept.items() if value}
+        fields |= {"policy": self._settings.payment_policy(), "extra": extra}
         call = scripts.settle(self._records.partition(event.number), now_ms(), fields)
         outcome, payment, reason, canceled, receipts, matched = await scripts.run(call)
         if matched and matched != event.number:
@@ -158,6 +160,14 @@ class Payments:
         p, _ = await self._find(payment_id)
         await self._decide(p, payment_id, "", "dismiss")
         await self._records.audit(by, "dismiss", payment_id, now_ms())
+
+    async def get(self, payment_id: str) -> PaymentView:
+        """A payment on record. Raises NotFound."""
+        return views.payment(await self.fields(payment_id))
+
+    async def fields(self, payment_id: str) -> dict[str, str]:
+        """A payment's record. Raises NotFound."""
+        return (await self._find(payment_id))[1]
 
     async def _find(self, payment_id: str) -> tuple[int, dict[str, str]]:
         names = [f"{keys.prefix(p)}p:{payment_id}" for p in range(self._records.partitions)]
