@@ -256,9 +256,13 @@ def _scheduling(
     client = clickpesa(engine, settings)
     if client is not None:
         from bot.billpay.poller import HintVerifier
+        from bot.billpay.sweeper import Sweeper
 
         stack.push_async_callback(client.close)
         tasks["hints"] = HintVerifier(client, engine.payments).run
+        tasks["sweep"] = Sweeper(
+            client, engine.payments, engine.sweeps, engine.leases, every_s=settings.sweep_every_s
+        ).run
     return tasks
 
 

@@ -23,6 +23,7 @@ from bot.engine.records import Records
 from bot.engine.scripts import Scripts
 from bot.engine.shares import Shares
 from bot.engine.store import Client, connect, fix_partitions, guard
+from bot.engine.sweeps import Sweeps
 from bot.engine.tokens import Tokens
 from bot.errors import ConfigError
 from bot.settings import Settings
@@ -64,6 +65,7 @@ class Engine:
     leases: Leases
     tokens: Tokens
     calls: CallBudget
+    sweeps: Sweeps
     server: EmbeddedServer | None
     _watch: asyncio.Task[None] | None
 
@@ -94,7 +96,7 @@ class Engine:
             messages=messages,
             receipts=Receipts(records, messages, board, settings),
             sms_board=board,
-            payments=Payments(records),
+            payments=Payments(records, settings.clickpesa_offline_prefix),
             contacts=contacts,
             channels=control,
             events=Events(records),
@@ -106,6 +108,7 @@ class Engine:
             calls=CallBudget(
                 client, records.scripts, settings.clickpesa_per_minute, settings.clickpesa_per_day
             ),
+            sweeps=Sweeps(records),
             server=server,
             _watch=asyncio.create_task(server.watch()) if server else None,
         )

@@ -169,10 +169,12 @@ class Scripts:
         consumer: str,
         most: tuple[int, int],
         quiet_until: int | None = None,
+        known_from: int | None = None,
     ) -> Call[tuple[list[HandedOut], bool]]:
         """Claim up to `most` (in all, of them bulk) messages; True if nothing waits there any more.
 
-        `quiet_until` is when the quiet hours end, in ms, None outside them.
+        `quiet_until` is when the quiet hours end, in ms, None outside them; `known_from` until when payments must be
+        known for a reminder to go out, None if it need not.
         """
 
         def parse(reply: Any) -> tuple[list[HandedOut], bool]:
@@ -182,7 +184,12 @@ class Scripts:
             ]
             return rows, reply[1] == "1"
 
-        return Call("hand_out", (keys.prefix(p),), (now, channel, consumer, *most, text(quiet_until)), parse)
+        return Call(
+            "hand_out",
+            (keys.prefix(p),),
+            (now, channel, consumer, *most, text(quiet_until), text(known_from)),
+            parse,
+        )
 
     def finish(self, p: int, now: int, results: Sequence[Mapping[str, str]]) -> Call[list[str]]:
         """Record outcomes; returns the ids that were stale."""

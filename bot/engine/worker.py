@@ -236,7 +236,7 @@ class Worker:
         deadline = time.monotonic() + self._settings.lease_ms / 1000
         most, now = (free, max(free - reserved, 0)), now_ms()
         call = self._records.scripts.hand_out(
-            p, now, channel.name, self._consumer, most, self._quiet_until(now)
+            p, now, channel.name, self._consumer, most, self._quiet_until(now), self._known_from(now)
         )
         try:
             held, drained = await self._records.scripts.run(call)
@@ -264,6 +264,10 @@ class Worker:
             return None
         end = quiet_until(from_ms(now), self._settings.quiet_hours, self._settings.zone)
         return to_ms(end) if end else None
+
+    def _known_from(self, now: int) -> int | None:
+        age_s = self._settings.payments_known_within_s
+        return None if age_s is None else now - age_s * 1000
 
     async def _begin(self, channel: Channel, held: list[HandedOut], deadline: float) -> None:
         try:
