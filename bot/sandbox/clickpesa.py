@@ -46,7 +46,7 @@ class ClickPesaApi:
     """The HTTP side, and the bills. `per_minute` bounds all requests (real: 120 per address); None: no bound.
 
     `echo`: answer a create with the bill as well, as before August 2026, not only with its number. `calls` counts
-    the requests that arrived, by method and address.
+    the requests that arrived, by method and address; `most_listed` is the longest page of payments, whatever is asked.
     """
 
     def __init__(self, account: ClickPesaAccount, world: World, faults: Faults) -> None:
@@ -54,6 +54,7 @@ class ClickPesaApi:
         self.bills: dict[str, Bill] = {}
         self.per_minute: int | None = None
         self.echo = False
+        self.most_listed: int | None = None
         self.calls: Counter[str] = Counter()
         self._tokens: dict[str, datetime] = {}
         self._window: tuple[datetime, int] = (world.clock(), 0)
@@ -243,7 +244,8 @@ class ClickPesaApi:
 
     async def _all_payments(self, request: web.Request) -> web.Response:
         found, total = page(self.payments(), request.query, self.account.client_id)
-        return _json({"data": [self.document(each) for each in found], "totalCount": total})
+        shown = found[: self.most_listed]
+        return _json({"data": [self.document(each) for each in shown], "totalCount": total})
 
     def document(self, payment: Payment) -> dict[str, Any]:
         """A payment as the query endpoints show it: amounts are JSON numbers here."""
