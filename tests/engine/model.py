@@ -1,166 +1,18 @@
-"""What the engine should do, in plain Python: no Redis, no scripts, nothing concurrent. Times are ms, money minor units.
+"""What the engine should do, in plain Python: no Redis, no scripts, nothing concurrent.
 
 It is written from docs/concepts.md and the design, and test_model.py holds the scripts against it step by step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+
+from tests.engine.model_records import KIND, Bill, Contact, Job, Message, Payment, Share, kind_order
 
 DAY = 86_400_000
 EARLY_PAYMENT = 2 * DAY
 FAILED_AGAIN = 600_000
 HOLD = 600_000
-FENCED = ("instructions", "reminder")
-KIND = {"sms": "phone", "whatsapp": "phone", "email": "email", "telegram": "telegram"}
-Contact = tuple[str, str]
-
-
-@dataclass(eq=False)
-class Message:
-    """One communication over one channel."""
-
-    share: Share
-    n: int
-    channel: str
-    kind: str
-    lane: str
-    made: int
-    valid: int
-    rung: bool
-    payment: str | None = None
-    maybe_second: bool = False
-    state: str = "queued"
-    outcome: str = ""
-    why: str = ""
-    attempt: int = 0
-    again: int = 0
-    rank: int = -1
-    provider_id: str = ""
-    to: str = ""
-    consumer: str = ""
-    entry: int = 0
-    confirmed: bool = False
-    moved_on: bool = False
-    next_rung: bool = False
-    buried: str = ""
-    replayed: str = ""
-
-    @property
-    def id(self) -> str:
-        return f"{self.share.sid}.{self.n}"
-
-    @property
-    def fenced(self) -> bool:
-        return self.kind in FENCED
-
-    @property
-    def waits(self) -> bool:
-        return self.state in ("scheduled", "queued")
-
-    @property
-    def newest(self) -> bool:
-        return self.share.latest.get(self.channel) == self.n
-
-
-@dataclass(eq=False)
-class Share:
-    """The wish to get one term of a bill to one contact."""
-
-    sid: str
-    id: str
-    bill: Bill
-    term: str
-    route: str
-    wanted: list[str]
-    channels: list[str]
-    at: dict[str, str]
-    lane: str
-    confirm_within: int
-    plan: list[int]
-    silent: dict[str, str]
-    state: str = "active"
-    reminded: int = 0
-    works: str | None = None
-    latest: dict[str, int] = field(default_factory=dict)
-    messages: list[Message] = field(default_factory=list)
-
-    def address(self, channel: str) -> str | None:
-        return self.at.get(KIND[channel])
-
-    def usable(self, channel: str) -> bool:
-        return self.address(channel) is not None and channel not in self.silent
-
-    def rung_after(self, channel: str | None) -> str | None:
-        start = self.channels.index(channel) + 1 if channel in self.channels else 0
-        if channel is not None and channel not in self.channels:
-            return None
-        return next((ch for ch in self.channels[start:] if self.usable(ch)), None)
-
-    @property
-    def voices(self) -> list[str]:
-        if self.route == "all":
-            return [ch for ch in self.channels if self.usable(ch)]
-        found = self.works if self.works and self.usable(self.works) else self.rung_after(None)
-        return [found] if found else []
-
-
-@dataclass(eq=False)
-class Bill:
-    """Everything under one control number."""
-
-    number: str
-    kind: str
-    state: str = "open"
-    amounts: dict[str, int] = field(default_factory=dict)
-    paid: dict[str, int] = field(default_factory=dict)
-    exact: dict[str, bool] = field(default_factory=dict)
-    credit: int = 0
-    undecided: int = 0
-    hinted: int = 0
-    hold: int = 0
-    told_failed: int = 0
-    contacts: dict[Contact, str] = field(default_factory=dict)
-    shares: list[Share] = field(default_factory=list)
-
-    def balance(self, term: str) -> int:
-        return self.amounts.get(term, 0) - self.paid.get(term, 0)
-
-    @property
-    def owed(self) -> int:
-        return sum(max(self.balance(term), 0) for term in self.amounts)
-
-    def asks(self, share: Share) -> bool:
-        """Whether this share may still ask for money."""
-        return self.state == "open" and share.state == "active" and self.balance(share.term) > 0
-
-    def group(self, share: Share) -> str:
-        """Whose the share is: shares of one contact have one group."""
-        known = (self.contacts.get(pair) for pair in sorted(share.at.items(), key=_kind_order))
-        return next((group for group in known if group), share.sid)
-
-
-def _kind_order(pair: Contact) -> int:
-    return ("phone", "email", "telegram").index(pair[0])
-
-
-@dataclass(eq=False)
-class Payment:
-    """What was told of one payment."""
-
-    id: str
-    number: str
-    amount: int
-    rank: int
-    at: int
-    told: bool = False
-    counted: bool = False
-    returned: bool = False
-    holds: bool = False
-    for_staff: bool = False
-    early: bool = False
-    why: str = ""
 
 
 class Model:
@@ -332,7 +184,7 @@ class Model:
 
     def _group_of(self, bill: Bill, job: Job) -> str | None:
         """A known address, or a new kind of address beside known ones, is the same contact; else it needs a word."""
-        pairs = sorted(job.at.items(), key=_kind_order)
+        pairs = sorted(job.at.items(), key=kind_order)
         match = next((bill.contacts[pair] for pair in pairs if pair in bill.contacts), None)
         if job.additional or not bill.contacts:
             return match or f"group of {job.id}"
@@ -422,9 +274,9 @@ class Model:
         share, bill = message.share, message.share.bill
         if message.valid <= self.now:
             self._give_up(message, "expired", "expired")
-        elif message.kind == "payment_failed" and bill.state != "open":
-            self.end(message, "canceled")
-        elif message.fenced and not bill.asks(share):
+        elif (message.kind == "payment_failed" and bill.state != "open") or (
+            message.fenced and not bill.asks(share)
+        ):
             self.end(message, "canceled")
         elif message.fenced and not message.newest:
             self.end(message, "superseded")
@@ -490,8 +342,15 @@ class Model:
         return True
 
     def doubt(self, message: Message, at: int) -> None:
-        message.state = "in_doubt"
-        self.timers["d", message.id] = at
+        """Nobody knows whether it arrived, unless the provider has said so already."""
+        if message.rank >= 1 and message.rank != 4:
+            self.end(message, "sent")
+            if message.confirmed:
+                self.confirm(message)
+                return
+        else:
+            message.state = "in_doubt"
+            self.timers["d", message.id] = at
         self.await_confirmation(message)
 
     def lost(self, channel: str, wait: int) -> int:
@@ -575,7 +434,9 @@ class Model:
 
     # Reports, staff and people
 
-    def delivered(self, m: Message, provider_id: str, rank: int, *, confirms: bool, again: int | None) -> bool:
+    def delivered(
+        self, m: Message, provider_id: str, rank: int, *, confirms: bool, again: int | None
+    ) -> bool:
         if rank == 4 and m.provider_id and m.provider_id != provider_id:
             return False
         if m.state == "in_doubt" or (m.maybe_second and m.waits and rank != 4):
@@ -658,7 +519,7 @@ class Model:
     def edit(self, share: Share, kind: str, address: str) -> bool:
         """False if the address is another contact's of this number."""
         bill, old = share.bill, share.at.get(kind)
-        pairs = sorted(share.at.items(), key=_kind_order)
+        pairs = sorted(share.at.items(), key=kind_order)
         group = next((bill.contacts[pair] for pair in pairs if pair in bill.contacts), None)
         owner = bill.contacts.get((kind, address))
         if owner and group and owner != group:
@@ -671,7 +532,9 @@ class Model:
             share.silent.pop(channel, None)
         share.silent.update(self.silence({kind: address}))
         share.channels = [
-            ch for ch in share.wanted if share.address(ch) and (ch in share.channels or ch not in share.silent)
+            ch
+            for ch in share.wanted
+            if share.address(ch) and (ch in share.channels or ch not in share.silent)
         ]
         if old and not any(other.at.get(kind) == old for other in bill.shares):
             bill.contacts.pop((kind, old), None)
@@ -724,7 +587,13 @@ class Model:
             self._unhold(bill, p)
 
     def _attempted(self, bill: Bill | None, p: Payment, *, known: bool, failed: bool) -> str:
-        if failed and not known and bill and bill.state == "open" and bill.told_failed + FAILED_AGAIN <= self.now:
+        if (
+            failed
+            and not known
+            and bill
+            and bill.state == "open"
+            and bill.told_failed + FAILED_AGAIN <= self.now
+        ):
             bill.told_failed = self.now
             self._tell(bill, "payment_failed", None, p, self.now + 6 * 3_600_000)
         return "advanced" if known else "failed" if failed else "noted"
@@ -780,27 +649,5 @@ class Model:
 
     # What holds at every moment
 
-    def alive(self, share: Share) -> Iterator[Message]:
-        return (m for m in share.messages if m.fenced and m.waits)
-
     def counts(self, states: Sequence[str]) -> dict[str, int]:
         return {state: sum(m.state == state for m in self.messages) for state in states}
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a producer asks for."""
-
-    id: str
-    number: str
-    kind: str
-    term: str
-    amount: int
-    exact: bool
-    at: dict[str, str]
-    channels: list[str]
-    route: str
-    lane: str
-    plan: list[int]
-    confirm_within: int
-    additional: bool
