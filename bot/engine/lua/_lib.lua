@@ -55,11 +55,13 @@ end
 
 local function stream(channel, lane) return P .. 'q:' .. channel .. ':' .. lane end
 
--- Lua cannot block, so waiting workers are told; a slow sweep covers a lost word.
-local function wake(channel)
-  if not woken[channel] then
-    woken[channel] = true
-    redis.call('SPUBLISH', P .. 'wake', channel)
+-- Lua cannot block, so waiting workers are told; a slow sweep covers a lost word. The word is the channel, for bulk
+-- with ` b` behind it: a worker that may send no bulk now need not look.
+local function wake(channel, lane)
+  local word = lane == 'b' and channel .. ' b' or channel
+  if not woken[word] then
+    woken[word] = true
+    redis.call('SPUBLISH', P .. 'wake', word)
   end
 end
 
@@ -115,7 +117,7 @@ local function enqueue(id, m, now)
   local entry = redis.call('XADD', stream(m.ch, m.ln), '*', 'm', id)
   redis.call('HSET', P .. 'm:' .. id, 'st', 'queued', 'e', entry)
   m.st, m.e = 'queued', entry
-  wake(m.ch)
+  wake(m.ch, m.ln)
 end
 
 -- Take a message out of whatever it waits in; the record stays.
