@@ -12,6 +12,7 @@
     tuma:receipt:<provider>:<id>  string  the message that an SMS provider means by one of its ids
     tuma:early:<provider>:<id>    list    its reports that came before that was known
     tuma:sms:<minute>        hash    what all processes saw of the SMS providers in a minute since 1970
+    tuma:check:<hash>        string  how often somebody asked whether a bill is real, for an hour
     tuma:inbox               stream  share jobs of any producer; on a cluster also tuma:inbox:{p}
     tuma:rejected            stream  jobs that could not be taken: job, error, entry
     tuma:{p}:...             everything of an account, see lua/_lib.lua
@@ -86,6 +87,11 @@ def receipt(provider: str, provider_id: str) -> str:
 def early(provider: str, provider_id: str) -> str:
     """Reports of a provider that came before its id was known."""
     return f"tuma:early:{provider}:{provider_id}"
+
+
+def checks(asker: str) -> str:
+    """How often somebody, known by a hash alone, asked whether a bill is real."""
+    return f"tuma:check:{asker}"
 
 
 def sms_minute(minute: int) -> str:

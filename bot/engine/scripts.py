@@ -260,6 +260,20 @@ class Scripts:
         """Send a share's instructions again."""
         return Call("resend", (keys.prefix(p),), (now, sid, channel, valid), list)
 
+    # Pages
+
+    def page(
+        self, p: int, sid: str, payments: int
+    ) -> Call[tuple[dict[str, str], dict[str, str], list[dict[str, str]]]]:
+        """A share, its account and its newest payments; empty without them."""
+
+        def parse(reply: Any) -> tuple[dict[str, str], dict[str, str], list[dict[str, str]]]:
+            if not reply:
+                return {}, {}, []
+            return pairs(reply[0]), pairs(reply[1]), [pairs(each) for each in reply[2] if each]
+
+        return Call("page", (keys.prefix(p),), (sid, payments), parse)
+
     # Dead letters and contacts
 
     def replay(self, p: int, now: int, valid: int, mode: str, ids: Sequence[str]) -> Call[list[list[str]]]:
