@@ -58,7 +58,7 @@ class Checks:
         place = keys.checks(hashlib.sha256(f"{kind}:{asker}".encode()).hexdigest()[:32])
         p = self._records.partition(bare)
         with guard():
-            pipe = self._records.client.pipeline(transaction=False)
+            pipe = self._records.client.pipeline()
             pipe.incr(place)
             pipe.expire(place, WINDOW_S, nx=True)
             pipe.hgetall(f"{keys.prefix(p)}a:{bare if _NUMBER.fullmatch(bare) else ''}")
