@@ -31,6 +31,7 @@ from bot.engine.scheduler import Scheduler, every
 from bot.engine.scripts import now_ms
 from bot.engine.worker import Worker
 from bot.errors import ConfigError
+from bot.render.look import Look, read_logo
 from bot.render.templates import Renderer
 from bot.settings import Settings
 from channels.base import Channel, ChannelName
@@ -62,7 +63,14 @@ class Role(StrEnum):
 
 
 def renderer(settings: Settings) -> Renderer:
-    """The renderer of one merchant. Raises TemplateError when a mapping file cannot be read."""
+    """The renderer of one merchant. Raises TemplateError when a file cannot be read, ConfigError for their look."""
+    look = Look(
+        name=settings.merchant_name,
+        contact=settings.merchant_contact,
+        tin=settings.merchant_tin,
+        colour=settings.merchant_colour,
+        logo=read_logo(settings.merchant_logo),
+    )
     return Renderer(
         merchant_name=settings.merchant_name,
         merchant_contact=settings.merchant_contact,
@@ -73,6 +81,8 @@ def renderer(settings: Settings) -> Renderer:
         whatsapp_templates=settings.whatsapp_templates,
         sms_max_segments=settings.sms_max_segments,
         clock=lambda: from_ms(now_ms()),
+        look=look,
+        email_invoice=settings.email_invoice,
     )
 
 

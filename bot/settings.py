@@ -54,6 +54,22 @@ def _digits(value: str) -> str:
     return value
 
 
+def _count(value: str) -> int:
+    if not (value.isascii() and value.isdigit()):
+        raise ValueError("expected a whole number, 0 or more")
+    return int(value)
+
+
+def _colour(value: str) -> str:
+    if not re.fullmatch("#[0-9a-fA-F]{6}", value):
+        raise ValueError("expected a colour such as #0b6b3a")
+    return value.lower()
+
+
+def _origins(value: str) -> tuple[str, ...]:
+    return tuple(_origin(part) for part in _list(value))
+
+
 def _region(value: str) -> str:
     if not re.fullmatch("[A-Z]{2}", value):
         raise ValueError("expected a region in two capital letters, such as TZ")
@@ -317,6 +333,17 @@ class Settings:
         "MERCHANT_CONTACT", "Phone or mail address that customers may ask; also the reply-to address of mail."
     )
     merchant_tin: str | None = _setting("MERCHANT_TIN", "Taxpayer number shown on pages and invoices.")
+    merchant_colour: str = _setting(
+        "MERCHANT_COLOUR",
+        "Your colour on pages and invoices, as `#rrggbb`. White text must be readable on it (contrast 4.5 or more).",
+        "#0b6b3a",
+        parse=_colour,
+    )
+    merchant_logo: Path | None = _setting(
+        "MERCHANT_LOGO",
+        "PNG or JPEG shown on pages and invoices, 6 KB at most, so that a page stays small enough for 2G.",
+        parse=Path,
+    )
     mpesa_business_number: str | None = _setting(
         "MPESA_BUSINESS_NUMBER",
         "Your M-Pesa business number, given by ClickPesa. Unset: M-Pesa steps are left out.",
@@ -400,6 +427,12 @@ class Settings:
         secret=True,
     )
     email_from: str | None = _setting("EMAIL_FROM", "Sender of mail, such as `Shule <bili@shule.example>`.")
+    email_invoice: Literal["link", "attach", "none"] = _setting(
+        "TUMA_EMAIL_INVOICE",
+        "The bill as a PDF in mail: `link` to it, `attach` it (some 10 KB a mail), or `none`.",
+        "link",
+        parse=_choice("link", "attach", "none"),
+    )
     # Telegram
     telegram_bot_token: str | None = _setting("TELEGRAM_BOT_TOKEN", "Token from @BotFather.", secret=True)
     telegram_api_base: str = _setting(
@@ -469,6 +502,21 @@ class Settings:
         "The merchant's own BillPay number, the digits that begin an offline reference. A payment whose reference "
         "is no bill's is then tried with and without them.",
         parse=_digits,
+    )
+    # Pages
+    embed_origins: tuple[str, ...] = _setting(
+        "TUMA_EMBED_ORIGINS",
+        "Sites that may show a bill in a frame or read it by script, as origins such as `https://shop.example.co.tz`, "
+        "comma-separated. Unset: none.",
+        (),
+        parse=_origins,
+    )
+    proxies: int = _setting(
+        "TUMA_PROXIES",
+        "How many reverse proxies of yours stand before this server: who asks is then read that far from the right of "
+        "`X-Forwarded-For`. 0: the connection's own address.",
+        0,
+        parse=_count,
     )
     # Engine
     lease_ms: int = _setting(

@@ -95,6 +95,15 @@ class WhatsAppContent:
 
 
 @dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file in a mail. `name` is what it is saved as, `media_type` such as application/pdf."""
+
+    name: str
+    media_type: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class EmailContent:
     """One mail. `unsubscribe_url` is the HTTPS one-click address (RFC 8058), None if pages have no public URL."""
 
@@ -103,6 +112,7 @@ class EmailContent:
     html: str
     unsubscribe_url: str | None
     reply_to: str | None
+    attachment: Attachment | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,14 @@ from bot.engine import keys
 from bot.engine.api_keys import ApiKeys
 from bot.engine.bills import Bills
 from bot.engine.calls import CallBudget
+from bot.engine.checks import Checks
 from bot.engine.contacts import Contacts
 from bot.engine.control import Channels, News
 from bot.engine.embedded import EmbeddedServer, start
 from bot.engine.events import Events
 from bot.engine.leases import Leases
 from bot.engine.ledger import Ledger
+from bot.engine.live import Live
 from bot.engine.messages import Messages
 from bot.engine.payments import Payments
 from bot.engine.receipts import Receipts, SmsBoard
@@ -52,6 +54,8 @@ class Engine:
     records: Records
     shares: Shares
     bills: Bills
+    checks: Checks
+    live: Live
     messages: Messages
     receipts: Receipts
     sms_board: SmsBoard
@@ -87,12 +91,15 @@ class Engine:
         contacts, control, board = Contacts(records), Channels(records), SmsBoard(records)
         messages = Messages(records, contacts, control, settings)
         leases = Leases(records.scripts)
+        shares = Shares(records, contacts, settings)
         return cls(
             settings=settings,
             redis=client,
             records=records,
-            shares=Shares(records, contacts, settings),
+            shares=shares,
             bills=Bills(records, contacts, settings),
+            checks=Checks(records),
+            live=Live(records, shares),
             messages=messages,
             receipts=Receipts(records, messages, board, settings),
             sms_board=board,
@@ -125,6 +132,7 @@ class Engine:
 
     async def close(self) -> None:
         """Disconnect; the last user stops the embedded server."""
+        await self.live.close()
         await self.redis.aclose()
         if self._watch:
             self._watch.cancel()

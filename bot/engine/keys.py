@@ -17,6 +17,7 @@
     tuma:{limits}:rate:<channel>  hash    what a sender may send: see lua/lease.lua
     tuma:{limits}:busy:<provider> hash    requests under way, by consumer and channel
     tuma:{limits}:chat:<chat id>  string  when this chat may get a message again, in us
+    tuma:check:<hash>        string  how often somebody asked whether a bill is real, for an hour
     tuma:inbox               stream  share jobs of any producer; on a cluster also tuma:inbox:{p}
     tuma:rejected            stream  jobs that could not be taken: job, error, entry
     tuma:{p}:...             everything of an account, see lua/_lib.lua
@@ -92,6 +93,11 @@ def receipt(provider: str, provider_id: str) -> str:
 def early(provider: str, provider_id: str) -> str:
     """Reports of a provider that came before its id was known."""
     return f"tuma:early:{provider}:{provider_id}"
+
+
+def checks(asker: str) -> str:
+    """How often somebody, known by a hash alone, asked whether a bill is real."""
+    return f"tuma:check:{asker}"
 
 
 def sms_minute(minute: int) -> str:

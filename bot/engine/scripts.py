@@ -295,6 +295,20 @@ class Scripts:
         """Use one request to ClickPesa; values as in lua/call.lua from ARGV 2 on. 0, or ms to wait."""
         return Call("call", (key,), (now, *values), int)
 
+    # Pages
+
+    def page(
+        self, p: int, sid: str, payments: int
+    ) -> Call[tuple[dict[str, str], dict[str, str], list[dict[str, str]]]]:
+        """A share, its account and its newest payments; empty without them."""
+
+        def parse(reply: Any) -> tuple[dict[str, str], dict[str, str], list[dict[str, str]]]:
+            if not reply:
+                return {}, {}, []
+            return pairs(reply[0]), pairs(reply[1]), [pairs(each) for each in reply[2] if each]
+
+        return Call("page", (keys.prefix(p),), (sid, payments), parse)
+
     # Dead letters and contacts
 
     def replay(self, p: int, now: int, valid: int, mode: str, ids: Sequence[str]) -> Call[list[list[str]]]:

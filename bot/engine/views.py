@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Literal, cast
+from zlib import crc32
 
 import msgspec
 
@@ -51,8 +52,22 @@ class BillHit(msgspec.Struct, frozen=True, kw_only=True):
     currency: str
 
 
+class Paid(msgspec.Struct, frozen=True, kw_only=True):
+    """Money that counts for a bill. `channel` is the provider's word for the wallet or bank."""
+
+    amount: Decimal
+    currency: str
+    at: datetime
+    reference: str | None
+    channel: str | None
+
+
 class Page(msgspec.Struct, frozen=True, kw_only=True):
-    """What the customer's page may show: one share, one bill, nothing the messages did not say."""
+    """What the customer's page may show: one share, one bill, nothing the messages did not say.
+
+    `credit` is what was paid above all that was owed under the number. `wallet` is the channel of the contact's last
+    payment, as the provider calls it. `version` changes whenever what the page shows of the bill does.
+    """
 
     share: str
     number: str
@@ -65,10 +80,13 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     amount: Decimal
     total: Decimal
     paid: Decimal
+    credit: Decimal
     currency: str
     description: str | None
     due_at: datetime | None
-    payments: list[PaymentView]
+    payments: list[Paid]
+    wallet: str | None
+    version: str
     channels: list[str]
     suppressed: list[str]
     telegram_linked: bool
@@ -270,9 +288,10 @@ def bill(number: str, account: Fields, shares: Sequence[Fields], payments: list[
     )
 
 
-def page(p: int, fields: Fields, account: Fields, payments: list[PaymentView]) -> Page:
+def page(p: int, fields: Fields, account: Fields, payments: Sequence[Fields]) -> Page:
     """What the customer's page may show."""
     name, currency = fields["term"], account["cur"]
+    counted = [_paid(payment) for payment in payments if _counts_for(payment, name)]
     return Page(
         share=fields["id"],
         number=fields["num"],
@@ -285,11 +304,41 @@ def page(p: int, fields: Fields, account: Fields, payments: list[PaymentView]) -
         amount=from_minor(balance(account, name), currency),
         total=from_minor(minor(account, f"ta:{name}"), currency),
         paid=from_minor(minor(account, f"tp:{name}"), currency),
+        credit=from_minor(minor(account, "credit"), currency),
         currency=currency,
         description=account.get(f"tx:{name}"),
         due_at=moment(account.get(f"td:{name}")),
-        payments=payments,
+        payments=counted,
+        wallet=next((paid.channel for paid in reversed(counted) if paid.channel), None),
+        version=_version(fields["num"], account, name, len(counted)),
         channels=fields["ch"].split(),
         suppressed=sorted(field[2:] for field in fields if field.startswith("x:")),
         telegram_linked=bool(fields.get("a:telegram")),
     )
+
+
+def _counts_for(payment: Fields, term: str) -> bool:
+    """Whether money counts, and for this term; what is above every bill of the number counts for each."""
+    counts = payment.get("m") == "1" and payment.get("back") != "1" and minor(payment, "am") > 0
+    given_away = payment.get("mt", payment.get("num")) != payment.get("num")
+    return (
+        counts
+        and not given_away
+        and (f"al:{term}" in payment or not any(field.startswith("al:") for field in payment))
+    )
+
+
+def _paid(payment: Fields) -> Paid:
+    return Paid(
+        amount=from_minor(minor(payment, "am"), payment["cur"]),
+        currency=payment["cur"],
+        at=_moment(payment.get("paid") or payment["at"]),
+        reference=payment.get("ref") or None,
+        channel=payment.get("ch") or None,
+    )
+
+
+def _version(number: str, account: Fields, term: str, payments: int) -> str:
+    shown = [account.get(f"{field}:{term}", "") for field in ("ta", "tp", "td", "tx", "tm")]
+    facts = [number, status(account), account.get("credit", ""), str(payments), *shown]
+    return f"{crc32(chr(31).join(facts).encode()):08x}"

@@ -15,10 +15,10 @@ from aiohttp import web
 
 from bot.engine.store import guard
 from bot.errors import StoreUnavailable
+from bot.render.pagefiles import PageFiles
 from bot.web import docs, openapi
 from bot.web.answers import json_answer
 from bot.web.metrics import CONTENT_TYPE, Metrics
-from bot.web.pagefiles import PageFiles
 from bot.web.routes import Answer, Handler, Route
 
 if TYPE_CHECKING:

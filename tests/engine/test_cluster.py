@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import tempfile
 import time
@@ -171,3 +172,20 @@ async def _known(engine: Engine, ids: list[str]) -> bool:
     with contextlib.suppress(NotFound):
         return all([await engine.shares.get(id) for id in ids])
     return False
+
+
+async def test_pages_are_read_watched_and_checked_on_a_cluster(cluster: str) -> None:
+    engine = await Engine.open(settings_for(cluster, partitions=None))
+    try:
+        accepted = await engine.shares.accept(job("88001"))
+        async with engine.live.watch(accepted.token) as (page, word):
+            assert page.amount == 45000
+            await engine.payments.settle(paid("88001"))
+            async with asyncio.timeout(20):
+                assert await word
+        assert (await engine.shares.by_token(accepted.token)).amount == 0
+        checked = await engine.checks.ask("88001", "web", "somebody")
+        assert checked is not None
+        assert checked.status == "settled"
+    finally:
+        await engine.close()

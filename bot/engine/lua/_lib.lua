@@ -66,6 +66,9 @@ local function wake(channel, lane)
   end
 end
 
+-- What a page of this number shows has changed: whoever looks at one is told (engine/live.py).
+local function changed(number) redis.call('SPUBLISH', P .. 'live', number) end
+
 -- What staff should see. The stream is capped: it is a notice board, the records are the truth.
 local function news(kind, now, data)
   redis.call('XADD', P .. 'news', 'MAXLEN', '~', '2000', '*', 'type', kind, 'at', now, 'data', cjson.encode(data))
@@ -398,12 +401,14 @@ end
 local function hold(number, pid)
   if redis.call('HSETNX', P .. 'p:' .. pid, 'kp', '1') == 1 then
     redis.call('HINCRBY', P .. 'a:' .. number, 'kept', 1)
+    changed(number)
   end
 end
 
 local function unhold(number, pid)
   if redis.call('HDEL', P .. 'p:' .. pid, 'kp') == 1 then
     redis.call('HINCRBY', P .. 'a:' .. number, 'kept', -1)
+    changed(number)
   end
 end
 
@@ -462,6 +467,7 @@ local function allocate(number, a, p, force, now)
     redis.call('EXPIRE', key, KEEP_ACCOUNT_S)
     count('open', -1)
   end
+  changed(number)
   local canceled = 0
   for _, sid in ipairs(shares_of(a)) do
     local s = share(sid)
