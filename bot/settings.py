@@ -48,6 +48,12 @@ def _whole(value: str) -> int:
     return int(value)
 
 
+def _count(value: str) -> int:
+    if not (value.isascii() and value.isdigit()):
+        raise ValueError("expected a whole number, 0 or more")
+    return int(value)
+
+
 def _region(value: str) -> str:
     if not re.fullmatch("[A-Z]{2}", value):
         raise ValueError("expected a region in two capital letters, such as TZ")
@@ -409,6 +415,18 @@ class Settings:
         parse=_url("http", "https"),
     )
     # Engine
+    replicas: int | None = _setting(
+        "TUMA_REPLICAS",
+        "How many Redis replicas must have what was accepted, paid, stopped or opted out before tuma says so. Unset: "
+        "one where any is connected; `0`: none; another number: always that many, or the answer is 503.",
+        parse=_count,
+    )
+    replica_wait_ms: int = _setting(
+        "TUMA_REPLICA_WAIT_MS",
+        "How long to wait for them, in ms; then the answer is 503, and repeating it is safe.",
+        1000,
+        parse=_whole,
+    )
     lease_ms: int = _setting(
         "TUMA_LEASE_MS",
         "Longest time between handing a message out and starting to send it, in ms.",

@@ -18,6 +18,7 @@ from bot.engine.messages import Messages
 from bot.engine.payments import Payments
 from bot.engine.receipts import Receipts, SmsBoard
 from bot.engine.records import Records
+from bot.engine.replicas import Replicas
 from bot.engine.scripts import Scripts
 from bot.engine.shares import Shares
 from bot.engine.store import Client, connect, fix_partitions, guard
@@ -71,7 +72,8 @@ class Engine:
         try:
             with guard():
                 await client.ping()
-            records = Records(client, Scripts(client), await fix_partitions(client, settings.partitions))
+            scripts = Scripts(client, Replicas(client, settings.replicas, settings.replica_wait_ms))
+            records = Records(client, scripts, await fix_partitions(client, settings.partitions))
             await check_format(records)
         except BaseException:
             await client.aclose()
