@@ -77,6 +77,16 @@ def guard() -> Iterator[None]:
         raise StoreUnavailable(f"Redis cannot take this now: {word}") from error
 
 
+async def check_ready(client: Client) -> None:
+    """Raise StoreUnavailable unless Redis answers, and is no replica, which would take nothing."""
+    found: Any = client
+    with guard():
+        if isinstance(client, RedisCluster):
+            await found.ping()
+        elif (await found.info("replication")).get("role") == "slave":
+            raise StoreUnavailable(_READ_ONLY)
+
+
 def connect(url: str) -> Client:
     """A client for `url`: redis, rediss, unix, redis+cluster, rediss+cluster or redis+sentinel://host:port/name."""
     parts = urlsplit(url)
