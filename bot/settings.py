@@ -519,6 +519,18 @@ class Settings:
         parse=_count,
     )
     # Engine
+    replicas: int | None = _setting(
+        "TUMA_REPLICAS",
+        "How many Redis replicas must have what was accepted, paid, stopped or opted out before tuma says so. Unset: "
+        "one where any is connected; `0`: none; another number: always that many, or the answer is 503.",
+        parse=_count,
+    )
+    replica_wait_ms: int = _setting(
+        "TUMA_REPLICA_WAIT_MS",
+        "How long to wait for them, in ms; then the answer is 503, and repeating it is safe.",
+        1000,
+        parse=_whole,
+    )
     lease_ms: int = _setting(
         "TUMA_LEASE_MS",
         "Longest time between handing a message out and starting to send it, in ms.",

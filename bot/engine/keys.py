@@ -74,10 +74,14 @@ def claim(p: int, share_id: str) -> str:
     return f"{prefix(p)}c:{share_id}"
 
 
+def contact_partition(kind: str, address: str, partitions: int) -> int:
+    """Where a contact lives."""
+    return partition(f"{kind}:{address}", partitions)
+
+
 def contact(kind: str, address: str, partitions: int) -> str:
     """The record of a contact: `kind` is phone, email or telegram."""
-    name = f"{kind}:{address}"
-    return f"{prefix(partition(name, partitions))}k:{name}"
+    return f"{prefix(contact_partition(kind, address, partitions))}k:{kind}:{address}"
 
 
 def inbox(p: int | None = None) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Awaitable, Callable
 
 import structlog
@@ -34,16 +33,17 @@ class Scheduler:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set."""
-        reclaim_at = time.monotonic()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._tick_on(stop))
+            # Apart from the timers and from each other: a full server refuses some of them, and tidying makes room.
+            for work in (lambda: self.reclaim(now_ms()), self._shares.redrive, self._retention.turn):
+                group.create_task(every(_RECLAIM_S, work, stop))
+
+    async def _tick_on(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
             wait = _LOOK_S
             try:
                 wait = await self.tick(now_ms())
-                if time.monotonic() >= reclaim_at:
-                    await self.reclaim(now_ms())
-                    await self._shares.redrive()
-                    await self._retention.turn()
-                    reclaim_at = time.monotonic() + _RECLAIM_S
             except StoreUnavailable as error:
                 _log.warning("scheduler_waits", error=str(error))
             with contextlib.suppress(TimeoutError):
