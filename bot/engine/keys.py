@@ -17,6 +17,7 @@
     tuma:{limits}:chat:<chat id>  string  when this chat may get a message again, in us
     tuma:inbox               stream  share jobs of any producer; on a cluster also tuma:inbox:{p}
     tuma:rejected            stream  jobs that could not be taken: job, error, entry
+    tuma:{p}:price           hash    cost cap and prices, only where a cap is set (bot.engine.costs)
     tuma:{p}:...             everything of an account, see lua/_lib.lua
     tuma:{p}:c:<share id>    hash    claim of a share id, p = crc32(share id) % partitions
     tuma:{p}:k:<kind>:<addr> hash    contact: consent, chat, last inbound, its numbers
