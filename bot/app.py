@@ -22,6 +22,7 @@ import structlog
 
 from bot.domain.calendar import from_ms
 from bot.domain.contact import mask_text
+from bot.engine import costs
 from bot.engine.compose import Composer
 from bot.engine.durability import inspect
 from bot.engine.engine import Engine, check_format
@@ -211,6 +212,8 @@ async def open_app(
         stack.push_async_callback(engine.close)
         await _durable(engine)
         tasks: dict[str, Callable[[asyncio.Event], Awaitable[None]]] = {}
+        if Role.WORKER in roles or Role.SCHEDULER in roles:
+            await costs.publish(engine.records, settings)
         consumer = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         made = renderer(settings)
         if Role.WORKER in roles:

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import time
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, cast
 from urllib.parse import urlsplit
@@ -22,6 +23,8 @@ from bot.errors import ConfigError
 
 # Who can carry SMS, in the order in which they are used where SMS_PROVIDERS does not say.
 SMS_PROVIDERS = ("twilio", "africastalking")
+# Of one SMS segment, and of one message on the other channels. The figure for SMS is only a round one.
+PRICES = (("sms", Decimal(25)), ("whatsapp", Decimal(0)), ("email", Decimal(0)), ("telegram", Decimal(0)))
 _SHORTEST_KEY = 16  # characters of an API key, bytes of a signing key: less can be guessed
 
 
@@ -205,6 +208,22 @@ def _figures(what: str, *names: str, whole: bool = False) -> Callable[[str], tup
         return tuple(found.items())
 
     return parse
+
+
+def _amount(value: str) -> Decimal:
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,4})?", value):
+        raise ValueError("expected an amount with at most four decimals, such as 25 or 0.0075")
+    return Decimal(value)
+
+
+def _prices(value: str) -> tuple[tuple[str, Decimal], ...]:
+    prices = dict(PRICES)
+    for part in _list(value):
+        channel, _, amount = part.partition(":")
+        if channel not in prices:
+            raise ValueError("expected channel:amount pairs, such as sms:25,whatsapp:60")
+        prices[channel] = _amount(amount)
+    return tuple(prices.items())
 
 
 _RATE = "a figure a second such as 10 or 0.5, 0 for no limit"
@@ -611,6 +630,21 @@ class Settings:
         "does not say to how many: yours may bear more); no limit elsewhere but that of each process.",
         parse=_figures("a whole number, 0 for no limit,", *SMS_PROVIDERS, "smtp", "telegram", whole=True),
     )
+    # Costs
+    prices: tuple[tuple[str, Decimal], ...] = _setting(
+        "TUMA_PRICES",
+        "What sending costs, in your own currency: of one SMS segment, of one message on the other channels. The "
+        "default is only a round figure; ask your provider.",
+        PRICES,
+        parse=_prices,
+    )
+    cost_cap: Decimal | None = _setting(
+        "TUMA_COST_CAP",
+        "Most that the messages of one bill may cost, by `TUMA_PRICES`. What would exceed it (a reminder, the next "
+        "channel of a `first` route, another try of an SMS that did not arrive) is not sent, staff are told once, and "
+        "channels that cost nothing go on. Instructions and receipts are always sent. Unset: no cap.",
+        parse=_amount,
+    )
     # Logs
     log_level: str = _setting(
         "TUMA_LOG_LEVEL",
@@ -626,6 +660,10 @@ class Settings:
     def zone(self) -> ZoneInfo:
         """The merchant's time zone."""
         return ZoneInfo(self.timezone)
+
+    def price(self, channel: str) -> Decimal:
+        """What one SMS segment, or one message of another channel, costs."""
+        return dict(self.prices)[channel]
 
     @property
     def sweep_every_s(self) -> int:

@@ -82,7 +82,7 @@ class PaymentView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TermView(msgspec.Struct, frozen=True, kw_only=True):
-    """One bill of a number."""
+    """One bill of a number. `cost` of its messages, None where no cap is set; since when nothing more may be spent."""
 
     term: str
     amount: str
@@ -91,6 +91,8 @@ class TermView(msgspec.Struct, frozen=True, kw_only=True):
     due_at: datetime | None
     description: str | None
     mode: BillMode
+    cost: str | None = None
+    cost_cap_reached_at: datetime | None = None
 
 
 class BillView(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,6 +20,7 @@
     tuma:check:<hash>        string  how often somebody asked whether a bill is real, for an hour
     tuma:inbox               stream  share jobs of any producer; on a cluster also tuma:inbox:{p}
     tuma:rejected            stream  jobs that could not be taken: job, error, entry
+    tuma:{p}:price           hash    cost cap and prices, only where a cap is set (bot.engine.costs)
     tuma:{p}:...             everything of an account, see lua/_lib.lua
     tuma:{p}:c:<share id>    hash    claim of a share id, p = crc32(share id) % partitions
     tuma:{p}:k:<kind>:<addr> hash    contact: consent, chat, last inbound, its numbers

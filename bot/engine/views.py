@@ -33,6 +33,9 @@ Fields = Mapping[str, str]
 # Which kind of address a channel uses.
 KIND = {"sms": "phone", "whatsapp": "phone", "email": "email", "telegram": "telegram"}
 
+# Costs are kept in ten-thousandths, so that a price of 0.0075 is exact.
+COST_UNIT = 10_000
+
 
 class Blob(msgspec.Struct, kw_only=True):
     """What only rendering reads of a share; kept as one JSON text in its record."""
@@ -135,7 +138,13 @@ def status(account: Fields) -> BillStatus:
     return BillStatus.HELD if state is BillStatus.OPEN and minor(account, "kept") > 0 else state
 
 
-def term(account: Fields, name: str) -> TermView:
+def cost(shares: Sequence[Fields], name: str) -> str | None:
+    """What the messages of one bill have cost, in the currency of TUMA_PRICES; None where no cost cap was set."""
+    spent = [int(s["sp"]) for s in shares if s["term"] == name and s.get("sp")]
+    return f"{(Decimal(sum(spent)) / COST_UNIT).normalize():f}" if spent else None
+
+
+def term(account: Fields, name: str, shares: Sequence[Fields] = ()) -> TermView:
     """One bill of a number."""
     currency = account["cur"]
     return TermView(
@@ -146,6 +155,8 @@ def term(account: Fields, name: str) -> TermView:
         due_at=moment(account.get(f"td:{name}")),
         description=account.get(f"tx:{name}"),
         mode=BillMode(account[f"tm:{name}"]),
+        cost=cost(shares, name),
+        cost_cap_reached_at=moment(account.get(f"cap:{name}")),
     )
 
 
@@ -279,7 +290,7 @@ def bill(number: str, account: Fields, shares: Sequence[Fields], payments: list[
         balance=plain(sum(balance(account, name) for name in names), currency),
         paid=plain(minor(account, "paid"), currency),
         credit=plain(minor(account, "credit"), currency),
-        terms=[term(account, name) for name in names],
+        terms=[term(account, name, shares) for name in names],
         payments=payments,
         shares=[s["id"] for s in shares],
         contacts=[mask(address) for _, address in contacts_of(account)],

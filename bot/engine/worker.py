@@ -27,6 +27,7 @@ from bot.engine.records import Records
 from bot.engine.scripts import HandedOut, now_ms
 from bot.engine.wakeups import BULK, SWEEP_S, URGENT, Wakeups, wake_word
 from bot.errors import StoreUnavailable, TemplateError
+from bot.render.segments import count
 from bot.settings import Settings
 from channels.base import DELIVERY_RANK, Accepted, Channel, ChannelName, Content, Outgoing
 from channels.errors import (
@@ -382,7 +383,7 @@ class Worker:
             pid=accepted.provider_id,
             dl=accepted.delivery,
             dr=str(DELIVERY_RANK[accepted.delivery]),
-            seg=str(accepted.segments or ""),
+            seg=str(accepted.segments or (count(text).segments if channel.name is ChannelName.SMS else "")),
             txt=text,
             # Without callbacks nothing will ever confirm a rung, and every rung would go out.
             ok="1" if confirmed or not callbacks else "0",

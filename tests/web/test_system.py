@@ -58,6 +58,29 @@ async def test_requests_are_counted_by_template(site: Site) -> None:
     assert found[("tuma_http_requests_total", labels)] == 1
 
 
+async def test_figures_say_how_the_rates_stand(site: Site) -> None:
+    scripts = site.engine.records.scripts
+    request = {
+        **{
+            "ch": "sms",
+            "who": "w",
+            "want": 4,
+            "bulk": 4,
+            "urgent": False,
+            "cost": 1,
+            "back": 0,
+            "every": 1e6,
+        },
+        **{"burst": 3, "spare": 1, "busy": 0, "keep": 1, "places": []},
+    }
+    for _ in range(2):
+        await scripts.run(scripts.lease(request))
+    found, sms = await figures(site), (("channel", "sms"),)
+    assert (found[("tuma_limit_rate", sms)], found[("tuma_limit_used_total", sms)]) == (1, 3)
+    assert found[("tuma_limit_waits_total", sms)] == 1
+    assert 1 <= found[("tuma_limit_tokens", sms)] < 4
+
+
 async def test_figures_hold_no_token_number_contact_or_made_up_word(site: Site) -> None:
     answer = await shared(site)
     await text_of(site, f"/pay/{answer['token']}")

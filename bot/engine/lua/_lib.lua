@@ -5,6 +5,7 @@
 --           c:<share id> claim   k:<kind>:<address> contact (both in the slot of their own name)
 -- Indexes:  timers, um (payments for staff), up:<number> (payments before their share), pn:<number> (its payments),
 --           dead, names, claims, cbdue and cbtry (events), hints
+-- Costs:    price: cap and price by channel, in ten-thousandths, only where a cap is set
 -- Streams:  q:<channel>:u|b (group `w`), news;  lists: cb:<number>;  counters: n;  pauses: pause
 --           seen: until when ClickPesa's payments are known, a copy for hand_out
 -- Units: money in minor units as decimal text, time in ms since 1970 as decimal text.
@@ -135,6 +136,19 @@ local function leave(id, m)
   if m.st == 'in_doubt' then redis.call('ZREM', P .. 'timers', 'd:' .. id) end
 end
 
+-- What sending costs, as workers and schedulers were told; a share's `sp` is what its messages have cost.
+local prices
+local function price(channel)
+  prices = prices or record(P .. 'price') or {}
+  return num(prices[channel])
+end
+
+local function spend(sid, amount)
+  if amount ~= 0 and redis.call('EXISTS', P .. 's:' .. sid) == 1 then
+    redis.call('HINCRBY', P .. 's:' .. sid, 'sp', int(amount))
+  end
+end
+
 local function move(id, m, to)
   count(m.st, -1)
   count(to, 1)
@@ -151,6 +165,8 @@ end
 
 local function done(id, m, outcome, why, now)
   local doubted = m.st == 'in_doubt'
+  -- What certainly never left costs nothing.
+  if m.c and outcome ~= 'sent' and not doubted and m.dup ~= '1' then spend(sid_of(id), -num(m.c)) end
   leave(id, m)
   redis.call('HSET', P .. 'm:' .. id, 'o', outcome, 'why', why or '', 'end', now, 'e', '')
   move(id, m, 'done')
@@ -221,11 +237,30 @@ end
 
 local function usable(s, channel) return address(s, channel) and not suppressed(s, channel) end
 
--- The next channel of a first route after `channel` (nil: from the start).
-local function next_channel(s, channel)
+-- Whether a bill's cost cap leaves room for one more message on this channel.
+local function affordable(a, s, channel)
+  local cost = price(channel)
+  if cost == 0 or not prices.cap then return true end
+  local spent = cost
+  for field, term in pairs(a) do
+    local sid = string.match(field, '^sh:(.*)$')
+    if sid and term == s.term then spent = spent + num(redis.call('HGET', P .. 's:' .. sid, 'sp')) end
+  end
+  return spent <= num(prices.cap)
+end
+
+-- Staff are told once per bill.
+local function over_cap(a, s, now)
+  if redis.call('HSETNX', P .. 'a:' .. s.num, 'cap:' .. s.term, now) == 1 then
+    news('cost_cap', now, { number = s.num, term = s.term, share = s.id })
+  end
+end
+
+-- The next channel of a first route after `channel` (nil: from the start); with an account only one within its cap.
+local function next_channel(s, channel, a)
   local passed = channel == nil
   for _, ch in ipairs(words(s.ch)) do
-    if passed and usable(s, ch) then return ch end
+    if passed and usable(s, ch) and (not a or affordable(a, s, ch)) then return ch end
     if ch == channel then passed = true end
   end
 end
@@ -246,6 +281,11 @@ local function create(s, kind, channel, opt, now)
     redis.call('HSET', P .. 'm:' .. id, 'dup', '1')
     count('duplicates', 1)
   end
+  local cost = price(channel)
+  if cost > 0 then
+    redis.call('HSET', P .. 'm:' .. id, 'c', int(cost))
+    spend(s.sid, cost)
+  end
   count('created', 1)
   count(m.st, 1)
   if later then
@@ -261,8 +301,9 @@ local function create(s, kind, channel, opt, now)
   return id
 end
 
--- The channels on which a share speaks now: all of them, or the one that worked, else the first that can.
-local function voices(s)
+-- The channels on which a share speaks now: all of them, or the one that worked, else the first that can; with an
+-- account the one that is within its cap.
+local function voices(s, a)
   if s.rm == 'all' then
     local list = {}
     for _, ch in ipairs(words(s.ch)) do
@@ -270,26 +311,38 @@ local function voices(s)
     end
     return list
   end
-  local ch = (s.okc and usable(s, s.okc)) and s.okc or next_channel(s)
+  local worked = s.okc and usable(s, s.okc) and (not a or affordable(a, s, s.okc))
+  local ch = worked and s.okc or next_channel(s, nil, a)
   return ch and { ch } or {}
 end
 
-local function speak(s, kind, opt, now)
-  local made = {}
-  for _, ch in ipairs(voices(s)) do
-    opt.rung = s.rm == 'first' and '1' or nil
-    made[#made + 1] = create(s, kind, ch, opt, now)
+-- With an account its cost cap holds; second value: whether it kept anything from being said.
+local function speak(s, kind, opt, now, a)
+  local made, list, capped = {}, voices(s, a), false
+  for _, ch in ipairs(list) do
+    if not a or affordable(a, s, ch) then
+      opt.rung = s.rm == 'first' and '1' or nil
+      made[#made + 1] = create(s, kind, ch, opt, now)
+    else
+      capped = true
+    end
   end
-  return made
+  if a and #list == 0 then capped = next_channel(s) ~= nil end
+  if capped then over_cap(a, s, now) end
+  return made, capped
 end
 
 -- A rung failed or was not confirmed: go on to the next. Once per message. True if there was a next one.
 local function advance(id, m, s, a, now)
   if m.rg ~= '1' or redis.call('HSETNX', P .. 'm:' .. id, 'adv', '1') == 0 then return false end
   if fenced(m.k) and (not payable(a, s) or s['l:' .. m.ch] ~= seq_of(id)) then return false end
-  local ch = next_channel(s, m.ch)
+  local ch = next_channel(s, m.ch, fenced(m.k) and a or nil)
   if not ch then
-    news('exhausted', now, { message = id, number = s.num, share = s.id, kind = m.k })
+    if next_channel(s, m.ch) then
+      over_cap(a, s, now)
+    else
+      news('exhausted', now, { message = id, number = s.num, share = s.id, kind = m.k })
+    end
     event(s, 'share.exhausted', now, { kind = m.k })
     return false
   end

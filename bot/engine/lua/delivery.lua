@@ -17,6 +17,11 @@ end
 -- The provider took it and says that it did not arrive, so another one is not a second one.
 local function again(m, s)
   if ARGV[9] == '' or num(m.rt) >= num(ARGV[10]) or num(ARGV[9]) >= num(m.val) or not usable(s, m.ch) then return false end
+  local a = fenced(m.k) and account(s.num)
+  if a and not affordable(a, s, m.ch) then
+    over_cap(a, s, now)
+    return false
+  end
   local made = create(s, m.k, m.ch,
     { at = ARGV[9], lane = m.ln, valid = m.val, pay = m.pay, extra = m.j, rung = m.rg }, now)
   redis.call('HSET', P .. 'm:' .. made, 'rt', int(num(m.rt) + 1))

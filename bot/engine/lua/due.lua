@@ -23,7 +23,8 @@ local function remind(sid)
   if following then redis.call('ZADD', P .. 'timers', following, 'r:' .. sid) end
   if not last then return end
   local valid = following or int(num(now) + 2 * DAY * 1000)
-  if #speak(s, 'reminder', { valid = valid }, now) == 0 then
+  local made, capped = speak(s, 'reminder', { valid = valid }, now, a)
+  if #made == 0 and not capped then
     news('exhausted', now, { number = s.num, share = s.id, kind = 'reminder' })
   end
 end
@@ -49,7 +50,7 @@ local function unconfirmed(id)
   elseif waits(m) and m.a == '0' and redis.call('HEXISTS', P .. 'pause', m.ch) == 0 then
     -- It stands in a long queue or waits for the morning: being slow is no reason to change the channel.
     redis.call('ZADD', P .. 'timers', int(num(now) + num(s.cw)), 'c:' .. id)
-  elseif waits(m) and next_channel(s, m.ch) then
+  elseif waits(m) and next_channel(s, m.ch, fenced(m.k) and a or nil) then
     done(id, m, 'superseded', 'it could not be sent in time', now)
     advance(id, m, s, a, now)
   elseif m.st == 'handed_out' then
