@@ -14,7 +14,7 @@ import secrets
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -91,13 +91,22 @@ def channel_configs(settings: Settings, only: Collection[str] | None = None) -> 
         whatsapp_from=settings.twilio_whatsapp_from,
         api_base=settings.twilio_api_base,
         status_callback=f"{settings.public_url}/webhooks/twilio/status" if settings.public_url else None,
+        timeout_s=settings.request_timeout_s(ChannelName.SMS),
     )
     return ChannelConfigs(
         sms=_sms(settings, twilio) if on(ChannelName.SMS) else None,
-        whatsapp=twilio if on(ChannelName.WHATSAPP) else None,
+        whatsapp=(
+            replace(twilio, timeout_s=settings.request_timeout_s(ChannelName.WHATSAPP))
+            if on(ChannelName.WHATSAPP)
+            else None
+        ),
         email=_smtp(settings) if on(ChannelName.EMAIL) else None,
         telegram=(
-            TelegramConfig(token=settings.telegram_bot_token or "", api_base=settings.telegram_api_base)
+            TelegramConfig(
+                token=settings.telegram_bot_token or "",
+                api_base=settings.telegram_api_base,
+                timeout_s=settings.request_timeout_s(ChannelName.TELEGRAM),
+            )
             if on(ChannelName.TELEGRAM)
             else None
         ),
@@ -118,6 +127,7 @@ def _sms(settings: Settings, twilio: TwilioConfig) -> SmsConfig:
             api_base=settings.africastalking_api_base,
             reports=reports,
             concurrency=settings.africastalking_concurrency,
+            timeout_s=settings.request_timeout_s(ChannelName.SMS),
         ),
     }
     told = {"twilio": settings.public_url is not None, "africastalking": reports}
@@ -132,7 +142,11 @@ def _sms(settings: Settings, twilio: TwilioConfig) -> SmsConfig:
 
 
 def _smtp(settings: Settings) -> SmtpConfig:
-    return SmtpConfig(url=settings.smtp_url or "", sender=settings.email_from or "")
+    return SmtpConfig(
+        url=settings.smtp_url or "",
+        sender=settings.email_from or "",
+        timeout_s=settings.request_timeout_s(ChannelName.EMAIL),
+    )
 
 
 @asynccontextmanager
