@@ -179,6 +179,7 @@ class App:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Play every role until `stop` is set; each then finishes what it holds. A role that breaks ends all."""
+        _log.info("roles_play", roles=sorted(self.roles))
         async with asyncio.TaskGroup() as group:
             # A role that has nothing to do here (staff without a bot token) waits with the others.
             group.create_task(self._guarded("format", self._leave_newer_alone, stop))
