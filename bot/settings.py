@@ -175,6 +175,31 @@ def _weights(value: str) -> tuple[tuple[str, int], ...]:
     return tuple(weights.items())
 
 
+def _figures(what: str, *names: str, whole: bool = False) -> Callable[[str], tuple[tuple[str, float], ...]]:
+    """Reads one figure for all (its name is ''), or figures by name; `none` is 0."""
+    right = f"expected {what}" + (
+        f" or by name ({', '.join(names)}), such as {names[-1]}:20" if names else ""
+    )
+
+    def parse(value: str) -> tuple[tuple[str, float], ...]:
+        found: dict[str, float] = {}
+        for part in _list(value):
+            name, _, figure = part.rpartition(":")
+            figure = "0" if figure == "none" else figure
+            number = float(figure) if re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,3})?", figure) else -1.0
+            if number < 0 or (whole and not number.is_integer()) or name not in ("", *names) or name in found:
+                raise ValueError(right)
+            found[name] = int(number) if number.is_integer() else number
+        if not found:
+            raise ValueError(right)
+        return tuple(found.items())
+
+    return parse
+
+
+_RATE = "a figure a second such as 10 or 0.5, 0 for no limit"
+
+
 def _path_token(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_-]{16,128}", value):
         raise ValueError("expected 16 to 128 letters, digits, - or _, such as `openssl rand -hex 24` makes")
@@ -477,6 +502,38 @@ class Settings:
         "Allow `callback_url` to point into private networks.",
         default=False,
         parse=_flag,
+    )
+    # Limits
+    sms_rate: tuple[tuple[str, float], ...] | None = _setting(
+        "SMS_RATE",
+        "Segments a second of the SMS sender, all processes together: `10`, `0` for no limit, or by provider: "
+        "`twilio:10,africastalking:20`. Unset: 10 at Twilio itself, what it gives a sender name (a US long code has 1, "
+        "toll-free 3, a short code 10 to 100); no limit elsewhere.",
+        parse=_figures(_RATE, *SMS_PROVIDERS),
+    )
+    whatsapp_rate: tuple[tuple[str, float], ...] | None = _setting(
+        "WHATSAPP_RATE",
+        "Messages a second of the WhatsApp sender, all processes together; `0` for no limit. Unset: 80 at Twilio "
+        "itself, no limit elsewhere.",
+        parse=_figures(_RATE),
+    )
+    email_rate: tuple[tuple[str, float], ...] | None = _setting(
+        "EMAIL_RATE",
+        "Mails a second to the mail server, all processes together. Unset or `0`: no limit; ask your mail host.",
+        parse=_figures(_RATE),
+    )
+    telegram_rate: tuple[tuple[str, float], ...] | None = _setting(
+        "TELEGRAM_RATE",
+        "Messages a second of the bot, all processes together, and of one chat: `30,chat:1`; `0` for no limit. Unset: "
+        "that at Telegram itself; no limit elsewhere, so set it for a Bot API server of your own.",
+        parse=_figures(_RATE, "chat"),
+    )
+    provider_concurrency: tuple[tuple[str, float], ...] | None = _setting(
+        "TUMA_CONCURRENCY",
+        "Most requests at once to a provider, all processes together: `twilio:100,africastalking:20,smtp:20,telegram:8`"
+        "; `0` for no limit. Unset: 100 at Twilio itself, SMS and WhatsApp together (it limits requests at once and "
+        "does not say to how many: yours may bear more); no limit elsewhere but that of each process.",
+        parse=_figures("a whole number, 0 for no limit,", *SMS_PROVIDERS, "smtp", "telegram", whole=True),
     )
     # Logs
     log_level: str = _setting(

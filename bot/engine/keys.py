@@ -12,6 +12,9 @@
     tuma:receipt:<provider>:<id>  string  the message that an SMS provider means by one of its ids
     tuma:early:<provider>:<id>    list    its reports that came before that was known
     tuma:sms:<minute>        hash    what all processes saw of the SMS providers in a minute since 1970
+    tuma:{limits}:rate:<channel>  hash    what a sender may send: see lua/lease.lua
+    tuma:{limits}:busy:<provider> hash    requests under way, by consumer and channel
+    tuma:{limits}:chat:<chat id>  string  when this chat may get a message again, in us
     tuma:inbox               stream  share jobs of any producer; on a cluster also tuma:inbox:{p}
     tuma:rejected            stream  jobs that could not be taken: job, error, entry
     tuma:{p}:...             everything of an account, see lua/_lib.lua
@@ -35,6 +38,7 @@ REJECTED = "tuma:rejected"
 AUDIT = "tuma:audit"
 BOT_USERNAME = "tuma:bot:username"
 GROUP = "w"
+LIMITS = "tuma:{limits}:"
 _TOKEN = re.compile(r"([0-9a-f]{1,4})-([A-Za-z0-9_-]{16})")
 _MESSAGE = re.compile(r"([0-9a-f]{1,4})-([A-Za-z0-9_-]{16}\.[0-9]{1,6})")
 _LINK = re.compile(r"([0-9a-f]{1,4})-([A-Za-z0-9_-]{16})-([A-Za-z0-9_-]{16})")

@@ -3,11 +3,11 @@
 -- KEYS    1 partition prefix
 -- ARGV    1 now ms  2 channel  3 consumer  4 most in all  5 most of them bulk
 --         6 ms when the quiet hours end, '' outside them
--- Return  { list of { message id, stream entry, attempt, lane, message, share, account }, '1' if nothing waits here
---         any more }; message, share and account are flat field-value lists
+-- Return  { list of { message id, stream entry, attempt, lane, message, share, account }, lanes (of 'u' and 'b') that
+--         were looked at and may hold more }; message, share and account are flat field-value lists
 -- Clock   the caller's for due times. Cost O(batch).
 local now, channel, consumer = ARGV[1], ARGV[2], ARGV[3]
-if redis.call('HEXISTS', P .. 'pause', channel) == 1 then return { {}, '1' } end
+if redis.call('HEXISTS', P .. 'pause', channel) == 1 then return { {}, '' } end
 
 local function read(lane, most)
   if most <= 0 or redis.call('EXISTS', stream(channel, lane)) == 0 then return {} end
@@ -21,11 +21,12 @@ local function read(lane, most)
 end
 
 -- In quiet hours nobody is asked for money, but somebody who waits for a number made just now gets it; a retry of it
--- that matures in the night does not count as just now.
+-- that matures in the night does not count as just now, but one that only a rate held up does.
 local JUST_NOW_MS = 600000
 local function quiet(m)
   if ARGV[6] == '' or not fenced(m.k) then return false end
-  local waiting = m.k == 'instructions' and m.ln == 'u' and m.a == '0' and num(now) - num(m.at) < JUST_NOW_MS
+  local waiting = m.k == 'instructions' and m.ln == 'u' and num(m.t) == 0 and m.dup ~= '1'
+    and num(now) - num(m.at) < JUST_NOW_MS
   return not waiting
 end
 
@@ -92,5 +93,5 @@ local most = num(ARGV[4])
 local urgent = take('u', most)
 local bulk_most = math.min(num(ARGV[5]), most - #out)
 local bulk = take('b', bulk_most)
-local drained = urgent < most and (bulk < bulk_most or redis.call('XLEN', stream(channel, 'b')) == 0)
-return { out, drained and '1' or '0' }
+local bulk_left = num(ARGV[5]) > 0 and bulk >= bulk_most
+return { out, (urgent >= most and 'u' or '') .. (bulk_left and 'b' or '') }
