@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import uvloop
 
 from bot.sandbox.city import Sandbox
 from bot.sandbox.clickpesa_bills import Declined, Payment
@@ -225,4 +226,4 @@ def since(began: datetime, at: datetime) -> float:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Spec)))
+    uvloop.run(main(msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Spec)))

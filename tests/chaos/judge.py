@@ -23,6 +23,7 @@ from tests.chaos.evidence import Case, Evidence, takes
 
 _ASKING = (Kind.INSTRUCTIONS, Kind.REMINDER, Kind.BILL_CHANGED)
 _ASKABLE = ("sms", "whatsapp")
+_ARRIVED = ("delivered", "read")
 _UNSENT = (Outcome.FAILED, Outcome.EXPIRED)
 
 
@@ -143,8 +144,11 @@ class Judge:
         return None
 
     def _seen_to(self, case: Case, view: MessageView) -> bool:
-        """Whether something came of a message that was not sent: a dead letter, another message, or a payment."""
-        if view.id in self.evidence.dead or view.replayed_as:
+        """Whether something came of a message that was not sent: a dead letter, a late word that it arrived after all,
+        another message, or a payment.
+        """
+        arrived = view.delivery in _ARRIVED and bool(takes(self.evidence, view))
+        if arrived or view.id in self.evidence.dead or view.replayed_as:
             return True
         later = case.share.messages[case.share.messages.index(view) + 1 :] if case.share else []
         return any(_same_wish(view, other) for other in later) or (view.kind in _ASKING and bool(case.fence))

@@ -236,7 +236,10 @@ async def _ledger(env: Mapping[str, str], folder: Path) -> str:
     out, err = await process.communicate()
     if not out:
         return f"tuma doctor said nothing: {err.decode()[-300:]}"
-    report: dict[str, Any] = json.loads(out)["ledger"] or {}
+    found = json.loads(out)
+    report: dict[str, Any] = found["ledger"] or {
+        "differences": [f"no ledger: {found['checks'][0]['detail']}"]
+    }
     if report.get("ok") and not report.get("moving"):
         return "ok"
-    return "; ".join([*report.get("differences", []), *map(str, report.get("moving", []))]) or "no ledger"
+    return "; ".join([*report.get("differences", []), *map(str, report.get("moving", []))])

@@ -119,6 +119,12 @@ def test_what_staff_or_a_later_message_or_a_payment_see_to_is_not_lost() -> None
     assert judged([failed, receipt()], [taken(2)], [payment()]).clean
 
 
+def test_in_doubt_twice_is_no_loss_once_the_provider_says_that_it_arrived() -> None:
+    doubted = view(outcome=Outcome.FAILED, reason="in doubt twice", delivery="delivered")
+    assert judged([doubted], [taken()]).clean
+    assert judged([doubted], []).lost == 1
+
+
 def test_what_a_provider_took_and_tuma_does_not_know_is_lost() -> None:
     assert judged([view()], [taken(), taken(9)]).lost == 1
 
