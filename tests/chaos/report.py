@@ -15,6 +15,7 @@ import msgspec
 
 from bot.domain.bill import MessageView
 from bot.engine.embedded import find_server
+from bot.settings import IN_DOUBT
 from tests.chaos.evidence import Case, takes
 from tests.chaos.judge import Duplicates, Offence
 from tests.chaos.plan import CHANNELS, PROCESSES
@@ -93,7 +94,7 @@ def proof(outcome: Outcome, command: str) -> Proof:
         receipts_that_staff_must_decide=j.receipts_with_staff,
         ledger=outcome.ledger if outcome.stuck is None else f"{outcome.ledger}; not at rest: {outcome.stuck}",
         duplicates={channel: j.duplicates.get(channel, Duplicates()) for channel in CHANNELS},
-        policies={channel: outcome.settings.in_doubt_policy(channel) for channel in CHANNELS},
+        policies={**dict(IN_DOUBT), **dict(outcome.settings.in_doubt)},
         by_channel=j.by_channel,
         by_kind=j.by_kind,
         outcomes=j.outcomes,
