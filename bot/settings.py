@@ -48,6 +48,12 @@ def _whole(value: str) -> int:
     return int(value)
 
 
+def _digits(value: str) -> str:
+    if not (value.isascii() and value.isdigit()):
+        raise ValueError("expected digits")
+    return value
+
+
 def _region(value: str) -> str:
     if not re.fullmatch("[A-Z]{2}", value):
         raise ValueError("expected a region in two capital letters, such as TZ")
@@ -447,6 +453,37 @@ class Settings:
         "https://api.clickpesa.com/third-parties",
         parse=_url("http", "https"),
     )
+    clickpesa_per_minute: int = _setting(
+        "CLICKPESA_PER_MINUTE",
+        "Requests a minute that ClickPesa allows, all processes together.",
+        120,
+        parse=_whole,
+    )
+    clickpesa_per_day: int | None = _setting(
+        "CLICKPESA_PER_DAY",
+        "Requests a day that ClickPesa allows; 100 before it has approved your account, then leave it unset.",
+        parse=_whole,
+    )
+    clickpesa_sweep_s: int = _setting(
+        "CLICKPESA_SWEEP_S",
+        "How often ClickPesa's list is looked through for payments whose webhook was lost, in seconds. With "
+        "`CLICKPESA_PER_DAY` it is done less often, so that it uses a quarter of the day's requests.",
+        20,
+        parse=_whole,
+    )
+    clickpesa_known_within_s: int = _setting(
+        "CLICKPESA_KNOWN_WITHIN_S",
+        "A reminder waits while what ClickPesa's list said is older than this, in seconds. Not without ClickPesa's "
+        "credentials: then nothing is looked up and nothing waits.",
+        600,
+        parse=_whole,
+    )
+    clickpesa_offline_prefix: str | None = _setting(
+        "CLICKPESA_OFFLINE_PREFIX",
+        "The merchant's own BillPay number, the digits that begin an offline reference. A payment whose reference "
+        "is no bill's is then tried with and without them.",
+        parse=_digits,
+    )
     # Engine
     lease_ms: int = _setting(
         "TUMA_LEASE_MS",
@@ -550,6 +587,19 @@ class Settings:
     def zone(self) -> ZoneInfo:
         """The merchant's time zone."""
         return ZoneInfo(self.timezone)
+
+    @property
+    def sweep_every_s(self) -> int:
+        """How often ClickPesa's list is looked through, in seconds."""
+        a_quarter = 4 * 86_400 // self.clickpesa_per_day if self.clickpesa_per_day else 0
+        return max(self.clickpesa_sweep_s, a_quarter)
+
+    @property
+    def payments_known_within_s(self) -> int | None:
+        """How old what ClickPesa's list said may be for a reminder to go out; None: whatever it is."""
+        if self.clickpesa_client_id is None or self.clickpesa_api_key is None:
+            return None
+        return max(self.clickpesa_known_within_s, 3 * self.sweep_every_s)
 
     def channels_off(self) -> dict[str, str]:
         """Channels that cannot work, and the settings they lack."""

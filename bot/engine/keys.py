@@ -9,6 +9,8 @@
     tuma:bot:username        string  the bot's user name, for deep links
     tuma:audit               stream  what staff did
     tuma:token:<name>        string  cached provider token, with its lifetime
+    tuma:lease:<name>        string  the process that alone does something now (bot.engine.leases)
+    tuma:{clickpesa}:...     calls to ClickPesa: spent, day:<day>, rest (lua/call.lua), sweep (bot.engine.sweeps)
     tuma:receipt:<provider>:<id>  string  the message that an SMS provider means by one of its ids
     tuma:early:<provider>:<id>    list    its reports that came before that was known
     tuma:sms:<minute>        hash    what all processes saw of the SMS providers in a minute since 1970
@@ -95,6 +97,16 @@ def early(provider: str, provider_id: str) -> str:
 def sms_minute(minute: int) -> str:
     """What was seen of the SMS providers in one minute since 1970."""
     return f"tuma:sms:{minute}"
+
+
+def lease(name: str) -> str:
+    """Who alone does `name` now."""
+    return f"tuma:lease:{name}"
+
+
+def clickpesa(name: str) -> str:
+    """What processes share about their calls to ClickPesa; one slot, as one script uses several."""
+    return f"tuma:{{clickpesa}}:{name}"
 
 
 def fresh_sid() -> str:

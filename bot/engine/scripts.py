@@ -169,10 +169,12 @@ class Scripts:
         consumer: str,
         most: tuple[int, int],
         quiet_until: int | None = None,
+        known_from: int | None = None,
     ) -> Call[tuple[list[HandedOut], str]]:
         """Claim up to `most` (in all, of them bulk) messages; and the lanes (of 'u' and 'b') where more may wait.
 
-        `quiet_until` is when the quiet hours end, in ms, None outside them.
+        `quiet_until` is when the quiet hours end, in ms, None outside them; `known_from` until when payments must be
+        known for a reminder to go out, None if it need not.
         """
 
         def parse(reply: Any) -> tuple[list[HandedOut], str]:
@@ -182,7 +184,12 @@ class Scripts:
             ]
             return rows, reply[1]
 
-        return Call("hand_out", (keys.prefix(p),), (now, channel, consumer, *most, text(quiet_until)), parse)
+        return Call(
+            "hand_out",
+            (keys.prefix(p),),
+            (now, channel, consumer, *most, text(quiet_until), text(known_from)),
+            parse,
+        )
 
     def finish(self, p: int, now: int, results: Sequence[Mapping[str, str]]) -> Call[list[str]]:
         """Record outcomes; returns the ids that were stale."""
@@ -277,6 +284,16 @@ class Scripts:
     def resend(self, p: int, now: int, sid: str, channel: str, valid: int) -> Call[list[str]]:
         """Send a share's instructions again."""
         return Call("resend", (keys.prefix(p),), (now, sid, channel, valid), list)
+
+    # What processes share beside accounts
+
+    def own(self, key: str, owner: str, ttl_ms: int) -> Call[bool]:
+        """Take or renew a lease for `ttl_ms`; 0 ends it. False when another has it."""
+        return Call("own", (key,), (owner, ttl_ms), bool)
+
+    def call(self, key: str, now: int, values: Sequence[int | str]) -> Call[int]:
+        """Use one request to ClickPesa; values as in lua/call.lua from ARGV 2 on. 0, or ms to wait."""
+        return Call("call", (key,), (now, *values), int)
 
     # Dead letters and contacts
 

@@ -247,7 +247,7 @@ class Worker:
         # The lease counts from before the claim: it is an upper bound on what Redis recorded.
         deadline, now = time.monotonic() + self._settings.lease_ms / 1000, now_ms()
         call = self._records.scripts.hand_out(
-            p, now, channel.name, self._consumer, most, self._quiet_until(now)
+            p, now, channel.name, self._consumer, most, self._quiet_until(now), self._known_from(now)
         )
         try:
             held, lanes = await self._records.scripts.run(call)
@@ -278,6 +278,10 @@ class Worker:
             return None
         end = quiet_until(from_ms(now), self._settings.quiet_hours, self._settings.zone)
         return to_ms(end) if end else None
+
+    def _known_from(self, now: int) -> int | None:
+        age_s = self._settings.payments_known_within_s
+        return None if age_s is None else now - age_s * 1000
 
     async def _begin(self, channel: Channel, held: list[HandedOut], deadline: float) -> None:
         try:

@@ -6,6 +6,7 @@
 -- Indexes:  timers, um (payments for staff), up:<number> (payments before their share), pn:<number> (its payments),
 --           dead, names, claims, cbdue and cbtry (events), hints
 -- Streams:  q:<channel>:u|b (group `w`), news;  lists: cb:<number>;  counters: n;  pauses: pause
+--           seen: until when ClickPesa's payments are known, a copy for hand_out
 -- Units: money in minor units as decimal text, time in ms since 1970 as decimal text.
 
 local P = KEYS[1]

@@ -3,6 +3,7 @@
 -- KEYS    1 partition prefix
 -- ARGV    1 now ms  2 channel  3 consumer  4 most in all  5 most of them bulk
 --         6 ms when the quiet hours end, '' outside them
+--         7 ms until which payments must be known for a reminder to go out, '' if it need not
 -- Return  { list of { message id, stream entry, attempt, lane, message, share, account }, lanes (of 'u' and 'b') that
 --         were looked at and may hold more }; message, share and account are flat field-value lists
 -- Clock   the caller's for due times. Cost O(batch).
@@ -36,6 +37,13 @@ local function account_of(number)
   return accounts[number] or nil
 end
 
+-- While a payment may have been made that we have not heard of, nobody is asked for it again.
+local UNKNOWN_WAIT_MS = 120000
+local seen = ARGV[7] ~= '' and num(redis.call('GET', P .. 'seen')) or math.huge
+local function unsure(m)
+  return m.k == 'reminder' and seen < num(ARGV[7])
+end
+
 -- nil when the message may go out, else what was done with it instead.
 local function held_back(id, m, s, a)
   if num(m.val) <= num(now) then
@@ -53,6 +61,7 @@ local function held_back(id, m, s, a)
     if s['l:' .. channel] ~= seq_of(id) then done(id, m, 'superseded', 'a newer message', now) return true end
     local hold = held_until(a, now)
     if hold > 0 then postpone(id, m, int(hold)) return true end
+    if unsure(m) then postpone(id, m, int(num(now) + UNKNOWN_WAIT_MS)) return true end
     if quiet(m) then postpone(id, m, ARGV[6]) return true end
   end
   if suppressed(s, channel) or not address(s, channel) then
