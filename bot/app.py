@@ -14,7 +14,7 @@ import secrets
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -102,13 +102,22 @@ def channel_configs(settings: Settings, only: Collection[str] | None = None) -> 
         whatsapp_from=settings.twilio_whatsapp_from,
         api_base=settings.twilio_api_base,
         status_callback=f"{settings.public_url}/webhooks/twilio/status" if settings.public_url else None,
+        timeout_s=settings.request_timeout_s(ChannelName.SMS),
     )
     return ChannelConfigs(
         sms=_sms(settings, twilio) if on(ChannelName.SMS) else None,
-        whatsapp=twilio if on(ChannelName.WHATSAPP) else None,
+        whatsapp=(
+            replace(twilio, timeout_s=settings.request_timeout_s(ChannelName.WHATSAPP))
+            if on(ChannelName.WHATSAPP)
+            else None
+        ),
         email=_smtp(settings) if on(ChannelName.EMAIL) else None,
         telegram=(
-            TelegramConfig(token=settings.telegram_bot_token or "", api_base=settings.telegram_api_base)
+            TelegramConfig(
+                token=settings.telegram_bot_token or "",
+                api_base=settings.telegram_api_base,
+                timeout_s=settings.request_timeout_s(ChannelName.TELEGRAM),
+            )
             if on(ChannelName.TELEGRAM)
             else None
         ),
@@ -129,6 +138,7 @@ def _sms(settings: Settings, twilio: TwilioConfig) -> SmsConfig:
             api_base=settings.africastalking_api_base,
             reports=reports,
             concurrency=settings.africastalking_concurrency,
+            timeout_s=settings.request_timeout_s(ChannelName.SMS),
         ),
     }
     told = {"twilio": settings.public_url is not None, "africastalking": reports}
@@ -143,7 +153,11 @@ def _sms(settings: Settings, twilio: TwilioConfig) -> SmsConfig:
 
 
 def _smtp(settings: Settings) -> SmtpConfig:
-    return SmtpConfig(url=settings.smtp_url or "", sender=settings.email_from or "")
+    return SmtpConfig(
+        url=settings.smtp_url or "",
+        sender=settings.email_from or "",
+        timeout_s=settings.request_timeout_s(ChannelName.EMAIL),
+    )
 
 
 @asynccontextmanager
@@ -176,6 +190,7 @@ class App:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Play every role until `stop` is set; each then finishes what it holds. A role that breaks ends all."""
+        _log.info("roles_play", roles=sorted(self.roles))
         async with asyncio.TaskGroup() as group:
             # A role that has nothing to do here (staff without a bot token) waits with the others.
             group.create_task(self._guarded("format", self._leave_newer_alone, stop))

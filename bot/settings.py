@@ -171,6 +171,18 @@ def _policies(value: str) -> tuple[tuple[str, str], ...]:
     return tuple(pairs)
 
 
+def _timeouts(value: str) -> tuple[tuple[str, float], ...]:
+    pairs = []
+    for part in _list(value):
+        channel, _, seconds = part.partition(":")
+        if channel not in dict(TIMEOUTS) or not re.fullmatch(r"[0-9]{1,3}(\.[0-9]+)?", seconds, re.ASCII):
+            raise ValueError("expected channel:seconds pairs, such as email:30")
+        if not 1 <= float(seconds) <= 300:
+            raise ValueError("expected 1 to 300 seconds for a channel, such as email:30")
+        pairs.append((channel, float(seconds)))
+    return tuple(pairs)
+
+
 def _weights(value: str) -> tuple[tuple[str, int], ...]:
     weights: dict[str, int] = {}
     for part in _list(value):
@@ -281,6 +293,8 @@ def _setting(
     return field(default=default, metadata=metadata, repr=not secret)
 
 
+# Seconds, as in channels.base.REQUEST_TIMEOUT_S; a test compares them.
+TIMEOUTS = (("sms", 15), ("whatsapp", 15), ("email", 60), ("telegram", 20))
 # Nobody can ask Telegram whether a message arrived, so its default is to leave that to staff.
 IN_DOUBT = (("sms", "resend"), ("whatsapp", "resend"), ("email", "resend"), ("telegram", "hold"))
 
@@ -556,6 +570,13 @@ class Settings:
         2000,
         parse=_whole,
     )
+    request_timeouts: tuple[tuple[str, float], ...] = _setting(
+        "TUMA_REQUEST_TIMEOUTS",
+        "The longest one request to a provider may take, per channel in seconds, the same for every process: "
+        "a lost worker's messages are in doubt only after it. Channels that are not named keep theirs.",
+        TIMEOUTS,
+        parse=_timeouts,
+    )
     in_doubt: tuple[tuple[str, str], ...] = _setting(
         "TUMA_IN_DOUBT",
         "What to do with a message that may have been sent, per channel: `resend` once, flagged, or `hold` for staff.",
@@ -710,6 +731,10 @@ class Settings:
 
     def _twilio_lacks(self) -> list[str]:
         return _unset(TWILIO_ACCOUNT_SID=self.twilio_account_sid, TWILIO_AUTH_TOKEN=self.twilio_auth_token)
+
+    def request_timeout_s(self, channel: str) -> float:
+        """The longest one request over `channel` may take, in seconds."""
+        return float({**dict(TIMEOUTS), **dict(self.request_timeouts)}[channel])
 
     def in_doubt_policy(self, channel: str) -> Literal["hold", "resend"]:
         """What to do with a message of `channel` that may have been sent."""

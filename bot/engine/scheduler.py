@@ -14,7 +14,7 @@ from bot.engine.scripts import now_ms
 from bot.engine.shares import Shares
 from bot.errors import StoreUnavailable
 from bot.settings import Settings
-from channels.base import REQUEST_TIMEOUT_S, ChannelName
+from channels.base import ChannelName
 
 _BATCH = 500
 _LOOK_S = 1.0
@@ -86,7 +86,7 @@ class Scheduler:
         return taken
 
     def _idle_ms(self, name: ChannelName) -> int:
-        return self._settings.lease_ms + int(REQUEST_TIMEOUT_S[name] * 1000) + _MARGIN_MS
+        return self._settings.lease_ms + int(self._settings.request_timeout_s(name) * 1000) + _MARGIN_MS
 
 
 async def every(seconds: float, work: Callable[[], Awaitable[object]], stop: asyncio.Event) -> None:

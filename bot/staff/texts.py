@@ -272,6 +272,8 @@ SW: Mapping[str, str] = {
     "news.late": "Malipo baada ya kusimamishwa",
     "news.channel_paused": "Njia zilizositishwa",
     "news.channel_resumed": "Njia zinazoendelea",
+    "news.callback_failed": "Taarifa zisizofika kwenye mfumo wako",
+    "news.unknown_event": "Taarifa za ClickPesa zisizojulikana",
 }
 
 EN: Mapping[str, str] = {
@@ -538,6 +540,8 @@ EN: Mapping[str, str] = {
     "news.late": "Payments after a stop",
     "news.channel_paused": "Channels paused",
     "news.channel_resumed": "Channels resumed",
+    "news.callback_failed": "Events that did not reach your system",
+    "news.unknown_event": "ClickPesa events of an unknown kind",
 }
 
 TABLES: Mapping[str, Mapping[str, str]] = {"sw": SW, "en": EN}
