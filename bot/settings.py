@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import time
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -22,6 +22,16 @@ from bot.errors import ConfigError
 
 # Who can carry SMS, in the order in which they are used where SMS_PROVIDERS does not say.
 SMS_PROVIDERS = ("twilio", "africastalking")
+# Kinds of messages, and whether they ask for money.
+KINDS = {
+    "instructions": True,
+    "reminder": True,
+    "bill_changed": True,
+    "receipt": False,
+    "payment_failed": False,
+}
+# Nobody can ask Telegram whether a message arrived, so its default is to leave that to staff.
+IN_DOUBT = (("sms", "resend"), ("whatsapp", "resend"), ("email", "resend"), ("telegram", "hold"))
 _SHORTEST_KEY = 16  # characters of an API key, bytes of a signing key: less can be guessed
 
 
@@ -137,12 +147,15 @@ def _hours(value: str) -> tuple[time, time]:
 def _policies(value: str) -> tuple[tuple[str, str], ...]:
     pairs = []
     for part in _list(value):
-        channel, _, policy = part.partition(":")
-        if channel not in {"sms", "whatsapp", "email", "telegram"} or policy not in {"hold", "resend"}:
+        where, _, policy = part.partition(":")
+        channel, dot, kind = where.partition(".")
+        known = channel in dict(IN_DOUBT) and (kind in KINDS if dot else True)
+        if not known or policy not in {"hold", "resend", "blind"}:
             raise ValueError(
-                "expected channel:policy pairs with policy hold or resend, such as telegram:hold"
+                "expected channel:policy or channel.kind:policy pairs with policy resend, hold or blind, "
+                "such as telegram:hold,telegram.receipt:resend"
             )
-        pairs.append((channel, policy))
+        pairs.append((where, policy))
     return tuple(pairs)
 
 
@@ -213,10 +226,6 @@ def _setting(
     if factory is not None:
         return field(default_factory=factory, metadata=metadata, repr=not secret)
     return field(default=default, metadata=metadata, repr=not secret)
-
-
-# Nobody can ask Telegram whether a message arrived, so its default is to leave that to staff.
-IN_DOUBT = (("sms", "resend"), ("whatsapp", "resend"), ("email", "resend"), ("telegram", "hold"))
 
 
 def _unset(**values: str | None) -> list[str]:
@@ -417,7 +426,10 @@ class Settings:
     )
     in_doubt: tuple[tuple[str, str], ...] = _setting(
         "TUMA_IN_DOUBT",
-        "What to do with a message that may have been sent, per channel: `resend` once, flagged, or `hold` for staff.",
+        "What to do with a message that may have been sent, if its provider does not have it or cannot be asked: "
+        "`resend` once, flagged, or `hold` for staff. A provider that can be asked, but not now, is waited for; "
+        "`blind` is `resend` that does not wait. Per channel, for what asks for money; receipts and notices are "
+        "`resend` unless named, such as `telegram.receipt:hold`.",
         IN_DOUBT,
         parse=_policies,
     )
@@ -435,7 +447,7 @@ class Settings:
     )
     in_doubt_wait_ms: int = _setting(
         "TUMA_IN_DOUBT_WAIT_MS",
-        "How long to wait for a callback before that policy applies, in ms.",
+        "How long to wait for a callback, and to ask the provider four times, before that policy applies, in ms.",
         60_000,
         parse=_whole,
     )
@@ -506,9 +518,14 @@ class Settings:
     def _twilio_lacks(self) -> list[str]:
         return _unset(TWILIO_ACCOUNT_SID=self.twilio_account_sid, TWILIO_AUTH_TOKEN=self.twilio_auth_token)
 
-    def in_doubt_policy(self, channel: str) -> Literal["hold", "resend"]:
-        """What to do with a message of `channel` that may have been sent."""
-        return cast(Literal["hold", "resend"], {**dict(IN_DOUBT), **dict(self.in_doubt)}[channel])
+    def in_doubt_policies(self) -> dict[str, str]:
+        """What to do with a message that may have been sent, by `channel.kind`: resend, hold or blind."""
+        given = {**dict(IN_DOUBT), **dict(self.in_doubt)}
+        return {
+            f"{channel}.{kind}": given.get(f"{channel}.{kind}", given[channel] if asks else "resend")
+            for channel, _ in IN_DOUBT
+            for kind, asks in KINDS.items()
+        }
 
 
 def load(env: Mapping[str, str] | None = None, dotenv: Path | None = Path(".env")) -> Settings:

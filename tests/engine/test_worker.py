@@ -14,6 +14,7 @@ import pytest
 from bot.app import renderer
 from bot.domain.bill import BillKind
 from bot.domain.message import Kind, Lane, Outcome, State
+from bot.engine.asking import Asker
 from bot.engine.compose import Composer
 from bot.engine.engine import Engine
 from bot.engine.scheduler import Scheduler
@@ -73,7 +74,8 @@ async def working(engine: Engine, *channels: Scripted, schedule: bool = True) ->
         {c.name: c for c in channels},
         "test",
     )
-    tasks = [asyncio.create_task(worker.run(stop))]
+    asker = Asker(engine.records, engine.receipts, composer, engine.settings, {c.name: c for c in channels})
+    tasks = [asyncio.create_task(worker.run(stop)), asyncio.create_task(asker.run(stop))]
     if schedule:
         tasks.append(asyncio.create_task(Scheduler(engine.records, engine.shares, engine.settings).run(stop)))
     try:
