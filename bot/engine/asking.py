@@ -35,8 +35,8 @@ _MOST = 10
 _REQUESTS = 2
 _LEASE_MARGIN_S = 5.0
 _LOOK_S = 1.0
-# How long nothing is asked after a question that could not be answered, doubling.
-_REST_S, _REST_MOST_S = 1.0, 30.0
+# How long nothing is asked after a question that could not be answered, as parts of the whole wait; it doubles.
+_REST, _REST_MOST = 1 / 60, 1 / 2
 _log = structlog.get_logger(__name__)
 
 
@@ -61,7 +61,7 @@ class Asker:
     async def run(self, stop: asyncio.Event) -> None:
         """Ask until `stop` is set; what is being asked then is still heard."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(stop.wait())  # ty: a process without such a channel waits with the others
+            group.create_task(stop.wait())  # a process without such a channel waits with the others
             for desk in self._desks:
                 group.create_task(every(self._look_s, partial(desk.clear, stop), stop))
 
@@ -165,7 +165,7 @@ class _Desk:
         _log.info("found_in_doubt", channel=self._channel.name, message=held.id, delivery=found.delivery)
 
     async def _later(self, question: Question, error: ChannelError) -> None:
-        rest_s = min(_REST_S * 2**self._unanswered, _REST_MOST_S)
+        rest_s = min(_REST * 2**self._unanswered, _REST_MOST) * self._wait_ms / 1000
         if isinstance(error, Throttled | Unavailable) and error.retry_after_s is not None:
             rest_s = max(rest_s, error.retry_after_s)
         self._unanswered = min(self._unanswered + 1, 10)

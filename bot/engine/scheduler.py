@@ -32,12 +32,14 @@ class Scheduler:
         self._records, self._shares, self._settings = records, shares, settings
         self._retention = Retention(records)
         self._policies = settings.in_doubt_policies()
+        # Between two questions about a message its timer comes: with a short wait that must not be what takes long.
+        self._look_s = min(_LOOK_S, max(settings.in_doubt_wait_ms / 10_000, 0.02))
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set."""
         reclaim_at = time.monotonic()
         while not stop.is_set():
-            wait = _LOOK_S
+            wait = self._look_s
             try:
                 wait = await self.tick(now_ms())
                 if time.monotonic() >= reclaim_at:
@@ -63,7 +65,9 @@ class Scheduler:
                 if following is not None and (nearest is None or following < nearest):
                     nearest = following
             partitions = [p for p, (handled, _) in zip(partitions, answers, strict=True) if handled == _BATCH]
-        return min(max((nearest - now_ms()) / 1000, 0.0), _LOOK_S) if nearest is not None else _LOOK_S
+        return (
+            min(max((nearest - now_ms()) / 1000, 0.0), self._look_s) if nearest is not None else self._look_s
+        )
 
     async def next_due(self) -> int | None:
         """When the next timer comes, in ms, None when none waits. Handles nothing."""

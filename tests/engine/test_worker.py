@@ -20,7 +20,7 @@ from bot.engine.engine import Engine
 from bot.engine.scheduler import Scheduler
 from bot.engine.scripts import now_ms
 from bot.engine.worker import Worker, backoff_ms
-from channels.base import Accepted, ChannelName, Delivery, Outgoing, Probe, StatusUpdate, check_lease
+from channels.base import Accepted, Channel, ChannelName, Delivery, Outgoing, Probe, StatusUpdate, check_lease
 from channels.errors import (
     ChannelError,
     ContentRejected,
@@ -61,7 +61,7 @@ class Scripted:
 
 
 @asynccontextmanager
-async def working(engine: Engine, *channels: Scripted, schedule: bool = True) -> AsyncIterator[Worker]:
+async def working(engine: Engine, *channels: Channel, schedule: bool = True) -> AsyncIterator[Worker]:
     """A worker and a scheduler at work until the block ends."""
     stop = asyncio.Event()
     composer = Composer(engine.records, renderer(engine.settings), engine.settings)
