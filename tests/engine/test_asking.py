@@ -20,10 +20,21 @@ from bot.engine.engine import Engine
 from bot.engine.scripts import now_ms
 from bot.sandbox.city import Sandbox
 from bot.sandbox.twilio_carrier import Fate, Pace
+from channels.africastalking import AfricasTalking
 from channels.base import Accepted, Delivery, Outgoing, StatusUpdate, Trace
-from channels.config import TwilioConfig
+from channels.config import (
+    AfricasTalkingConfig,
+    SmsConfig,
+    SmsProvider,
+    SmtpConfig,
+    TelegramConfig,
+    TwilioConfig,
+)
+from channels.email import Email
 from channels.errors import ChannelError, Throttled, Unaskable, Uncertain
 from channels.sms import Sms
+from channels.sms_router import SmsRouter
+from channels.telegram import Telegram
 from channels.whatsapp import WhatsApp
 from tests.engine.conftest import job, paid, settings_for
 from tests.engine.endings import end
@@ -102,10 +113,12 @@ async def opened(redis_url: str, **settings: object) -> AsyncIterator[Desk]:
     engine = await Engine.open(settings_for(redis_url, **{"in_doubt_wait_ms": 600, **settings}))
     async with Sandbox(pace=Pace(60, 60, 60, 60)) as city:
         sms, whatsapp = Sms(twilio(city)), WhatsApp(twilio(city))
-        yield Desk(engine, city, sms, whatsapp)
-        await sms.close()
-        await whatsapp.close()
-        await engine.close()
+        try:
+            yield Desk(engine, city, sms, whatsapp)
+        finally:
+            await sms.close()
+            await whatsapp.close()
+            await engine.close()
 
 
 @pytest.fixture
@@ -683,3 +696,70 @@ async def test_a_failure_of_the_first_says_nothing_of_the_second_in_doubt(engine
     assert (await engine.messages.get(id)).state is State.IN_DOUBT
     assert await engine.messages.delivery(told(id, Delivery.FAILED, "SM2", attempt=2))
     assert (await engine.messages.get(id)).delivery == "failed"
+
+
+# Who cannot be asked
+
+
+async def test_a_mail_in_doubt_is_sent_again_with_the_same_message_id(redis_url: str) -> None:
+    async with opened(redis_url, in_doubt_wait_ms=100) as desk:
+        desk.city.faults.next("smtp", "drop-after")
+        config = SmtpConfig(url=desk.city.mail.login_url(desk.city.urls["smtp"]), sender="bili@shule.test")
+        channel = Email(config)
+        message = await desk.share(email="asha@example.com", channels=("email",))
+        async with working(desk.engine, channel):
+            await desk.ended()
+        await channel.close()
+        [twice] = desk.city.world.verdict().twice
+        assert (twice.message, twice.times) == (message, 2)
+        view = await desk.view(message)
+        assert (view.possible_duplicate, view.asking) == (True, None)
+
+
+async def test_telegram_holds_instructions_and_repeats_receipts(redis_url: str) -> None:
+    async with opened(redis_url, in_doubt_wait_ms=100) as desk:
+        desk.city.telegram.chats.begin(777)
+        token, base = desk.city.accounts.telegram.token, desk.city.urls["telegram"]
+        channel = Telegram(TelegramConfig(token=token, api_base=base, timeout_s=0.5))
+        desk.city.faults.next("telegram", "error-after", 2)
+        message = await desk.share(telegram="777", channels=("telegram",))
+        async with working(desk.engine, channel):
+            await until(lambda: _dead(desk, 1))
+            await desk.engine.payments.settle(paid("100"))
+            await desk.ended()
+        await channel.close()
+        assert await desk.doubts() == {"held": 1, "resent": 1}
+        assert (await desk.view(message)).attempts == 1
+
+
+async def test_sms_left_with_twilio_is_asked_there_and_sms_left_with_the_other_follows_the_policy(
+    redis_url: str,
+) -> None:
+    async with opened(redis_url) as desk:
+        account = desk.city.accounts.africastalking
+        config = AfricasTalkingConfig(
+            username=account.username,
+            api_key=account.api_key,
+            api_base=desk.city.urls["africastalking"],
+            timeout_s=0.7,
+        )
+        local = AfricasTalking(config)
+        providers = {
+            "twilio": SmsProvider(config=twilio(desk.city), weight=1),
+            "africastalking": SmsProvider(config=config, weight=0),
+        }
+        router = SmsRouter(SmsConfig(providers=providers), {"twilio": desk.sms, "africastalking": local})
+        desk.city.faults.next("twilio", "error-after")
+        asked = await desk.share("100")
+        async with working(desk.engine, router):
+            await desk.ended()
+        view = await desk.view(asked)
+        assert (view.possible_duplicate, view.reason) == (False, "found at the provider")
+        desk.city.faults.set("twilio", "throttling")
+        desk.city.faults.next("africastalking", "error-after")
+        left = await desk.share("101", phone="+255754000002")
+        async with working(desk.engine, router):
+            await desk.ended()
+        await local.close()
+        assert (await desk.view(left)).possible_duplicate
+        assert desk.city.world.counts == {"twilio": 1, "africastalking": 2}
