@@ -266,14 +266,18 @@ def _scheduling(
     client = clickpesa(engine, settings)
     if client is not None:
         from bot.billpay.poller import HintVerifier
+        from bot.billpay.sweeper import Sweeper
 
         stack.push_async_callback(client.close)
         tasks["hints"] = HintVerifier(client, engine.payments).run
+        tasks["sweep"] = Sweeper(
+            client, engine.payments, engine.sweeps, engine.leases, every_s=settings.sweep_every_s
+        ).run
     return tasks
 
 
 def clickpesa(engine: Engine | None, settings: Settings) -> Any:
-    """ClickPesa's client, None without credentials; with an engine its token is shared by all processes."""
+    """ClickPesa's client, None without credentials; with an engine it shares token and budget with all processes."""
     if not settings.clickpesa_client_id or not settings.clickpesa_api_key:
         return None
     from bot.billpay.client import ClickPesa
@@ -284,6 +288,7 @@ def clickpesa(engine: Engine | None, settings: Settings) -> Any:
         api_key=settings.clickpesa_api_key,
         checksum_key=settings.clickpesa_checksum_key,
         token_cache=engine.tokens if engine is not None else None,
+        budget=engine.calls if engine is not None else None,
     )
 
 

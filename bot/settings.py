@@ -48,6 +48,12 @@ def _whole(value: str) -> int:
     return int(value)
 
 
+def _digits(value: str) -> str:
+    if not (value.isascii() and value.isdigit()):
+        raise ValueError("expected digits")
+    return value
+
+
 def _count(value: str) -> int:
     if not (value.isascii() and value.isdigit()):
         raise ValueError("expected a whole number, 0 or more")
@@ -177,6 +183,31 @@ def _weights(value: str) -> tuple[tuple[str, int], ...]:
     if not any(weights.values()):
         raise ValueError("one provider needs a weight above 0")
     return tuple(weights.items())
+
+
+def _figures(what: str, *names: str, whole: bool = False) -> Callable[[str], tuple[tuple[str, float], ...]]:
+    """Reads one figure for all (its name is ''), or figures by name; `none` is 0."""
+    right = f"expected {what}" + (
+        f" or by name ({', '.join(names)}), such as {names[-1]}:20" if names else ""
+    )
+
+    def parse(value: str) -> tuple[tuple[str, float], ...]:
+        found: dict[str, float] = {}
+        for part in _list(value):
+            name, _, figure = part.rpartition(":")
+            figure = "0" if figure == "none" else figure
+            number = float(figure) if re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,3})?", figure) else -1.0
+            if number < 0 or (whole and not number.is_integer()) or name not in ("", *names) or name in found:
+                raise ValueError(right)
+            found[name] = int(number) if number.is_integer() else number
+        if not found:
+            raise ValueError(right)
+        return tuple(found.items())
+
+    return parse
+
+
+_RATE = "a figure a second such as 10 or 0.5, 0 for no limit"
 
 
 def _path_token(value: str) -> str:
@@ -441,6 +472,37 @@ class Settings:
         "https://api.clickpesa.com/third-parties",
         parse=_url("http", "https"),
     )
+    clickpesa_per_minute: int = _setting(
+        "CLICKPESA_PER_MINUTE",
+        "Requests a minute that ClickPesa allows, all processes together.",
+        120,
+        parse=_whole,
+    )
+    clickpesa_per_day: int | None = _setting(
+        "CLICKPESA_PER_DAY",
+        "Requests a day that ClickPesa allows; 100 before it has approved your account, then leave it unset.",
+        parse=_whole,
+    )
+    clickpesa_sweep_s: int = _setting(
+        "CLICKPESA_SWEEP_S",
+        "How often ClickPesa's list is looked through for payments whose webhook was lost, in seconds. With "
+        "`CLICKPESA_PER_DAY` it is done less often, so that it uses a quarter of the day's requests.",
+        20,
+        parse=_whole,
+    )
+    clickpesa_known_within_s: int = _setting(
+        "CLICKPESA_KNOWN_WITHIN_S",
+        "A reminder waits while what ClickPesa's list said is older than this, in seconds. Not without ClickPesa's "
+        "credentials: then nothing is looked up and nothing waits.",
+        600,
+        parse=_whole,
+    )
+    clickpesa_offline_prefix: str | None = _setting(
+        "CLICKPESA_OFFLINE_PREFIX",
+        "The merchant's own BillPay number, the digits that begin an offline reference. A payment whose reference "
+        "is no bill's is then tried with and without them.",
+        parse=_digits,
+    )
     # Pages
     embed_origins: tuple[str, ...] = _setting(
         "TUMA_EMBED_ORIGINS",
@@ -505,6 +567,38 @@ class Settings:
         default=False,
         parse=_flag,
     )
+    # Limits
+    sms_rate: tuple[tuple[str, float], ...] | None = _setting(
+        "SMS_RATE",
+        "Segments a second of the SMS sender, all processes together: `10`, `0` for no limit, or by provider: "
+        "`twilio:10,africastalking:20`. Unset: 10 at Twilio itself, what it gives a sender name (a US long code has 1, "
+        "toll-free 3, a short code 10 to 100); no limit elsewhere.",
+        parse=_figures(_RATE, *SMS_PROVIDERS),
+    )
+    whatsapp_rate: tuple[tuple[str, float], ...] | None = _setting(
+        "WHATSAPP_RATE",
+        "Messages a second of the WhatsApp sender, all processes together; `0` for no limit. Unset: 80 at Twilio "
+        "itself, no limit elsewhere.",
+        parse=_figures(_RATE),
+    )
+    email_rate: tuple[tuple[str, float], ...] | None = _setting(
+        "EMAIL_RATE",
+        "Mails a second to the mail server, all processes together. Unset or `0`: no limit; ask your mail host.",
+        parse=_figures(_RATE),
+    )
+    telegram_rate: tuple[tuple[str, float], ...] | None = _setting(
+        "TELEGRAM_RATE",
+        "Messages a second of the bot, all processes together, and of one chat: `30,chat:1`; `0` for no limit. Unset: "
+        "that at Telegram itself; no limit elsewhere, so set it for a Bot API server of your own.",
+        parse=_figures(_RATE, "chat"),
+    )
+    provider_concurrency: tuple[tuple[str, float], ...] | None = _setting(
+        "TUMA_CONCURRENCY",
+        "Most requests at once to a provider, all processes together: `twilio:100,africastalking:20,smtp:20,telegram:8`"
+        "; `0` for no limit. Unset: 100 at Twilio itself, SMS and WhatsApp together (it limits requests at once and "
+        "does not say to how many: yours may bear more); no limit elsewhere but that of each process.",
+        parse=_figures("a whole number, 0 for no limit,", *SMS_PROVIDERS, "smtp", "telegram", whole=True),
+    )
     # Logs
     log_level: str = _setting(
         "TUMA_LOG_LEVEL",
@@ -520,6 +614,19 @@ class Settings:
     def zone(self) -> ZoneInfo:
         """The merchant's time zone."""
         return ZoneInfo(self.timezone)
+
+    @property
+    def sweep_every_s(self) -> int:
+        """How often ClickPesa's list is looked through, in seconds."""
+        a_quarter = 4 * 86_400 // self.clickpesa_per_day if self.clickpesa_per_day else 0
+        return max(self.clickpesa_sweep_s, a_quarter)
+
+    @property
+    def payments_known_within_s(self) -> int | None:
+        """How old what ClickPesa's list said may be for a reminder to go out; None: whatever it is."""
+        if self.clickpesa_client_id is None or self.clickpesa_api_key is None:
+            return None
+        return max(self.clickpesa_known_within_s, 3 * self.sweep_every_s)
 
     def channels_off(self) -> dict[str, str]:
         """Channels that cannot work, and the settings they lack."""

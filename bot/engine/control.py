@@ -13,6 +13,7 @@ from bot.engine import keys, views
 from bot.engine.records import Records
 from bot.engine.scripts import now_ms
 from bot.engine.store import guard
+from bot.engine.wakeups import BULK, URGENT, wake_word
 
 _STAFF = "staff"
 _TAKE_OVER_MS = 60_000
@@ -80,7 +81,9 @@ class Channels:
         return {channel: msgspec.json.decode(value, type=Pause) for channel, value in found.items()}
 
     async def _wake(self, p: int, channel: str) -> None:
-        await self._records.client.execute_command("SPUBLISH", f"{keys.prefix(p)}wake", channel)
+        for lane in (URGENT, BULK):
+            word = wake_word(channel, lane)
+            await self._records.client.execute_command("SPUBLISH", f"{keys.prefix(p)}wake", word)
 
     async def _tell(self, kind: str, now: int, data: dict[str, str]) -> None:
         fields: dict[Any, Any] = {"type": kind, "at": str(now), "data": msgspec.json.encode(data).decode()}

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from bot.engine import keys
 from bot.engine.api_keys import ApiKeys
 from bot.engine.bills import Bills
+from bot.engine.calls import CallBudget
 from bot.engine.checks import Checks
 from bot.engine.contacts import Contacts
 from bot.engine.control import Channels, News
 from bot.engine.embedded import EmbeddedServer, start
 from bot.engine.events import Events
+from bot.engine.leases import Leases
 from bot.engine.ledger import Ledger
 from bot.engine.live import Live
 from bot.engine.messages import Messages
@@ -23,6 +25,7 @@ from bot.engine.records import Records
 from bot.engine.scripts import Scripts
 from bot.engine.shares import Shares
 from bot.engine.store import Client, connect, fix_partitions, guard
+from bot.engine.sweeps import Sweeps
 from bot.engine.tokens import Tokens
 from bot.errors import ConfigError
 from bot.settings import Settings
@@ -63,7 +66,10 @@ class Engine:
     news: News
     ledger: Ledger
     api_keys: ApiKeys
+    leases: Leases
     tokens: Tokens
+    calls: CallBudget
+    sweeps: Sweeps
     server: EmbeddedServer | None
     _watch: asyncio.Task[None] | None
 
@@ -84,6 +90,7 @@ class Engine:
             raise
         contacts, control, board = Contacts(records), Channels(records), SmsBoard(records)
         messages = Messages(records, contacts, control, settings)
+        leases = Leases(records.scripts)
         shares = Shares(records, contacts, settings)
         return cls(
             settings=settings,
@@ -96,14 +103,19 @@ class Engine:
             messages=messages,
             receipts=Receipts(records, messages, board, settings),
             sms_board=board,
-            payments=Payments(records),
+            payments=Payments(records, settings.clickpesa_offline_prefix),
             contacts=contacts,
             channels=control,
             events=Events(records),
             news=News(records),
             ledger=Ledger(records),
             api_keys=ApiKeys(client, settings.api_keys),
-            tokens=Tokens(client),
+            leases=leases,
+            tokens=Tokens(client, leases),
+            calls=CallBudget(
+                client, records.scripts, settings.clickpesa_per_minute, settings.clickpesa_per_day
+            ),
+            sweeps=Sweeps(records),
             server=server,
             _watch=asyncio.create_task(server.watch()) if server else None,
         )

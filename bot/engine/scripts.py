@@ -169,20 +169,27 @@ class Scripts:
         consumer: str,
         most: tuple[int, int],
         quiet_until: int | None = None,
-    ) -> Call[tuple[list[HandedOut], bool]]:
-        """Claim up to `most` (in all, of them bulk) messages; True if nothing waits there any more.
+        known_from: int | None = None,
+    ) -> Call[tuple[list[HandedOut], str]]:
+        """Claim up to `most` (in all, of them bulk) messages; and the lanes (of 'u' and 'b') where more may wait.
 
-        `quiet_until` is when the quiet hours end, in ms, None outside them.
+        `quiet_until` is when the quiet hours end, in ms, None outside them; `known_from` until when payments must be
+        known for a reminder to go out, None if it need not.
         """
 
-        def parse(reply: Any) -> tuple[list[HandedOut], bool]:
+        def parse(reply: Any) -> tuple[list[HandedOut], str]:
             rows = [
                 HandedOut(p, row[0], row[1], int(row[2]), row[3], pairs(row[4]), pairs(row[5]), pairs(row[6]))
                 for row in reply[0]
             ]
-            return rows, reply[1] == "1"
+            return rows, reply[1]
 
-        return Call("hand_out", (keys.prefix(p),), (now, channel, consumer, *most, text(quiet_until)), parse)
+        return Call(
+            "hand_out",
+            (keys.prefix(p),),
+            (now, channel, consumer, *most, text(quiet_until), text(known_from)),
+            parse,
+        )
 
     def finish(self, p: int, now: int, results: Sequence[Mapping[str, str]]) -> Call[list[str]]:
         """Record outcomes; returns the ids that were stale."""
@@ -204,6 +211,24 @@ class Scripts:
     def delivery(self, p: int, now: int, values: Sequence[str]) -> Call[int]:
         """Apply a provider's callback; values as in lua/delivery.lua from ARGV 2 on."""
         return Call("delivery", (keys.prefix(p),), (now, *values), int)
+
+    # Limits
+
+    def lease(
+        self, request: Mapping[str, Any], now_us: int | None = None
+    ) -> Call[tuple[int, int, float, float]]:
+        """Tokens and places; see lua/lease.lua: messages, of them bulk, seconds until each may be asked for again."""
+        return Call(
+            "lease",
+            (keys.LIMITS,),
+            (text(now_us), _dump(request)),
+            lambda reply: (int(reply[0]), int(reply[1]), int(reply[2]) / 1e6, int(reply[3]) / 1e6),
+        )
+
+    def chats(self, every_us: int, chats: Sequence[str], now_us: int | None = None) -> Call[list[float]]:
+        """For each chat 0 if it may get a message now, else the seconds until it may."""
+        args: tuple[str | int, ...] = (text(now_us), every_us, *chats)
+        return Call("chats", (keys.LIMITS,), args, lambda reply: [int(wait) / 1e6 for wait in reply])
 
     # Payments and control
 
@@ -259,6 +284,16 @@ class Scripts:
     def resend(self, p: int, now: int, sid: str, channel: str, valid: int) -> Call[list[str]]:
         """Send a share's instructions again."""
         return Call("resend", (keys.prefix(p),), (now, sid, channel, valid), list)
+
+    # What processes share beside accounts
+
+    def own(self, key: str, owner: str, ttl_ms: int) -> Call[bool]:
+        """Take or renew a lease for `ttl_ms`; 0 ends it. False when another has it."""
+        return Call("own", (key,), (owner, ttl_ms), bool)
+
+    def call(self, key: str, now: int, values: Sequence[int | str]) -> Call[int]:
+        """Use one request to ClickPesa; values as in lua/call.lua from ARGV 2 on. 0, or ms to wait."""
+        return Call("call", (key,), (now, *values), int)
 
     # Pages
 

@@ -6,6 +6,7 @@
 -- Indexes:  timers, um (payments for staff), up:<number> (payments before their share), pn:<number> (its payments),
 --           dead, names, claims, cbdue and cbtry (events), hints
 -- Streams:  q:<channel>:u|b (group `w`), news;  lists: cb:<number>;  counters: n;  pauses: pause
+--           seen: until when ClickPesa's payments are known, a copy for hand_out
 -- Units: money in minor units as decimal text, time in ms since 1970 as decimal text.
 
 local P = KEYS[1]
@@ -55,11 +56,13 @@ end
 
 local function stream(channel, lane) return P .. 'q:' .. channel .. ':' .. lane end
 
--- Lua cannot block, so waiting workers are told; a slow sweep covers a lost word.
-local function wake(channel)
-  if not woken[channel] then
-    woken[channel] = true
-    redis.call('SPUBLISH', P .. 'wake', channel)
+-- Lua cannot block, so waiting workers are told; a slow sweep covers a lost word. The word is the channel, for bulk
+-- with ` b` behind it: a worker that may send no bulk now need not look.
+local function wake(channel, lane)
+  local word = lane == 'b' and channel .. ' b' or channel
+  if not woken[word] then
+    woken[word] = true
+    redis.call('SPUBLISH', P .. 'wake', word)
   end
 end
 
@@ -118,7 +121,7 @@ local function enqueue(id, m, now)
   local entry = redis.call('XADD', stream(m.ch, m.ln), '*', 'm', id)
   redis.call('HSET', P .. 'm:' .. id, 'st', 'queued', 'e', entry)
   m.st, m.e = 'queued', entry
-  wake(m.ch)
+  wake(m.ch, m.ln)
 end
 
 -- Take a message out of whatever it waits in; the record stays.
@@ -291,7 +294,8 @@ local function advance(id, m, s, a, now)
     return false
   end
   local valid = int(math.max(num(m.val), num(now) + num(s.cw)))
-  create(s, m.k, ch, { lane = m.ln, valid = valid, pay = m.pay, extra = m.j, rung = '1' }, now)
+  local made = create(s, m.k, ch, { lane = m.ln, valid = valid, pay = m.pay, extra = m.j, rung = '1' }, now)
+  redis.call('HSET', P .. 'm:' .. id, 'nx', made)
   return true
 end
 
@@ -311,6 +315,22 @@ local function confirm(id, m, s, now)
       done(other, o, 'superseded', 'delivered by ' .. m.ch, now)
     end
   end
+end
+
+-- Nobody knows whether it arrived; unless the provider has said so before its worker could, or was lost.
+local function doubt(id, m, s, at, now)
+  local rank = num(m.dr)
+  if rank >= 1 and rank ~= 4 then
+    redis.call('HSET', P .. 'm:' .. id, 'sat', m.hat or now)
+    done(id, m, 'sent', 'the provider confirmed it', now)
+    if m.cf == '1' then return confirm(id, m, s, now) end
+  else
+    leave(id, m)
+    redis.call('HSET', P .. 'm:' .. id, 'e', '')
+    move(id, m, 'in_doubt')
+    redis.call('ZADD', P .. 'timers', at, 'd:' .. id)
+  end
+  if m.rg == '1' then redis.call('ZADD', P .. 'timers', int(num(now) + num(s.cw)), 'c:' .. id) end
 end
 
 -- Cancel what waits for a share and its timer; returns how many messages. Its dead letters end with it.

@@ -49,7 +49,8 @@ elseif rank == 4 then
   end
   redis.call('ZREM', P .. 'timers', 'c:' .. id)
   local a = account(s.num)
-  if not advance(id, m, s, a, now) and wanted(m, s, a) and not again(m, s) then
+  -- Where the next rung has been made, that one speaks now: never two of them, and nothing for staff to mend.
+  if not m.nx and not advance(id, m, s, a, now) and wanted(m, s, a) and not again(m, s) then
     bury(id, m, now, ARGV[7] ~= '' and ARGV[7] or 'undelivered')
   end
 end

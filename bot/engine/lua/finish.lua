@@ -79,11 +79,8 @@ for _, r in ipairs(results) do
         enqueue(r.id, m, now)
       end
     else
-      leave(r.id, m)
-      redis.call('HSET', P .. 'm:' .. r.id, 'err', r.err, 'txt', r.txt or '', 'e', '')
-      move(r.id, m, 'in_doubt')
-      redis.call('ZADD', P .. 'timers', r.at, 'd:' .. r.id)
-      if m.rg == '1' then redis.call('ZADD', P .. 'timers', int(num(now) + num(s.cw)), 'c:' .. r.id) end
+      redis.call('HSET', P .. 'm:' .. r.id, 'err', r.err, 'txt', r.txt or '')
+      doubt(r.id, m, s, r.at, now)
     end
   end
 end

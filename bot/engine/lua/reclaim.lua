@@ -16,12 +16,8 @@ for _, lane in ipairs({ 'u', 'b' }) do
     local id = found and found[2][2]
     local m = id and message(id)
     if m and m.st == 'handed_out' and m.e == entry then
-      leave(id, m)
-      redis.call('HSET', P .. 'm:' .. id, 'e', '', 'err', 'its worker was lost')
-      move(id, m, 'in_doubt')
-      redis.call('ZADD', P .. 'timers', int(num(now) + num(ARGV[5])), 'd:' .. id)
-      local s = m.rg == '1' and share(sid_of(id))
-      if s then redis.call('ZADD', P .. 'timers', int(num(now) + num(s.cw)), 'c:' .. id) end
+      redis.call('HSET', P .. 'm:' .. id, 'err', 'its worker was lost')
+      doubt(id, m, share(sid_of(id)) or {}, int(num(now) + num(ARGV[5])), now)
       taken = taken + 1
     else
       redis.call('XACK', key, GROUP, entry)
