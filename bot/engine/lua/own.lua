@@ -1,5 +1,5 @@
 #!lua
--- sole: one owner at a time; it lapses by itself when the owner dies.
+-- own: one owner at a time; it lapses by itself when the owner dies.
 -- KEYS    1 the lease
 -- ARGV    1 owner  2 ms for which it is taken or renewed, 0 to end it
 -- Return  1 if it is (or was) the owner's, else 0. Clock the server's. Cost O(1).
