@@ -15,8 +15,15 @@ from pathlib import Path
 import pytest
 import redis
 import redis.asyncio
+import structlog
 
 from bot.engine.embedded import find_server
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--forgeries", default="3000", help="How many forged webhooks tests/web/test_forgery.py sends."
+    )
 
 
 def free_port() -> int:
@@ -55,6 +62,13 @@ def start_valkey(folder: Path, *options: str, port: int | None = None) -> Valkey
         if process.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError(f"the test server on port {port} did not start")
         time.sleep(0.02)
+
+
+@pytest.fixture(autouse=True)
+def _log_as_shipped() -> Iterator[None]:
+    """A test that runs a command sets the process's log level; the next test must not inherit it."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ import structlog
 from bot.billpay import webhook
 from bot.billpay.budget import Budget, Urgency
 from bot.billpay.errors import ClickPesaAway, ClickPesaDenied, ClickPesaError, ClickPesaNotFound
-from bot.billpay.line import Line
+from bot.billpay.line import TIMEOUT_S, Line
 from bot.billpay.numbers import (
     MOST_ITEMS,
     Created,
@@ -47,18 +47,18 @@ _log = structlog.get_logger(__name__)
 
 
 class PaymentsPage(msgspec.Struct, frozen=True):
-    """A page of the list of all payments: those that could be read, how many it held, how many there are in all."""
+    """A page of the list of all payments, item by item; what cannot be read is None. `total`: how many in all."""
 
-    events: list[PaymentEvent]
-    items: int
-    total: int
+    events: list[PaymentEvent | None]
+    total: int | None
 
 
 class ClickPesa:
     """`base` is origin and path, such as https://api.clickpesa.com/third-parties. Use as an async context, or
     close it.
 
-    `checksum_key` signs requests that change something; without `budget` calls are not counted.
+    `checksum_key` signs requests that change something; without `budget` calls are not counted. An answer
+    is waited for `timeout_s` seconds.
     """
 
     def __init__(
@@ -69,8 +69,9 @@ class ClickPesa:
         checksum_key: str | None = None,
         token_cache: TokenCache | None = None,
         budget: Budget | None = None,
+        timeout_s: float = TIMEOUT_S,
     ) -> None:
-        self._line = Line(base, client_id, api_key, checksum_key, token_cache, budget)
+        self._line = Line(base, client_id, api_key, checksum_key, token_cache, budget, timeout_s)
 
     async def __aenter__(self) -> ClickPesa:
         return self
@@ -152,7 +153,7 @@ class ClickPesa:
             return []
         # The documented answer is a list; some clients guard against one bare payment, so we do too.
         items = [found] if isinstance(found, Mapping) else found if isinstance(found, list) else []
-        events = _events(items, reference)
+        events = [event for item in items if (event := _event(item, reference)) is not None]
         return sorted(events, key=lambda event: event.created_at.timestamp() if event.created_at else 0.0)
 
     async def payments_page(
@@ -168,7 +169,7 @@ class ClickPesa:
     ) -> PaymentsPage:
         """One page of all payments of the account, the oldest first; `start` and `end` are days, both counted.
 
-        A page may hold fewer than `limit` though more follow: go on at `skip + items`. Raises ClickPesaError.
+        A page may hold fewer than `limit` though more follow: go on after those it held. Raises ClickPesaError.
         """
         query = {
             "sortBy": sort_by,
@@ -183,9 +184,7 @@ class ClickPesa:
         if not isinstance(items, list):
             raise ClickPesaAway("the answer to payments/all holds no list")
         total = found.get("totalCount")
-        return PaymentsPage(
-            _events(items), len(items), total if isinstance(total, int) else skip + len(items)
-        )
+        return PaymentsPage([_event(item) for item in items], total if isinstance(total, int) else None)
 
     async def probe(self) -> Probe:
         """Test reachability and credentials with one reading call."""
@@ -203,11 +202,7 @@ def _path(folder: str, reference: str) -> str:
     return f"{folder}/{quote(reference, safe='')}"
 
 
-def _events(items: Sequence[Any], reference: str | None = None) -> list[PaymentEvent]:
-    return [event for item in items if (event := _event(item, reference)) is not None]
-
-
-def _event(item: Any, reference: str | None) -> PaymentEvent | None:
+def _event(item: Any, reference: str | None = None) -> PaymentEvent | None:
     try:
         return webhook.from_listing(item if isinstance(item, Mapping) else {}, reference)
     except Refused as refused:

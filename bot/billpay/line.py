@@ -31,7 +31,8 @@ from bot.billpay.errors import (
 from bot.billpay.tokens import ProcessTokens, Token, TokenCache
 from bot.domain.contact import mask_text
 
-TIMEOUT = httpx.Timeout(20, connect=5)
+TIMEOUT_S = 20.0
+_CONNECT_S = 5.0
 CONCURRENCY = 8
 # How long an urgent call waits for its place in the budget before it is given back to its caller.
 PATIENCE_S = 20.0
@@ -54,6 +55,7 @@ class Line:
         checksum_key: str | None = None,
         token_cache: TokenCache | None = None,
         budget: Budget | None = None,
+        timeout_s: float = TIMEOUT_S,
     ) -> None:
         self._credentials = {"client-id": client_id, "api-key": api_key}
         self._checksum_key = checksum_key
@@ -61,7 +63,8 @@ class Line:
         self._token = Token(f"clickpesa:{client_id}", token_cache or ProcessTokens(), self._fetch_token)
         self._room = asyncio.Semaphore(CONCURRENCY)
         limits = httpx.Limits(max_connections=CONCURRENCY, max_keepalive_connections=CONCURRENCY)
-        self._http = httpx.AsyncClient(base_url=base.rstrip("/") + "/", timeout=TIMEOUT, limits=limits)
+        timeout = httpx.Timeout(timeout_s, connect=min(_CONNECT_S, timeout_s))
+        self._http = httpx.AsyncClient(base_url=base.rstrip("/") + "/", timeout=timeout, limits=limits)
 
     @property
     def signs(self) -> bool:

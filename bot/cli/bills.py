@@ -12,7 +12,7 @@ from bot.cli import runtime
 from bot.cli.bill_change import open_desk, update_command, watch_command
 from bot.cli.bill_create import create_command
 from bot.cli.output import JsonFlag, emit, facts, say, table
-from bot.domain.bill import BillView, PaymentView, ShareView
+from bot.domain.bill import BillView, PaymentView, ShareView, TermView
 from bot.errors import NotFound
 
 if TYPE_CHECKING:
@@ -84,6 +84,29 @@ def _print_theirs(found: BothViews) -> None:
     table(("", "Here", "At ClickPesa"), rows, title=f"{theirs.number} on both sides")
 
 
+@app.command("snippet")
+def snippet_command(
+    number: Number,
+    share: Annotated[
+        str | None, typer.Option(help="Id of the share, where a number has several contacts.")
+    ] = None,
+    lang: Annotated[str | None, typer.Option(help="sw or en; else the customer's language.")] = None,
+    as_frame: Annotated[
+        bool, typer.Option("--frame", help="The frame, for a site of TUMA_EMBED_ORIGINS.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Print the HTML that puts a bill into an invoice or a site of another program."""
+    from bot.cli import snippets
+
+    chosen = runtime.settings()
+    made = runtime.with_engine(lambda engine: snippets.of_number(engine, chosen, number, share, lang), chosen)
+    if as_json:
+        emit(made)
+    else:
+        say(made.frame if as_frame else made.html)
+
+
 def status_command(
     what: Annotated[str, typer.Argument(metavar="NUMBER|SHARE_ID", help="Control number, or id of a share.")],
     as_json: JsonFlag = False,
@@ -151,8 +174,10 @@ def _print_bill(bill: BillView) -> None:
             "Balance moved to": bill.next,
         }
     )
-    terms = ((t.term, t.amount, t.paid, t.balance, t.due_at, t.mode, t.description) for t in bill.terms)
-    table(("Term", "Amount", "Paid", "Balance", "Due", "Mode", "Description"), terms)
+    terms = (
+        (t.term, t.amount, t.paid, t.balance, t.due_at, t.mode, t.description, _cost(t)) for t in bill.terms
+    )
+    table(("Term", "Amount", "Paid", "Balance", "Due", "Mode", "Description", "Sending cost"), terms)
     if bill.payments:
         columns = ("Received", "Amount", "Status", "Channel", "Payer", "Note", "Receipt", "Payment")
         table(columns, map(_payment_cells, bill.payments), title="Payments")
@@ -161,6 +186,11 @@ def _print_bill(bill: BillView) -> None:
 def _payment_cells(p: PaymentView) -> tuple[object, ...]:
     note = p.note or p.reason
     return (p.received_at, p.amount, p.status, p.channel, p.payer, note, p.receipt, p.id)
+
+
+def _cost(term: TermView) -> str | None:
+    """What the messages of a bill have cost, and whether that is all they may."""
+    return f"{term.cost or '0'}, cap reached" if term.cost_cap_reached_at else term.cost
 
 
 def _print_share(share: ShareView) -> None:
@@ -176,7 +206,7 @@ def _print_share(share: ShareView) -> None:
             m.kind,
             m.channel,
             m.to,
-            m.state,
+            m.asking or m.state,
             m.outcome,
             m.delivery,
             m.error or m.reason,

@@ -56,6 +56,7 @@ class BillClaims:
                 for name, job in zip(names, jobs, strict=True)
             ]
         )
+        await scripts.reached({keys.prefix(self._records.partition(name)): None for name in names})
         return [await self._answer(job, state) for job, (state, _, _) in zip(jobs, claims, strict=True)]
 
     async def _answer(self, job: BillJob, state: str) -> BillAnswer | Refused:

@@ -63,7 +63,7 @@ class BillChanges:
             live, account = await self.live(number)
             p, now, scripts = self._records.partition(live), now_ms(), self._records.scripts
             args = await self._args(live, account, change, told)
-            reply = await scripts.run(scripts.change(p, now, live, args))
+            reply = await scripts.run_kept(scripts.change(p, now, live, args))
             if reply[0] == "ok":
                 await self._records.audit(by, "change bill", live, now)
                 return Applied(reply[1], int(reply[2]), int(reply[3]))
@@ -78,7 +78,7 @@ class BillChanges:
         live, _ = await self.live(number)
         p, now, scripts = self._records.partition(live), now_ms(), self._records.scripts
         call = scripts.stop(p, now, live, by, cancel=True, sync=self._settings.makes_numbers)
-        canceled = await scripts.run(call)
+        canceled = await scripts.run_kept(call)
         await self._records.audit(by, "cancel bill", live, now)
         return Applied(live, 0, canceled)
 

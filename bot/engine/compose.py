@@ -88,7 +88,7 @@ def _link_url(p: int, share: Mapping[str, str], username: str | None) -> str | N
 
 def _to_pay(message: Mapping[str, str], payment: PaymentFacts | None, owed: Decimal) -> Decimal:
     """What the reader should pay: under the number that came after this one, the balance of the payment."""
-    return payment.balance if payment is not None and message.get("nx") else owed
+    return payment.balance if payment is not None and message.get("nn") else owed
 
 
 def _payment(message: Mapping[str, str]) -> PaymentFacts | None:
@@ -106,7 +106,7 @@ def _payment(message: Mapping[str, str]) -> PaymentFacts | None:
         payer=None,
         reason=j.get("msg") or None,
         number_closed=j["closed"] == "1",
-        next_number=message.get("nx"),
+        next_number=message.get("nn"),
     )
 
 

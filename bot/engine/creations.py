@@ -54,15 +54,16 @@ class Creations:
 
     async def wait(self, busy: Collection[asyncio.Task[None]]) -> None:
         """Until there may be work or one of `busy` has ended; a second at most."""
-        await self._wakeups.wait(WORD, busy)
+        await self._wakeups.wait(WORD, "u", busy=busy)
 
     async def urgent(self, most: int) -> list[Wanted]:
         """Numbers to be made at once, at most so many."""
         taken: list[Wanted] = []
-        for p in self._wakeups.partitions(WORD):
+        marked, _ = self._wakeups.partitions(WORD)
+        for p in marked:
             if len(taken) >= most:
                 return taken  # the rest of the partitions stay marked
-            self._wakeups.forget(WORD, p)
+            self._wakeups.forget(WORD, "u", p)
             taken += await self._take(p, "u", most - len(taken))
         return taken
 

@@ -12,6 +12,7 @@ from bot.engine.bill_claims import BillClaims
 from bot.engine.bills import Bills
 from bot.engine.calls import CallBudget
 from bot.engine.changes import BillChanges
+from bot.engine.checks import Checks
 from bot.engine.contacts import Contacts
 from bot.engine.control import Channels, News
 from bot.engine.creations import Creations
@@ -19,14 +20,17 @@ from bot.engine.embedded import EmbeddedServer, start
 from bot.engine.events import Events
 from bot.engine.leases import Leases
 from bot.engine.ledger import Ledger
+from bot.engine.live import Live
 from bot.engine.messages import Messages
 from bot.engine.payments import Payments
 from bot.engine.receipts import Receipts, SmsBoard
 from bot.engine.records import Records
+from bot.engine.replicas import Replicas
 from bot.engine.scripts import Scripts
 from bot.engine.shares import Shares
-from bot.engine.store import Client, connect, fix_partitions, guard
+from bot.engine.store import Client, check_ready, connect, fix_partitions, guard
 from bot.engine.suggestions import Suggestions
+from bot.engine.sweeps import Sweeps
 from bot.engine.tokens import Tokens
 from bot.errors import ConfigError
 from bot.settings import Settings
@@ -58,6 +62,8 @@ class Engine:
     bills: Bills
     changes: BillChanges
     creations: Creations
+    checks: Checks
+    live: Live
     messages: Messages
     receipts: Receipts
     sms_board: SmsBoard
@@ -72,6 +78,7 @@ class Engine:
     leases: Leases
     tokens: Tokens
     calls: CallBudget
+    sweeps: Sweeps
     server: EmbeddedServer | None
     _watch: asyncio.Task[None] | None
 
@@ -81,9 +88,9 @@ class Engine:
         server = await start(settings.data_dir) if settings.redis_url is None else None
         client = connect(settings.redis_url or (server.url if server else ""))
         try:
-            with guard():
-                await client.ping()
-            records = Records(client, Scripts(client), await fix_partitions(client, settings.partitions))
+            await check_ready(client)
+            scripts = Scripts(client, Replicas(client, settings.replicas, settings.replica_wait_ms))
+            records = Records(client, scripts, await fix_partitions(client, settings.partitions))
             await check_format(records)
         except BaseException:
             await client.aclose()
@@ -104,7 +111,9 @@ class Engine:
             bill_claims=bill_claims,
             bills=bills,
             changes=BillChanges(records, settings),
+            checks=Checks(records),
             creations=Creations(records, shares, contacts),
+            live=Live(records, shares),
             messages=messages,
             receipts=Receipts(records, messages, board, settings),
             sms_board=board,
@@ -121,6 +130,7 @@ class Engine:
             calls=CallBudget(
                 client, records.scripts, settings.clickpesa_per_minute, settings.clickpesa_per_day
             ),
+            sweeps=Sweeps(records, settings.payments_known_within_s),
             server=server,
             _watch=asyncio.create_task(server.watch()) if server else None,
         )
@@ -137,6 +147,7 @@ class Engine:
 
     async def close(self) -> None:
         """Disconnect; the last user stops the embedded server."""
+        await self.live.close()
         await self.redis.aclose()
         if self._watch:
             self._watch.cancel()

@@ -7,6 +7,7 @@ from collections import Counter
 import msgspec
 
 from bot.engine import keys
+from bot.engine.doubt import ASKED
 from bot.engine.records import Records
 from bot.engine.store import guard
 
@@ -18,6 +19,9 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     """Counts over all partitions. `waiting` is per channel and lane ("sms.urgent"), handed-out ones included.
 
     `creating`: control numbers to be made; `clickpesa_to_tell`: numbers whose state ClickPesa does not know yet.
+    `asking`: of those in doubt, how many are to be asked about just now. `doubts`: how doubts ended so far: `adopted`
+    (the provider has it), `confirmed` (a callback came), `resent`, `held` for staff; `twice`: what was sent again and
+    turned out to have been taken before.
     """
 
     created: int
@@ -34,6 +38,8 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     open_bills: int
     creating: int = 0
     clickpesa_to_tell: int = 0
+    asking: int = 0
+    doubts: dict[str, int] = {}
 
 
 class LedgerReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,6 +86,8 @@ class Ledger:
             open_bills=totals["open"],
             creating=totals["creating"],
             clickpesa_to_tell=totals["sync"],
+            asking=totals["asking"],
+            doubts={name[6:]: count for name, count in sorted(totals.items()) if name.startswith("doubt:")},
         )
 
     async def _add(self, p: int, totals: Counter[str], waiting: Counter[str]) -> None:
@@ -92,11 +100,15 @@ class Ledger:
             pipe.zcard(f"{prefix}um")
             for queue in ("make:u", "make:b", "sync"):
                 pipe.zcard(f"{prefix}{queue}")
+            for name in ASKED:
+                pipe.zcard(f"{prefix}ask:{name}")
             for ch, lane in lanes:
                 pipe.xlen(f"{prefix}q:{ch}:{lane}")
-            counters, dead, unmatched, urgent, bulk, sync, *lengths = await pipe.execute()
+            counters, dead, unmatched, urgent, bulk, sync, *rest = await pipe.execute()
         totals.update({name: int(count) for name, count in counters.items()})
-        totals.update({"dead": dead, "unmatched": unmatched, "creating": urgent + bulk, "sync": sync})
+        asking, lengths = sum(rest[: len(ASKED)]), rest[len(ASKED) :]
+        totals.update({"dead": dead, "unmatched": unmatched, "asking": asking})
+        totals.update({"creating": urgent + bulk, "sync": sync})
         names = [f"{ch}.{'urgent' if lane == 'u' else 'bulk'}" for ch, lane in lanes]
         waiting.update(dict(zip(names, lengths, strict=True)))
 

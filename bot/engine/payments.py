@@ -15,6 +15,7 @@ from bot.domain.cash import Cash
 from bot.domain.contact import mask
 from bot.domain.money import plain, to_minor
 from bot.engine import keys, views
+from bot.engine.offline import renamed
 from bot.engine.records import Records
 from bot.engine.scripts import now_ms, text
 from bot.engine.store import guard
@@ -48,6 +49,8 @@ class Payments:
 
         Raises StoreUnavailable.
         """
+        if prefix := self._settings.clickpesa_offline_prefix:
+            event = await renamed(self._records, event, prefix)
         return await self._settle(event, force=False)
 
     async def _settle(
@@ -59,7 +62,7 @@ class Payments:
         extra = {name: value for name, value in kept.items() if value}
         fields |= {"policy": self._settings.payment_policy(), "extra": extra}
         call = scripts.settle(self._records.partition(event.number), now_ms(), fields)
-        outcome, payment, reason, canceled, receipts, matched = await scripts.run(call)
+        outcome, payment, reason, canceled, receipts, matched = await scripts.run_kept(call)
         if matched and matched != event.number:
             # Staff gave this money to another number; that it went back is news for the bill there.
             there = msgspec.structs.replace(event, number=matched, ids=(payment, *event.ids))

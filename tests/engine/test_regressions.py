@@ -18,8 +18,9 @@ from bot.engine.scripts import HandedOut, now_ms
 from bot.engine.worker import Worker
 from bot.errors import Refused
 from channels.base import ChannelName, Delivery, StatusUpdate
-from channels.errors import ChannelError, Misconfigured
+from channels.errors import ChannelError, Misconfigured, Unavailable
 from tests.engine.conftest import job, paid
+from tests.engine.endings import DOUBT, REFUSED, end, give, take
 from tests.engine.test_worker import Scripted, settled, until, working
 
 FIRST = {"mode": "first", "channels": ("whatsapp", "sms")}
@@ -228,3 +229,36 @@ async def test_a_message_that_waits_while_staff_decide_still_expires(engine: Eng
     await scripts.run(scripts.hand_out(p, late, "sms", "test", (5, 5)))
     message = await engine.messages.get(accepted.messages[0])
     assert (message.state, message.outcome) == (State.DONE, Outcome.EXPIRED)
+
+
+async def test_a_rung_that_is_reported_undelivered_after_the_next_one_was_made_is_not_sent_again(
+    engine: Engine,
+) -> None:
+    # Two rungs of one route asked for the same money, when the first failed late, or was reported twice.
+    await engine.shares.accept(job("100", channels=("whatsapp", "sms"), mode="first"))
+    [failed] = await end(engine, REFUSED, "whatsapp")
+    update = StatusUpdate(
+        f"{int(failed['p']):x}-{failed['id']}", "SM1", Delivery.UNDELIVERED, Unavailable("30017", "busy")
+    )
+    assert await engine.messages.delivery(update)
+    stats = await engine.ledger.stats()
+    assert (stats.created, stats.queued, stats.scheduled, stats.dead) == (2, 1, 0, 0)
+
+
+@pytest.mark.parametrize("ending", ["doubt", "lost"])
+async def test_what_was_reported_delivered_is_not_in_doubt_when_its_worker_is_lost(
+    engine: Engine, ending: str
+) -> None:
+    # The report was faster than the worker: the message was sent a second time all the same.
+    await engine.shares.accept(job("100"))
+    [held] = await take(engine)
+    p = int(held["p"])
+    await engine.messages.delivery(StatusUpdate(f"{p:x}-{held['id']}", "SM1", Delivery.DELIVERED))
+    if ending == "lost":
+        scripts = engine.records.scripts
+        await scripts.run(scripts.reclaim(p, now_ms(), "sms", idle_ms=0, wait_ms=0))
+    else:
+        await give(engine, [held], DOUBT)
+    message = await engine.messages.get(f"{p:x}-{held['id']}")
+    assert (message.outcome, message.delivery, message.possible_duplicate) == ("sent", "delivered", False)
+    assert (await engine.ledger.check()).differences == []

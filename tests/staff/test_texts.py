@@ -45,8 +45,10 @@ NEWS = {
     "late",
     "successor",
     "no_successor",
+    "cost_cap",
     "channel_paused",
     "channel_resumed",
+    "payments_unknown",
 }
 DELIVERIES = {"delivered", "read", "undelivered", "failed"}
 PLAIN = ("button.", "toast.", "command.")

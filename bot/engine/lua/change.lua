@@ -88,6 +88,7 @@ elseif owed <= 0 and a.st == 'open' then
 end
 canceled = canceled + end_shares(number, a, 'paid', now)
 note_owed(number, a)
+changed(number)
 if c.told ~= '' and c.told ~= int(owed) or (owed <= 0 and a.kind == 'order') then tell_clickpesa(number, now) end
 
 -- A message that still waits says the new things by itself.

@@ -3,9 +3,10 @@
 -- KEYS    1 prefix of the id's partition  2 claim record
 -- ARGV    1 share id  2 sid of the claim  3 '1' confirm, '0' release  4 sid of the share (another one when the bill
 --         knew the id already)  5 why it was released  6 now ms  7 '1' if ClickPesa can be told
--- Return  1 if this claim was still open, else 0. Cost O(log n).
-local st = redis.call('HGET', KEYS[2], 'st')
-if redis.call('HGET', KEYS[2], 'sid') ~= ARGV[2] or not (st == 'open' or (st == 'making' and ARGV[3] == '0')) then return 0 end
+-- Return  1 if this claim was still open, 0 if not, -1 if there is none. Cost O(log n).
+local sid, st = redis.call('HGET', KEYS[2], 'sid'), redis.call('HGET', KEYS[2], 'st')
+if not sid then return -1 end
+if sid ~= ARGV[2] or not (st == 'open' or (st == 'making' and ARGV[3] == '0')) then return 0 end
 redis.call('ZREM', P .. 'claims', ARGV[1])
 if ARGV[3] == '1' then
   redis.call('HSET', KEYS[2], 'st', 'done', 'sid', ARGV[4])

@@ -14,6 +14,7 @@ if a.st == 'open' or (a.st == 'closed' and a.nxk) then
   redis.call('HSET', P .. 'a:' .. number, 'st', 'stopped', 'by', ARGV[3])
   redis.call('EXPIRE', P .. 'a:' .. number, KEEP_ACCOUNT_S)
   note_owed(number, a)
+  changed(number)
   if a.nxr then release(a, number, now) end
 end
 if ARGV[4] == '1' and a.cxl ~= '1' then

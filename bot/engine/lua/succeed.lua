@@ -66,5 +66,7 @@ for _, term in ipairs(kept) do redis.call('HINCRBY', P .. 'a:' .. old, 'mv:' .. 
 redis.call('HSET', P .. 'a:' .. old, 'next', new, 'kept', '0')
 redis.call('HDEL', P .. 'a:' .. old, 'nxk')
 note_owed(new, account(new))
+changed(old)
+changed(new)
 news('successor', now, { number = new, old = old, balance_minor = int(owed), currency = a.cur })
 return addresses()

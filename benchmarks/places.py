@@ -1,0 +1,143 @@
+"""What a measurement needs around the measured process: a Valkey, a sink at C speed, and CPU times of processes.
+
+The sink is nginx answering every POST as Twilio does: measured against a slow sink, every sender looks the same.
+Source of the answer's shape: Twilio message resource.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from redis import Redis
+from redis.exceptions import BusyLoadingError
+from redis.exceptions import ConnectionError as Unreachable
+
+from bot.engine.embedded import find_server
+
+_NGINX = """
+daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log;
+worker_processes 1;
+events {{ worker_connections 1024; }}
+http {{
+  access_log off; keepalive_requests 10000000; keepalive_timeout 600s;
+  client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+  server {{
+    listen 127.0.0.1:{port};
+    location = /taken {{ stub_status; }}
+    location / {{
+      default_type application/json;
+      return 201 '{{"sid":"SM$request_id","status":"queued","num_segments":"1","error_code":null}}';
+    }}
+  }}
+}}
+"""
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def cpu_s(pid: int) -> float:
+    """User and system CPU time of a process so far, in seconds. Source: proc(5), /proc/pid/stat."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def resident_mb(pid: int) -> float:
+    """Memory a process holds, in MB of 1,000,000 bytes."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+@contextmanager
+def folder() -> Iterator[Path]:
+    """A folder of its own, gone at the end."""
+    with tempfile.TemporaryDirectory(prefix="tuma-bench-") as made:
+        yield Path(made)
+
+
+@contextmanager
+def valkey(fsync: str = "always", *options: str) -> Iterator[tuple[str, int]]:
+    """A Valkey with an append-only file; its URL and process id."""
+    with folder() as here:
+        port = free_port()
+        command = [str(find_server()), "--port", str(port), "--dir", str(here), "--save", ""]
+        command += ["--appendonly", "yes", "--appendfsync", fsync, *options]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        try:
+            _until_answering(port)
+            yield f"redis://127.0.0.1:{port}/0", process.pid
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _until_answering(port: int) -> None:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            with Redis(port=port) as client:
+                client.ping()
+                return
+        except (Unreachable, BusyLoadingError):
+            time.sleep(0.02)
+    raise TimeoutError("the server did not start")
+
+
+@contextmanager
+def sink() -> Iterator[str]:
+    """nginx that takes every message; its base URL. Raises FileNotFoundError with advice when there is no nginx."""
+    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+    if program is None:
+        raise FileNotFoundError("the benchmark posts to nginx: apt-get install nginx-light")
+    with folder() as here:
+        port = free_port()
+        (here / "nginx.conf").write_text(_NGINX.format(folder=here, port=port))
+        command = [program, "-c", str(here / "nginx.conf"), "-e", str(here / "error.log")]
+        process = subprocess.Popen(command)
+        try:
+            _until_open(port)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _until_open(port: int) -> None:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.02)
+    raise TimeoutError("nginx did not start")
+
+
+@contextmanager
+def running(*arguments: str, environment: dict[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """A Python process with these arguments, ended by SIGTERM."""
+    full = {**os.environ, **(environment or {})}
+    process = subprocess.Popen([sys.executable, *arguments], env=full, stderr=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
