@@ -97,7 +97,7 @@ class ErrorsFile:
 
     def _write(self, file: IO[str], original: Any, said: str) -> None:
         if self._source.columns:
-            self._table.writerow([*self._cells(original), _guarded(said)])
+            self._table.writerow([*self._cells(original), guarded(said)])
             return
         line = original | {ERROR: said} if isinstance(original, dict) else {"line": original, ERROR: said}
         file.write(msgspec.json.encode(line).decode() + "\n")
@@ -109,8 +109,9 @@ class ErrorsFile:
         if beyond:  # too many cells: kept in the last column, so that nothing is lost
             last = self._kept[-1]
             padded[last] = self._source.delimiter.join([padded[last], *beyond])
-        return [_guarded(padded[place]) for place in self._kept]
+        return [guarded(padded[place]) for place in self._kept]
 
 
-def _guarded(cell: str) -> str:
+def guarded(cell: str) -> str:
+    """A cell that no spreadsheet runs as a formula."""
     return f"'{cell}" if _FORMULA.match(cell) else cell
