@@ -48,6 +48,8 @@ _OURS = (
     ),
     *("clickpesa_client_id", "clickpesa_api_key", "clickpesa_checksum_key", "clickpesa_api_base"),
     *("callback_secret", "callback_private", "log_level", "log_format"),
+    # Rates go by the server's clock, which is not compressed.
+    *("sms_rate", "whatsapp_rate", "email_rate", "telegram_rate", "provider_concurrency"),
 )
 _FOR_EVER_S = 100 * 365 * 86_400
 _SENDERS = {
