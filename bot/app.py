@@ -62,7 +62,10 @@ class Role(StrEnum):
 
 
 def renderer(settings: Settings) -> Renderer:
-    """The renderer of one merchant. Raises TemplateError when a mapping file cannot be read."""
+    """The renderer of one merchant. Raises TemplateError when a data file is wrong.
+
+    A mapping file that is not there is none: then WhatsApp is off, see `Settings.channels_off`.
+    """
     return Renderer(
         merchant_name=settings.merchant_name,
         merchant_contact=settings.merchant_contact,
@@ -70,7 +73,7 @@ def renderer(settings: Settings) -> Renderer:
         zone=settings.timezone,
         default_locale=settings.locale,
         overrides=settings.templates,
-        whatsapp_templates=settings.whatsapp_templates,
+        whatsapp_templates=settings.whatsapp_mapping,
         sms_max_segments=settings.sms_max_segments,
         clock=lambda: from_ms(now_ms()),
     )

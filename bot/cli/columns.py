@@ -90,5 +90,7 @@ def _without_blank_end(cells: Sequence[str]) -> list[str]:
 
 
 def _too_long(cells: int, columns: int) -> Problem:
-    expected = 'quotes around a cell that holds a separator, such as "Juma, Asha"'
+    expected = (
+        'an amount without a comma (45000), and quotes around a cell that holds a separator ("Juma, Asha")'
+    )
     return Problem(field="row", message=f"has {cells} cells for {columns} columns", expected=expected)

@@ -181,6 +181,9 @@ async def _within(probe: Awaitable[Probe]) -> Probe:
 
 def _channel(name: ChannelName, off: Mapping[str, str], probe: Probe | None, settings: Settings) -> Check:
     how = list(advice.CHANNEL[name])
+    if off.get(name) == "WHATSAPP_TEMPLATES":  # named, so not off on purpose
+        detail = f"off: WHATSAPP_TEMPLATES: {settings.mapping_problem}"
+        return Check(name=name, state=State.FAIL, detail=detail, how=how[-1:])
     if name in off or probe is None:
         missing = off.get(name, "").split(", ")
         return Check(name=name, state=State.OFF, detail="not set up", missing=missing, how=how)

@@ -14,9 +14,7 @@ class Leases:
 
     async def hold(self, name: str, owner: str, ttl_s: float) -> bool:
         """Take or renew `name` for `ttl_s` seconds; False while another owner has it."""
-        return await self._scripts.run(
-            self._scripts.own(keys.lease(name), owner, max(int(ttl_s * 1000), 1))
-        )
+        return await self._scripts.run(self._scripts.own(keys.lease(name), owner, max(int(ttl_s * 1000), 1)))
 
     async def drop(self, name: str, owner: str) -> None:
         """End it, if it is this owner's."""

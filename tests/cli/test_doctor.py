@@ -52,6 +52,23 @@ def test_settings_that_cannot_be_right_are_a_failure(tuma: Tuma) -> None:
     assert checks(tuma)["email"]["state"] == "fail"
 
 
+def test_a_mapping_that_is_not_there_is_a_failure_of_whatsapp_alone(tuma: Tuma, tmp_path: Path) -> None:
+    gone = tmp_path / "gone.toml"
+    tuma.env |= TWILIO | {"WHATSAPP_TEMPLATES": "gone.toml"}
+    found = checks(tuma)
+    assert (found["whatsapp"]["state"], found["templates"]["state"]) == ("fail", "ok")
+    assert str(gone) in found["whatsapp"]["detail"]
+    [finding] = tuma("template", "check", "--json").json["findings"]
+    assert (finding["file"], str(gone) in finding["message"]) == ("WHATSAPP_TEMPLATES", True)
+    ran = tuma(
+        "share", "--number", "55042914871931", "--amount", "45000", "--phone", "0754123456",
+        "--channels", "whatsapp sms", "--dry-run", "--json",
+    )  # fmt: skip
+    assert (ran.code, ran.json["channels"]) == (0, ["sms"])
+    gone.write_text("")
+    assert "off" not in checks(tuma)["whatsapp"]["detail"]
+
+
 def test_a_paused_channel_is_said(tuma: Tuma) -> None:
     tuma.env |= TWILIO
     tuma("channel", "pause", "sms", "--reason", "wrong sender")

@@ -142,3 +142,13 @@ def test_a_short_row_leaves_its_last_columns_empty() -> None:
 
 def test_a_column_that_appears_twice_is_a_problem() -> None:
     assert "twice" in problems(Phone="0754123457")["phone"].message
+
+
+@pytest.mark.parametrize("following", ["name", "Description"])
+def test_an_amount_that_its_comma_cut_in_two_is_refused(following: str) -> None:
+    row = {"id": "r1", "number": "55", "phone": "0754123456", "amount": "45", following: "000"}
+    with pytest.raises(Refused) as refused:
+        share.from_row(row, settings=SETTINGS)
+    [problem] = refused.value.problems
+    assert (problem.field, problem.given) == ("amount", "45,000")
+    assert share.from_row({**row, following: "Asha"}, settings=SETTINGS).bill.amount == Decimal(45)
