@@ -18,6 +18,7 @@ from typing import Any, Literal, cast
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from bot.domain.contact import is_region
 from bot.errors import ConfigError
 
 # Who can carry SMS, in the order in which they are used where SMS_PROVIDERS does not say.
@@ -55,8 +56,8 @@ def _digits(value: str) -> str:
 
 
 def _region(value: str) -> str:
-    if not re.fullmatch("[A-Z]{2}", value):
-        raise ValueError("expected a region in two capital letters, such as TZ")
+    if not is_region(value):
+        raise ValueError("expected a region that numbers phones, in two capital letters, such as TZ")
     return value
 
 

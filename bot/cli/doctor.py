@@ -81,7 +81,7 @@ async def _examine(settings: Settings, ledger: bool) -> tuple[list[Check], Ledge
     )
     channels = [_paused(check, store.paused.get(check.name)) for check in channels]
     templates = await asyncio.to_thread(_templates, settings)
-    return [*store.checks, *channels, clickpesa, public, templates], store.report
+    return [*store.checks, *channels, clickpesa, public, _callbacks(settings), templates], store.report
 
 
 # ----------------------------------------------------------------------------- Redis
@@ -260,6 +260,14 @@ async def _public_url(settings: Settings) -> Check:
             name="public_url", state=State.WARN, detail=f"{url} is not https", how=[advice.PUBLIC_URL]
         )
     return Check(name="public_url", state=State.OK, detail=f"{url} answers")
+
+
+def _callbacks(settings: Settings) -> Check:
+    if settings.callback_secret is not None:
+        return Check(name="callbacks", state=State.OK, detail="events to callback_url are signed")
+    detail = "off: no event goes to a share's callback_url"
+    missing, how = ["TUMA_CALLBACK_SECRET"], [advice.SIGNING]
+    return Check(name="callbacks", state=State.OFF, detail=detail, missing=missing, how=how)
 
 
 async def _get(url: str) -> Probe:

@@ -30,6 +30,7 @@ def test_what_is_off_names_its_settings_and_where_to_get_them(tuma: Tuma) -> Non
     assert (found["telegram"]["state"], found["telegram"]["missing"]) == ("off", ["TELEGRAM_BOT_TOKEN"])
     assert "@BotFather" in found["telegram"]["how"][0]
     assert found["public_url"]["missing"] == ["PUBLIC_URL"]
+    assert found["callbacks"]["missing"] == ["TUMA_CALLBACK_SECRET"]
 
 
 def test_being_off_is_no_failure(tuma: Tuma) -> None:

@@ -410,7 +410,7 @@
   }
 
   function facts(b) {
-    var words = [b.source === "read" ? "number read in the message" : b.kind + " number"];
+    var words = [b.source === "read" ? "number read in the message, its kind is not known here" : b.kind + " number"];
     if (b.exact) { words.push("exact amount only"); }
     if (Number(b.paid) > 0) { words.push("paid " + money(b.paid) + (b.amount ? " of " + money(b.amount) : "")); }
     return words.join(", ");
