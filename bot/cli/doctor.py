@@ -81,7 +81,15 @@ async def _examine(settings: Settings, ledger: bool) -> tuple[list[Check], Ledge
     )
     channels = [_paused(check, store.paused.get(check.name)) for check in channels]
     templates = await asyncio.to_thread(_templates, settings)
-    return [*store.checks, *channels, clickpesa, public, _callbacks(settings), templates], store.report
+    return [
+        *store.checks,
+        *channels,
+        clickpesa,
+        public,
+        _callbacks(settings),
+        *_merchant(settings),
+        templates,
+    ], store.report
 
 
 # ----------------------------------------------------------------------------- Redis
@@ -260,6 +268,14 @@ async def _public_url(settings: Settings) -> Check:
             name="public_url", state=State.WARN, detail=f"{url} is not https", how=[advice.PUBLIC_URL]
         )
     return Check(name="public_url", state=State.OK, detail=f"{url} answers")
+
+
+def _merchant(settings: Settings) -> list[Check]:
+    if settings.merchant_name != type(settings).merchant_name:
+        return []
+    detail = f"MERCHANT_NAME is not set: SMS begin with `{settings.merchant_name}:`, which no customer knows"
+    how = ["MERCHANT_NAME: the name that customers know you by"]
+    return [Check(name="merchant", state=State.WARN, detail=detail, missing=["MERCHANT_NAME"], how=how)]
 
 
 def _callbacks(settings: Settings) -> Check:

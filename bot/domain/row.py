@@ -43,6 +43,7 @@ _COLUMN_OF = {path: column for column, path in COLUMNS.items()} | {"customer": "
 _YES = frozenset({"true", "yes", "1", "y", "ndiyo"})
 _NO = frozenset({"false", "no", "0", "n", "hapana"})
 _LOCAL = re.compile(r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d)?))?", re.ASCII)
+_YEAR_LAST = re.compile(r"\d{1,2}\s*[-/.]\s*(?:\d{1,2}|[A-Za-z]{3,9})\s*[-/.]\s*\d{2,4}(?!\d)", re.ASCII)
 _THOUSANDS = re.compile(r"\d{1,3},\d{3}(\.\d+)?", re.ASCII)
 _AMOUNT = ("bill", "amount", "amount")
 # Columns whose cells are words, never three digits alone.
@@ -115,7 +116,12 @@ def _place(name: str) -> tuple[str | None, str, str] | None:
     return section or None, leaf, known
 
 
-def _channels(text: str, zone: tzinfo, problems: list[Problem]) -> list[str]:
+def _channels(text: str, zone: tzinfo, problems: list[Problem]) -> list[str] | None:
+    if re.search(r"[,;|/+]", text):
+        right = " ".join(re.findall(r"\w+", text.lower()))
+        message = "are not separated by spaces"
+        problems.append(Problem(field="channels", message=message, given=text[:60], expected=right[:60]))
+        return None
     return text.lower().split()
 
 
@@ -123,7 +129,13 @@ def _word(text: str, zone: tzinfo, problems: list[Problem]) -> str:
     return text.lower()
 
 
-def _local_time(text: str, zone: tzinfo, problems: list[Problem]) -> str:
+def _local_time(text: str, zone: tzinfo, problems: list[Problem]) -> str | None:
+    if _YEAR_LAST.match(text):
+        # 01/12 is the first of December to one and the twelfth of January to another: nobody guesses.
+        message = "is not written year first, so its day and month could be mistaken"
+        expected = "2026-12-01 (year-month-day), or 2026-12-01 09:00"
+        problems.append(Problem(field="due_at", message=message, given=text[:60], expected=expected))
+        return None
     match = _LOCAL.fullmatch(text)
     if match is None:
         return text

@@ -33,6 +33,12 @@ def test_what_is_off_names_its_settings_and_where_to_get_them(tuma: Tuma) -> Non
     assert found["callbacks"]["missing"] == ["TUMA_CALLBACK_SECRET"]
 
 
+def test_a_merchant_without_a_name_is_warned_about(tuma: Tuma) -> None:
+    assert checks(tuma)["merchant"]["missing"] == ["MERCHANT_NAME"]
+    tuma.env["MERCHANT_NAME"] = "Shule ya Amani"
+    assert "merchant" not in checks(tuma)
+
+
 def test_being_off_is_no_failure(tuma: Tuma) -> None:
     ran = tuma("doctor")
     assert ran.code == 0

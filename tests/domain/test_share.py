@@ -450,3 +450,22 @@ def test_a_private_callback_is_taken_where_the_merchant_allows_it() -> None:
     assert allowed.callback_url == "http://10.0.0.7/hook"
     for url in ("https://8.8.8.8/hook", "https://[2606:4700::1111]/hook", "https://shop.example/hook"):
         assert decode(changed("callback_url", url)).callback_url == url
+
+
+@pytest.mark.parametrize(
+    ("job", "field"),
+    [
+        (
+            '{"id": "1", "id": "2", "bill": {"number": "1", "amount": "5"}, "customer": {"phone": "0754123456"}}',
+            "id",
+        ),
+        ('{"id": "1", "bill": {"amount": "5", "number": "1", "amount": "50"}, "customer": {}}', "amount"),
+        ('{"id": "1", "data": {"a": 1, "\\u0061": 2}}', "a"),
+    ],
+)
+def test_a_name_that_stands_twice_is_refused_and_not_guessed(job: str, field: str) -> None:
+    for raw in (job, job.encode()):
+        with pytest.raises(Refused) as refused:
+            share.decode(raw, settings=SETTINGS)
+        [problem] = refused.value.problems
+        assert (problem.field, problem.message) == (field, "stands twice in one object")
