@@ -65,7 +65,10 @@ class Role(StrEnum):
 
 
 def renderer(settings: Settings) -> Renderer:
-    """The renderer of one merchant. Raises TemplateError when a file cannot be read, ConfigError for their look."""
+    """The renderer of one merchant. Raises TemplateError when a data file is wrong, ConfigError for the merchant's look.
+
+    A mapping file that is not there is none: then WhatsApp is off, see `Settings.channels_off`.
+    """
     look = Look(
         name=settings.merchant_name,
         contact=settings.merchant_contact,
@@ -80,7 +83,7 @@ def renderer(settings: Settings) -> Renderer:
         zone=settings.timezone,
         default_locale=settings.locale,
         overrides=settings.templates,
-        whatsapp_templates=settings.whatsapp_templates,
+        whatsapp_templates=settings.whatsapp_mapping,
         sms_max_segments=settings.sms_max_segments,
         clock=lambda: from_ms(now_ms()),
         look=look,
