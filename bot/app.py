@@ -65,7 +65,7 @@ class Role(StrEnum):
 
 
 def renderer(settings: Settings) -> Renderer:
-    """The renderer of one merchant. Raises TemplateError when a data file is wrong, ConfigError for the merchant's look.
+    """The renderer of one merchant. Raises TemplateError when a data file is wrong, ConfigError for the look.
 
     A mapping file that is not there is none: then WhatsApp is off, see `Settings.channels_off`.
     """
