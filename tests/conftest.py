@@ -20,6 +20,12 @@ import structlog
 from bot.engine.embedded import find_server
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--forgeries", default="3000", help="How many forged webhooks tests/web/test_forgery.py sends."
+    )
+
+
 def free_port() -> int:
     """A port that was free a moment ago."""
     with socket.socket() as probe:

@@ -1,9 +1,9 @@
 """Believing what is not signed: an unsigned webhook is a hint, and ClickPesa's own list decides.
 
 The verifier asks about every hinted number at once, and again at growing intervals while the list does not
-show anything new yet, for as long as the hint holds reminders back. It keeps to a budget of requests, so that
-a flood of forged webhooks cannot use up what creating numbers needs. It settles nothing that the list does
-not say.
+show anything new yet, for as long as the hint holds reminders back. It is not the most urgent use of the shared
+budget of requests, so that a flood of forged webhooks cannot use up what creating numbers needs. It settles
+nothing that the list does not say.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from typing import Protocol
 
 import structlog
 
-from bot.billpay.client import ClickPesaDenied, ClickPesaError, ClickPesaRefused, ClickPesaThrottled
+from bot.billpay.budget import Urgency
+from bot.billpay.errors import ClickPesaDenied, ClickPesaError, ClickPesaRefused, ClickPesaThrottled
 from bot.domain.bill import PaymentEvent, SettleResult
 from bot.errors import StoreUnavailable
 
@@ -27,8 +28,8 @@ from bot.errors import StoreUnavailable
 WAITS_S = (5.0, 15.0, 40.0, 120.0, 400.0)
 
 # Only final words are acted on; a pending payment becomes one of them, or nothing.
-_FINAL = frozenset({"SUCCESS", "SETTLED", "FAILED", "REFUNDED", "REVERSED"})
-_NEWS = frozenset({"settled", "partial", "over", "failed", "unmatched"})
+FINAL = frozenset({"SUCCESS", "SETTLED", "FAILED", "REFUNDED", "REVERSED"})
+NEWS = frozenset({"settled", "partial", "over", "failed", "unmatched"})
 
 # An attempt that failed long before the hint is no news to the customer.
 _FAILED_IS_NEWS_FOR = timedelta(minutes=15)
@@ -39,7 +40,7 @@ _log = structlog.get_logger(__name__)
 class PaymentList(Protocol):
     """Who knows what was really paid: `bot.billpay.client.ClickPesa`."""
 
-    async def payments(self, reference: str) -> list[PaymentEvent]:
+    async def payments(self, reference: str, *, urgency: Urgency) -> list[PaymentEvent]:
         """All payments on a control number. Raises ClickPesaError."""
         ...
 
@@ -68,26 +69,6 @@ class _Asked:
     again_at: float = 0.0
 
 
-class Budget:
-    """At most `per_minute` requests in the long run, and `burst` at once after a rest."""
-
-    def __init__(self, per_minute: float, burst: int) -> None:
-        self._rate = per_minute / 60
-        self._burst = burst
-        self._left = float(burst)
-        self._at = time.monotonic()
-
-    def take(self) -> bool:
-        """Use one request if there is one."""
-        now = time.monotonic()
-        self._left = min(self._burst, self._left + (now - self._at) * self._rate)
-        self._at = now
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True
-
-
 class HintVerifier:
     """Turns hints into settled payments. `idle_s` is how often it looks for new hints, in seconds."""
 
@@ -96,13 +77,11 @@ class HintVerifier:
         client: PaymentList,
         payments: HintedPayments,
         *,
-        budget: Budget | None = None,
         waits_s: Sequence[float] = WAITS_S,
         idle_s: float = 1.0,
     ) -> None:
         self._client = client
         self._payments = payments
-        self._budget = budget or Budget(per_minute=30, burst=10)
         self._waits_s = waits_s
         self._idle_s = idle_s
         self._asked: dict[str, _Asked] = {}
@@ -110,21 +89,21 @@ class HintVerifier:
     async def run(self, stop: asyncio.Event) -> None:
         """Verify until `stop` is set; an absent ClickPesa or Redis is waited out."""
         while not stop.is_set():
-            pause_s = self._idle_s
+            wait_s = self._idle_s
             try:
                 await self.sweep()
             except ClickPesaError as error:
-                pause_s = _pause_s(error)
-                _log.warning("hints cannot be verified", error=str(error), pause_s=pause_s)
+                wait_s = pause_s(error)
+                _log.warning("hints cannot be verified", error=str(error), pause_s=wait_s)
             except StoreUnavailable:
-                pause_s = 5.0
+                wait_s = 5.0
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), pause_s)
+                await asyncio.wait_for(stop.wait(), wait_s)
 
     async def sweep(self) -> int:
-        """Ask about every hinted number whose time has come, within the budget; how many were asked about.
+        """Ask about every hinted number whose time has come; how many were asked about.
 
-        Raises ClickPesaError and StoreUnavailable; the hints stay.
+        Raises ClickPesaError (BudgetSpent too) and StoreUnavailable; the hints stay.
         """
         numbers = await self._payments.hints_due(200)
         self._forget_all_but(numbers)
@@ -133,8 +112,6 @@ class HintVerifier:
             state = self._asked.setdefault(number, _Asked())
             if time.monotonic() < state.again_at:
                 continue
-            if not self._budget.take():
-                break
             await self._verify(number, state)
             asked += 1
         return asked
@@ -145,7 +122,7 @@ class HintVerifier:
 
     async def _verify(self, number: str, state: _Asked) -> None:
         try:
-            found = await self._settle(await self._client.payments(number))
+            found = await self._settle(await self._client.payments(number, urgency=Urgency.HINT))
         except ClickPesaRefused as error:
             # This very number is at fault; the others must not wait for it.
             _log.warning("hint cannot be verified", error=str(error))
@@ -159,12 +136,13 @@ class HintVerifier:
 
     async def _settle(self, events: Sequence[PaymentEvent]) -> bool:
         """Settle what is final; whether any of it was new."""
-        results = [await self._payments.settle(event) for event in events if _counts(event)]
-        return any(result.outcome in _NEWS for result in results)
+        results = [await self._payments.settle(event) for event in events if counts(event)]
+        return any(result.outcome in NEWS for result in results)
 
 
-def _counts(event: PaymentEvent) -> bool:
-    if event.status not in _FINAL:
+def counts(event: PaymentEvent) -> bool:
+    """Whether to act on what ClickPesa's list says of a payment: it is final, and if it failed, that is news."""
+    if event.status not in FINAL:
         return False
     if event.status != "FAILED":
         return True
@@ -172,7 +150,8 @@ def _counts(event: PaymentEvent) -> bool:
     return told_at is not None and datetime.now(UTC) - told_at < _FAILED_IS_NEWS_FOR
 
 
-def _pause_s(error: ClickPesaError) -> float:
+def pause_s(error: ClickPesaError) -> float:
+    """Seconds until it is worth asking ClickPesa again."""
     if isinstance(error, ClickPesaThrottled):
         return error.retry_after_s or 30.0
     return 60.0 if isinstance(error, ClickPesaDenied) else 10.0

@@ -19,6 +19,8 @@ from bot.errors import TumaError
 from channels.base import ChannelName, Probe
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from bot.engine.control import Pause
     from bot.engine.durability import Durability
     from bot.engine.ledger import LedgerReport
@@ -74,8 +76,10 @@ def doctor_command(
 
 
 async def _examine(settings: Settings, ledger: bool) -> tuple[list[Check], LedgerReport | None]:
-    store, channels, clickpesa, public = await asyncio.gather(
-        _store(settings, ledger), _channels(settings), _clickpesa(settings), _public_url(settings)
+    # Redis first: channels load their libraries, seconds on a busy machine in which no answer of Redis is read.
+    store = await _store(settings, ledger)
+    channels, clickpesa, public = await asyncio.gather(
+        _channels(settings), _clickpesa(settings), _public_url(settings)
     )
     channels = [_paused(check, store.paused.get(check.name)) for check in channels]
     templates = await asyncio.to_thread(_templates, settings)
@@ -102,10 +106,11 @@ async def _store(settings: Settings, ledger: bool) -> _Store:
             url = without_password(engine.server.url if engine.server else settings.redis_url or "")
             found, paused = await inspect(engine.records), await engine.channels.paused()
             report = await engine.ledger.check() if ledger else None
+            known = _payments_known(settings, await engine.sweeps.known_until(), engine.sweeps.now())
     except TumaError as error:
         how = ["REDIS_URL: check it, or leave it unset to use tuma's own server"]
         return _Store([Check(name="redis", state=State.FAIL, detail=str(error), how=how)])
-    checks = [_redis(found, settings, url)]
+    checks = [_redis(found, settings, url), *known]
     return _Store(checks if report is None else [*checks, _ledger(report)], report, paused)
 
 
@@ -122,6 +127,22 @@ def _redis(found: Durability, settings: Settings, url: str) -> Check:
     where = "your own" if settings.redis_url else f"tuma's own, in {settings.data_dir}"
     detail = "; ".join([f"{found.server}, {where}", *found.losses, *found.doubts])
     return Check(name="redis", state=state, detail=detail, url=url)
+
+
+def _payments_known(settings: Settings, known: datetime | None, now: datetime) -> list[Check]:
+    """Whether lost webhooks are being looked for; without ClickPesa's credentials its own check says so."""
+    within_s = settings.payments_known_within_s
+    if within_s is None:
+        return []
+    age_s = None if known is None else max(int((now - known).total_seconds()), 0)
+    if age_s is not None and age_s <= within_s:
+        return [
+            Check(name="payments", state=State.OK, detail=f"ClickPesa's list is known up to {age_s} s ago")
+        ]
+    when = "was never looked through" if known is None else f"is known only up to {known:%Y-%m-%d %H:%M} UTC"
+    detail = f"ClickPesa's list {when}: reminders wait, so that nobody who has paid is reminded"
+    how = ["`tuma up` (role scheduler) looks it through; its log says what stands in the way"]
+    return [Check(name="payments", state=State.WARN, detail=detail, how=how)]
 
 
 def _ledger(report: LedgerReport) -> Check:
@@ -194,7 +215,7 @@ async def _clickpesa(settings: Settings) -> Check:
     client = clickpesa(None, settings)
     if client is None:
         missing = ["CLICKPESA_CLIENT_ID", "CLICKPESA_API_KEY"]
-        detail = "not set up: payments are told by webhooks alone"
+        detail = "not set up: payments are told by webhooks alone; lost ones are not looked for, and no reminder waits"
         how = [*advice.CLICKPESA, *_webhook_advice(settings)]
         return Check(name="clickpesa", state=State.OFF, detail=detail, missing=missing, how=how)
     try:

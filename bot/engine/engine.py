@@ -9,11 +9,15 @@ from dataclasses import dataclass
 from bot.engine import keys
 from bot.engine.api_keys import ApiKeys
 from bot.engine.bills import Bills
+from bot.engine.calls import CallBudget
+from bot.engine.checks import Checks
 from bot.engine.contacts import Contacts
 from bot.engine.control import Channels, News
 from bot.engine.embedded import EmbeddedServer, start
 from bot.engine.events import Events
+from bot.engine.leases import Leases
 from bot.engine.ledger import Ledger
+from bot.engine.live import Live
 from bot.engine.messages import Messages
 from bot.engine.payments import Payments
 from bot.engine.receipts import Receipts, SmsBoard
@@ -22,6 +26,7 @@ from bot.engine.replicas import Replicas
 from bot.engine.scripts import Scripts
 from bot.engine.shares import Shares
 from bot.engine.store import Client, check_ready, connect, first, fix_partitions, guard
+from bot.engine.sweeps import Sweeps
 from bot.engine.tokens import Tokens
 from bot.errors import ConfigError
 from bot.settings import Settings
@@ -48,6 +53,8 @@ class Engine:
     records: Records
     shares: Shares
     bills: Bills
+    checks: Checks
+    live: Live
     messages: Messages
     receipts: Receipts
     sms_board: SmsBoard
@@ -58,7 +65,10 @@ class Engine:
     news: News
     ledger: Ledger
     api_keys: ApiKeys
+    leases: Leases
     tokens: Tokens
+    calls: CallBudget
+    sweeps: Sweeps
     server: EmbeddedServer | None
     _watch: asyncio.Task[None] | None
 
@@ -79,23 +89,32 @@ class Engine:
             raise
         contacts, control, board = Contacts(records), Channels(records), SmsBoard(records)
         messages = Messages(records, contacts, control, settings)
+        leases = Leases(records.scripts)
+        shares = Shares(records, contacts, settings)
         return cls(
             settings=settings,
             redis=client,
             records=records,
-            shares=Shares(records, contacts, settings),
+            shares=shares,
             bills=Bills(records, contacts, settings),
+            checks=Checks(records),
+            live=Live(records, shares),
             messages=messages,
             receipts=Receipts(records, messages, board, settings),
             sms_board=board,
-            payments=Payments(records),
+            payments=Payments(records, settings.clickpesa_offline_prefix),
             contacts=contacts,
             channels=control,
             events=Events(records),
             news=News(records),
             ledger=Ledger(records),
             api_keys=ApiKeys(client, settings.api_keys),
-            tokens=Tokens(client),
+            leases=leases,
+            tokens=Tokens(client, leases),
+            calls=CallBudget(
+                client, records.scripts, settings.clickpesa_per_minute, settings.clickpesa_per_day
+            ),
+            sweeps=Sweeps(records),
             server=server,
             _watch=asyncio.create_task(server.watch()) if server else None,
         )
@@ -112,6 +131,7 @@ class Engine:
 
     async def close(self) -> None:
         """Disconnect; the last user stops the embedded server."""
+        await self.live.close()
         await self.redis.aclose()
         if self._watch:
             self._watch.cancel()

@@ -9,11 +9,18 @@
     tuma:bot:username        string  the bot's user name, for deep links
     tuma:audit               stream  what staff did
     tuma:token:<name>        string  cached provider token, with its lifetime
+    tuma:lease:<name>        string  the process that alone does something now (bot.engine.leases)
+    tuma:{clickpesa}:...     calls to ClickPesa: spent, day:<day>, rest (lua/call.lua), sweep (bot.engine.sweeps)
     tuma:receipt:<provider>:<id>  string  the message that an SMS provider means by one of its ids
     tuma:early:<provider>:<id>    list    its reports that came before that was known
     tuma:sms:<minute>        hash    what all processes saw of the SMS providers in a minute since 1970
+    tuma:{limits}:rate:<channel>  hash    what a sender may send: see lua/lease.lua
+    tuma:{limits}:busy:<provider> hash    requests under way, by consumer and channel
+    tuma:{limits}:chat:<chat id>  string  when this chat may get a message again, in us
+    tuma:check:<hash>        string  how often somebody asked whether a bill is real, for an hour
     tuma:inbox               stream  share jobs of any producer; on a cluster also tuma:inbox:{p}
     tuma:rejected            stream  jobs that could not be taken: job, error, entry
+    tuma:{p}:price           hash    cost cap and prices, only where a cap is set (bot.engine.costs)
     tuma:{p}:...             everything of an account, see lua/_lib.lua
     tuma:{p}:c:<share id>    hash    claim of a share id, p = crc32(share id) % partitions
     tuma:{p}:k:<kind>:<addr> hash    contact: consent, chat, last inbound, its numbers
@@ -35,6 +42,7 @@ REJECTED = "tuma:rejected"
 AUDIT = "tuma:audit"
 BOT_USERNAME = "tuma:bot:username"
 GROUP = "w"
+LIMITS = "tuma:{limits}:"
 _TOKEN = re.compile(r"([0-9a-f]{1,4})-([A-Za-z0-9_-]{16})")
 _MESSAGE = re.compile(r"([0-9a-f]{1,4})-([A-Za-z0-9_-]{16}\.[0-9]{1,6})")
 _LINK = re.compile(r"([0-9a-f]{1,4})-([A-Za-z0-9_-]{16})-([A-Za-z0-9_-]{16})")
@@ -92,9 +100,24 @@ def early(provider: str, provider_id: str) -> str:
     return f"tuma:early:{provider}:{provider_id}"
 
 
+def checks(asker: str) -> str:
+    """How often somebody, known by a hash alone, asked whether a bill is real."""
+    return f"tuma:check:{asker}"
+
+
 def sms_minute(minute: int) -> str:
     """What was seen of the SMS providers in one minute since 1970."""
     return f"tuma:sms:{minute}"
+
+
+def lease(name: str) -> str:
+    """Who alone does `name` now."""
+    return f"tuma:lease:{name}"
+
+
+def clickpesa(name: str) -> str:
+    """What processes share about their calls to ClickPesa; one slot, as one script uses several."""
+    return f"tuma:{{clickpesa}}:{name}"
 
 
 def fresh_sid() -> str:

@@ -14,6 +14,7 @@ from bot.domain.calendar import to_ms
 from bot.domain.contact import mask
 from bot.domain.money import to_minor
 from bot.engine import keys, views
+from bot.engine.offline import renamed
 from bot.engine.records import Records
 from bot.engine.scripts import now_ms, text
 from bot.engine.store import guard
@@ -38,14 +39,17 @@ HINT_HOLD_MS = 600_000
 class Payments:
     """The payments of all partitions."""
 
-    def __init__(self, records: Records) -> None:
+    def __init__(self, records: Records, offline_prefix: str | None = None) -> None:
         self._records = records
+        self._offline_prefix = offline_prefix
 
     async def settle(self, event: PaymentEvent) -> SettleResult:
         """Take one thing said about a payment; when this returns it is on disk and the fence is down.
 
         Raises StoreUnavailable.
         """
+        if self._offline_prefix:
+            event = await renamed(self._records, event, self._offline_prefix)
         return await self._settle(event, force=False)
 
     async def _settle(self, event: PaymentEvent, *, force: bool) -> SettleResult:

@@ -89,6 +89,15 @@ class HandedOut(msgspec.Struct, frozen=True):
     account: Mapping[str, str]
 
 
+class Question(msgspec.Struct, frozen=True):
+    """A message in doubt that this process asks about; see lua/ask.lua. `token` is good until the lease ends."""
+
+    token: str
+    held: HandedOut
+    owned: Sequence[str]
+    alone: bool
+
+
 def _dump(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
@@ -211,31 +220,40 @@ class Scripts:
         consumer: str,
         most: tuple[int, int],
         quiet_until: int | None = None,
-    ) -> Call[tuple[list[HandedOut], bool]]:
-        """Claim up to `most` (in all, of them bulk) messages; True if nothing waits there any more.
+        known_from: int | None = None,
+    ) -> Call[tuple[list[HandedOut], str]]:
+        """Claim up to `most` (in all, of them bulk) messages; and the lanes (of 'u' and 'b') where more may wait.
 
-        `quiet_until` is when the quiet hours end, in ms, None outside them.
+        `quiet_until` is when the quiet hours end, in ms, None outside them; `known_from` until when payments must be
+        known for a reminder to go out, None if it need not.
         """
 
-        def parse(reply: Any) -> tuple[list[HandedOut], bool]:
+        def parse(reply: Any) -> tuple[list[HandedOut], str]:
             rows = [
                 HandedOut(p, row[0], row[1], int(row[2]), row[3], pairs(row[4]), pairs(row[5]), pairs(row[6]))
                 for row in reply[0]
             ]
-            return rows, reply[1] == "1"
+            return rows, reply[1]
 
-        return Call("hand_out", (keys.prefix(p),), (now, channel, consumer, *most, text(quiet_until)), parse)
+        return Call(
+            "hand_out",
+            (keys.prefix(p),),
+            (now, channel, consumer, *most, text(quiet_until), text(known_from)),
+            parse,
+        )
 
     def finish(self, p: int, now: int, results: Sequence[Mapping[str, str]]) -> Call[list[str]]:
         """Record outcomes; returns the ids that were stale."""
         return Call("finish", (keys.prefix(p),), (now, _dump(results)), list)
 
-    def due(self, p: int, now: int, limit: int, policies: Mapping[str, str]) -> Call[tuple[int, int | None]]:
-        """Handle due timers: how many, and when the next is due in ms."""
+    def due(
+        self, p: int, now: int, limit: int, policies: Mapping[str, str], asked: Sequence[str] = ()
+    ) -> Call[tuple[int, int | None]]:
+        """Handle due timers: how many, and when the next is due in ms. `asked`: channels whose workers ask first."""
         return Call(
             "due",
             (keys.prefix(p),),
-            (now, limit, _dump(policies)),
+            (now, limit, _dump(policies), " ".join(asked)),
             lambda reply: (int(reply[0]), int(float(reply[1])) if reply[1] else None),
         )
 
@@ -243,9 +261,46 @@ class Scripts:
         """Put what dead consumers held for `idle_ms` in doubt."""
         return Call("reclaim", (keys.prefix(p),), (now, channel, idle_ms, 100, wait_ms), int)
 
+    def ask(self, p: int, now: int, channel: str, message: str, lease_ms: int) -> Call[Question | None]:
+        """Take a message in doubt to ask about it; None if there is nothing to ask now."""
+
+        def parse(reply: Any) -> Question | None:
+            if not reply:
+                return None
+            token, m, s, a, owned, alone = reply
+            fields = pairs(m)
+            held = HandedOut(p, message, "", int(fields["a"]), fields["ln"], fields, pairs(s), pairs(a))
+            return Question(token, held, owned, alone == "1")
+
+        return Call("ask", (keys.prefix(p),), (now, channel, message, lease_ms), parse)
+
+    def asked(
+        self, p: int, now: int, message: str, token: str, values: tuple[str, int, int, int, str]
+    ) -> Call[bool]:
+        """Note an answer that did not name a message in doubt; values as in lua/asked.lua from ARGV 4 on."""
+        return Call("asked", (keys.prefix(p),), (now, message, token, *values), bool)
+
     def delivery(self, p: int, now: int, values: Sequence[str]) -> Call[int]:
-        """Apply a provider's callback; values as in lua/delivery.lua from ARGV 2 on."""
+        """Apply what a provider said; values as in lua/delivery.lua from ARGV 2 on."""
         return Call("delivery", (keys.prefix(p),), (now, *values), int)
+
+    # Limits
+
+    def lease(
+        self, request: Mapping[str, Any], now_us: int | None = None
+    ) -> Call[tuple[int, int, float, float]]:
+        """Tokens and places; see lua/lease.lua: messages, of them bulk, seconds until each may be asked for again."""
+        return Call(
+            "lease",
+            (keys.LIMITS,),
+            (text(now_us), _dump(request)),
+            lambda reply: (int(reply[0]), int(reply[1]), int(reply[2]) / 1e6, int(reply[3]) / 1e6),
+        )
+
+    def chats(self, every_us: int, chats: Sequence[str], now_us: int | None = None) -> Call[list[float]]:
+        """For each chat 0 if it may get a message now, else the seconds until it may."""
+        args: tuple[str | int, ...] = (text(now_us), every_us, *chats)
+        return Call("chats", (keys.LIMITS,), args, lambda reply: [int(wait) / 1e6 for wait in reply])
 
     # Payments and control
 
@@ -305,6 +360,30 @@ class Scripts:
     def inspect(self, p: int, kind: str, names: Sequence[str]) -> Call[list[str]]:
         """What does not agree about these records (see lua/inspect.lua)."""
         return Call("inspect", (keys.prefix(p),), (kind, *names), list)
+
+    # What processes share beside accounts
+
+    def own(self, key: str, owner: str, ttl_ms: int) -> Call[bool]:
+        """Take or renew a lease for `ttl_ms`; 0 ends it. False when another has it."""
+        return Call("own", (key,), (owner, ttl_ms), bool)
+
+    def call(self, key: str, now: int, values: Sequence[int | str]) -> Call[int]:
+        """Use one request to ClickPesa; values as in lua/call.lua from ARGV 2 on. 0, or ms to wait."""
+        return Call("call", (key,), (now, *values), int)
+
+    # Pages
+
+    def page(
+        self, p: int, sid: str, payments: int
+    ) -> Call[tuple[dict[str, str], dict[str, str], list[dict[str, str]]]]:
+        """A share, its account and its newest payments; empty without them."""
+
+        def parse(reply: Any) -> tuple[dict[str, str], dict[str, str], list[dict[str, str]]]:
+            if not reply:
+                return {}, {}, []
+            return pairs(reply[0]), pairs(reply[1]), [pairs(each) for each in reply[2] if each]
+
+        return Call("page", (keys.prefix(p),), (sid, payments), parse)
 
     def note(self, stream: str, most: int, fields: Mapping[str, str]) -> Call[str]:
         """Put an entry at the end of a stream that keeps about `most`."""

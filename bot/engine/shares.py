@@ -32,6 +32,7 @@ from channels.base import ChannelName
 # How long instructions stay worth sending; a reminder is valid until the next one.
 INSTRUCTIONS_VALID = timedelta(days=7)
 _REDRIVE_AFTER_MS = 15_000
+_PAYMENTS_SHOWN = 24
 _NEEDS = {"sms": "customer.phone", "whatsapp": "customer.phone", "email": "customer.email"}
 
 
@@ -107,13 +108,13 @@ class Shares:
         return views.share(p, fields, messages)
 
     async def by_token(self, token: str) -> Page:
-        """What the page behind a token may show. Raises NotFound."""
+        """What the page behind a token may show, in one round trip. Raises NotFound."""
         p, sid = keys.parse_token(token, self._records.partitions)
-        fields = await self._records.share(p, sid)
-        account, payments = await asyncio.gather(
-            self._records.account(fields["num"]), self._records.payments_of(fields["num"])
-        )
-        return views.page(p, fields, account, payments)
+        scripts = self._records.scripts
+        share, account, payments = await scripts.run(scripts.page(p, sid, _PAYMENTS_SHOWN))
+        if not share:
+            raise NotFound("no such page")
+        return views.page(p, share, account, payments)
 
     async def resend(self, share_id: str, *, by: str, channel: str | None = None) -> list[str]:
         """Send a share's instructions again; ids of the new messages. Raises NotFound, Refused."""

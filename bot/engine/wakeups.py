@@ -17,52 +17,67 @@ from bot.engine.store import guard
 from bot.errors import StoreUnavailable
 
 SWEEP_S = 1.0
+URGENT, BULK = "u", "b"
 _log = structlog.get_logger(__name__)
 
 
+def wake_word(channel: str, lane: str) -> str:
+    """What is said when something waits in a lane, as lua/_lib.lua says it."""
+    return f"{channel} {BULK}" if lane == BULK else channel
+
+
 class Wakeups:
-    """Which partitions may hold work for which channel. Everything may, at the start and after every sweep."""
+    """Which partitions may hold work for which channel and lane. Everything may, at the start and after every sweep."""
 
     def __init__(self, records: Records, channels: Iterable[str]) -> None:
         self._records = records
-        self._dirty: dict[str, dict[int, None]] = {channel: {} for channel in channels}
-        self._events = {channel: asyncio.Event() for channel in self._dirty}
-        self._sweep_at = dict.fromkeys(self._dirty, 0.0)
+        self._sweep_at = dict.fromkeys(channels, 0.0)
+        self._dirty: dict[str, dict[int, None]] = {
+            wake_word(channel, lane): {} for channel in self._sweep_at for lane in (URGENT, BULK)
+        }
+        self._events = {word: asyncio.Event() for word in self._dirty}
 
-    def partitions(self, channel: str) -> list[int]:
-        """Partitions that may hold work for `channel`, the longest untouched first; all of them once a sweep."""
+    def partitions(self, channel: str) -> tuple[list[int], list[int]]:
+        """Partitions that may hold urgent work and bulk, the longest untouched first; all of them once a sweep."""
         if time.monotonic() >= self._sweep_at[channel]:
             self._sweep(channel)
-        return list(self._dirty[channel])
+        return list(self._dirty[channel]), list(self._dirty[wake_word(channel, BULK)])
 
-    def forget(self, channel: str, p: int) -> None:
-        """A read of this partition begins; a word that comes while it lasts counts anew."""
-        self._dirty[channel].pop(p, None)
+    def forget(self, channel: str, lane: str, p: int) -> None:
+        """A read of this lane begins; a word that comes while it lasts counts anew."""
+        self._dirty[wake_word(channel, lane)].pop(p, None)
 
-    def mark(self, channel: str, p: int) -> None:
+    def mark(self, word: str, p: int) -> None:
         """Work may wait there."""
-        if channel in self._dirty:
-            self._dirty[channel].setdefault(p)
-            self._events[channel].set()
+        if word in self._dirty:
+            self._dirty[word].setdefault(p)
+            self._events[word].set()
 
-    async def wait(self, channel: str, busy: Collection[asyncio.Task[None]] = ()) -> None:
-        """Until there may be work for `channel` or one of `busy` has ended, at most one sweep."""
-        if self._dirty[channel]:
+    async def wait(
+        self, channel: str, lanes: str, most_s: float = SWEEP_S, busy: Collection[asyncio.Task[None]] = ()
+    ) -> None:
+        """Until there may be work in `lanes` or one of `busy` has ended; at most `most_s`, or to the next sweep."""
+        words = [wake_word(channel, lane) for lane in lanes]
+        if any(self._dirty[word] for word in words):
             return
-        event = self._events[channel]
-        event.clear()
-        heard = asyncio.create_task(event.wait())
+        for word in words:
+            self._events[word].clear()
+        most_s = min(most_s, max(self._sweep_at[channel] - time.monotonic(), 0.0))
+        heard = [asyncio.create_task(self._events[word].wait()) for word in words]
+        if not heard and not busy:
+            await asyncio.sleep(most_s)
+            return
         try:
-            done, _ = await asyncio.wait([heard, *busy], timeout=SWEEP_S, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([*heard, *busy], timeout=most_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            heard.cancel()
-        if not done:
-            self._sweep(channel)
+            for task in heard:
+                task.cancel()
 
     def _sweep(self, channel: str) -> None:
         self._sweep_at[channel] = time.monotonic() + SWEEP_S
-        for p in range(self._records.partitions):
-            self._dirty[channel].setdefault(p)
+        for lane in (URGENT, BULK):
+            for p in range(self._records.partitions):
+                self._dirty[wake_word(channel, lane)].setdefault(p)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Listen until `stop`; a lost connection is taken up again."""
@@ -81,9 +96,10 @@ class Wakeups:
             try:
                 await pubsub.ssubscribe(*names)
                 # What was said while nobody listened is not said again.
-                for channel in self._dirty:
+                for channel in self._sweep_at:
                     self._sweep(channel)
-                    self._events[channel].set()
+                for event in self._events.values():
+                    event.set()
                 while not stop.is_set():
                     heard = await self._next(pubsub, cluster=isinstance(client, RedisCluster))
                     if heard and heard["type"] == "smessage":

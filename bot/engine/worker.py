@@ -1,7 +1,8 @@
 """A worker: takes what waits, renders, sends, records. Any number of them may run.
 
-It takes only as many messages as it can begin to send at once, so that a lease is spent on the wire and not in a
-list of ours. On stop it takes nothing more, finishes what it holds and records it; nothing stays pending.
+It takes only as many messages as it can begin to send at once, and as its sender's rate has tokens for, so that a
+lease is spent on the wire and not in a list of ours. On stop it takes nothing more, finishes what it holds and records
+it; nothing stays pending.
 """
 
 from __future__ import annotations
@@ -17,16 +18,19 @@ from functools import partial
 import structlog
 
 from bot.domain.calendar import from_ms, quiet_until, to_ms
+from bot.engine import doubt
 from bot.engine.compose import Composer, retained
 from bot.engine.contacts import Contacts
 from bot.engine.control import Channels
+from bot.engine.limits import Lease, Limits
 from bot.engine.messages import confirms, reason
 from bot.engine.records import Records
 from bot.engine.scripts import HandedOut, now_ms
-from bot.engine.wakeups import Wakeups
+from bot.engine.wakeups import BULK, SWEEP_S, URGENT, Wakeups, wake_word
 from bot.errors import StoreUnavailable, TemplateError
+from bot.render.segments import count
 from bot.settings import Settings
-from channels.base import DELIVERY_RANK, Accepted, Channel, ChannelName, Outgoing
+from channels.base import DELIVERY_RANK, Accepted, Channel, ChannelName, Content, Outgoing
 from channels.errors import (
     ChannelError,
     ContentRejected,
@@ -36,6 +40,7 @@ from channels.errors import (
     RecipientOptedOut,
     Throttled,
     Unavailable,
+    Uncertain,
 )
 
 _RETRY_MOST_MS = 900_000
@@ -162,6 +167,7 @@ class Worker:
         self._composer, self._settings, self._channels = composer, settings, channels
         self._consumer = consumer
         self._wakeups = Wakeups(records, channels)
+        self._limits = Limits(records, settings, channels, consumer)
         self._finisher = Finisher(records)
         self._sending: dict[ChannelName, set[asyncio.Task[None]]] = {name: set() for name in channels}
         self._not_before: dict[ChannelName, float] = dict.fromkeys(channels, 0.0)
@@ -174,7 +180,8 @@ class Worker:
         finishing = asyncio.create_task(self._finisher.run())
         for name in self._channels:
             for p in range(self._records.partitions):
-                self._wakeups.mark(name, p)
+                for lane in (URGENT, BULK):
+                    self._wakeups.mark(wake_word(name, lane), p)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._end_with(finishing, stop))
@@ -214,39 +221,49 @@ class Worker:
         if free <= 0:
             await asyncio.wait(sending, return_when=asyncio.FIRST_COMPLETED)
             return
-        blocked: list[int] = []
-        for p in self._wakeups.partitions(name):
-            self._wakeups.forget(name, p)
-            taken, drained = await self._take(channel, p, free)
-            if taken:
-                for q in [*blocked, *([] if drained else [p])]:
-                    self._wakeups.mark(name, q)
-                return
-            if not drained:
-                blocked.append(p)
-        # What waits in `blocked` is bulk, and the slots that are free are not for bulk.
-        await self._wakeups.wait(name, sending if blocked else ())
-        for p in blocked:
-            self._wakeups.mark(name, p)
-
-    async def _take(self, channel: Channel, p: int, free: int) -> tuple[int, bool]:
         reserved = max(channel.concurrency // _RESERVED, 1) if channel.concurrency > 1 else 0
+        urgent, bulk = self._wakeups.partitions(name)
+        slots = max(free - reserved, 0)
+        lease = await self._limits.lease(name, free if urgent else 0, slots if bulk else 0, len(sending))
+        # Urgent first, so that it does not even wait for the other partitions' bulk to be taken.
+        for p in dict.fromkeys([*urgent, *bulk]):
+            most = (lease.all if p in urgent else lease.bulk, lease.bulk)
+            if most[0] and await self._take(channel, p, most):
+                return
+        await self._rest(channel, lease, no_slot=slots == 0, free=free)
+
+    async def _rest(self, channel: Channel, lease: Lease, *, no_slot: bool, free: int) -> None:
+        """Nothing may go now: wait for a word, a slot, or the time at which there are tokens again."""
+        name, sending = channel.name, self._sending[channel.name]
+        await self._limits.give_back(name, len(sending))
+        if no_slot and channel.concurrency - len(sending) > free:
+            return  # a slot became free meanwhile
+        bulk_may = not no_slot and not lease.bulk_wait_s
+        lanes = "" if lease.wait_s else URGENT + (BULK if bulk_may else "")
+        waits = [wait for wait in (lease.wait_s, lease.bulk_wait_s) if wait]
+        await self._wakeups.wait(name, lanes, min(waits, default=SWEEP_S), sending if no_slot else ())
+
+    async def _take(self, channel: Channel, p: int, most: tuple[int, int]) -> int:
         await self._recover(channel, p)
+        for lane in (URGENT, BULK) if most[1] else (URGENT,):
+            self._wakeups.forget(channel.name, lane, p)
         # The lease counts from before the claim: it is an upper bound on what Redis recorded.
-        deadline = time.monotonic() + self._settings.lease_ms / 1000
-        most, now = (free, max(free - reserved, 0)), now_ms()
+        deadline, now = time.monotonic() + self._settings.lease_ms / 1000, now_ms()
         call = self._records.scripts.hand_out(
-            p, now, channel.name, self._consumer, most, self._quiet_until(now)
+            p, now, channel.name, self._consumer, most, self._quiet_until(now), self._known_from(now)
         )
         try:
-            held, drained = await self._records.scripts.run(call)
+            held, lanes = await self._records.scripts.run(call)
         except StoreUnavailable:
             self._unanswered.add((channel.name, p))
             raise
+        for lane in lanes:
+            self._wakeups.mark(wake_word(channel.name, lane), p)
         self._holds.update(h.id for h in held)
+        self._limits.used(channel.name, len(held))
         if held:
             await self._begin(channel, held, deadline)
-        return len(held), drained
+        return len(held)
 
     async def _recover(self, channel: Channel, p: int) -> None:
         """A claim whose answer was lost may have been made: what came with it was never sent, and waits again."""
@@ -265,21 +282,35 @@ class Worker:
         end = quiet_until(from_ms(now), self._settings.quiet_hours, self._settings.zone)
         return to_ms(end) if end else None
 
+    def _known_from(self, now: int) -> int | None:
+        age_s = self._settings.payments_known_within_s
+        return None if age_s is None else now - age_s * 1000
+
     async def _begin(self, channel: Channel, held: list[HandedOut], deadline: float) -> None:
         try:
             consents = await self._contacts.at_send(channel.name, [h.message["to"] for h in held])
             username = await self._composer.username()
+            waits = await self._limits.chats(channel.name, [h.message["to"] for h in held])
         except StoreUnavailable:
             for h in held:
                 self._holds.discard(h.id)
                 self._finisher.put(h.partition, _result(h, "unsent"))
             raise
-        for h, (allowed, inbound) in zip(held, consents, strict=True):
+        for h, (allowed, inbound), wait_s in zip(held, consents, waits, strict=True):
+            if wait_s:
+                self._wait_for_chat(channel, h, wait_s)
+                continue
             task = asyncio.create_task(
                 self._deliver(channel, h, deadline, username, inbound if allowed else -1)
             )
             self._sending[channel.name].add(task)
             task.add_done_callback(self._sending[channel.name].discard)
+
+    def _wait_for_chat(self, channel: Channel, held: HandedOut, wait_s: float) -> None:
+        self._holds.discard(held.id)
+        self._limits.spent(channel.name, None)
+        at, why = str(now_ms() + math.ceil(wait_s * 1000)), "its chat was busy until its validity ended"
+        self._finisher.put(held.partition, _result(held, "retry", at=at, cost="0", why=why))
 
     async def _deliver(
         self, channel: Channel, held: HandedOut, deadline: float, username: str | None, inbound: int
@@ -293,16 +324,11 @@ class Worker:
     async def _attempt(
         self, channel: Channel, held: HandedOut, deadline: float, username: str | None, inbound: int
     ) -> Result:
-        if inbound < 0:
-            return _result(held, "suppressed", why="opted out", x="opted out")
-        try:
-            content = self._composer.content(held, username, inbound, now_ms())
-        except TemplateError as error:
-            return _result(held, "failed", why="template", err=str(error))
-        except Exception as error:
-            # Nothing has left, so this is no doubt; the type is told, the text may hold an address.
-            _log.exception("render_broke", channel=channel.name, message=held.id)
-            return _result(held, "failed", why="template", err=type(error).__name__)
+        content = self._content(channel, held, username, inbound)
+        if isinstance(content, dict):
+            self._limits.spent(channel.name, None)
+            return content
+        self._limits.spent(channel.name, content)
         text = retained(content)
         try:
             accepted = await channel.send(self._outgoing(held, content, deadline))
@@ -315,10 +341,25 @@ class Worker:
         except Exception as error:
             # Nobody knows how far it came, so it is in doubt.
             _log.exception("send_broke", channel=channel.name, message=held.id)
-            return self._doubt(held, type(error).__name__, text)
+            return self._doubt(channel, held, type(error).__name__, text)
         self._blaming[channel.name].clear()
         _log.debug("sent", channel=channel.name, message=held.id, kind=held.message["k"], lane=held.lane)
         return self._sent(channel, held, accepted, text)
+
+    def _content(
+        self, channel: Channel, held: HandedOut, username: str | None, inbound: int
+    ) -> Content | Result:
+        """What is to be sent, or why nothing is."""
+        if inbound < 0:
+            return _result(held, "suppressed", why="opted out", x="opted out")
+        try:
+            return self._composer.content(held, username, inbound, now_ms())
+        except TemplateError as error:
+            return _result(held, "failed", why="template", err=str(error))
+        except Exception as error:
+            # Nothing has left, so this is no doubt; the type is told, the text may hold an address.
+            _log.exception("render_broke", channel=channel.name, message=held.id)
+            return _result(held, "failed", why="template", err=type(error).__name__)
 
     def _outgoing(self, held: HandedOut, content: object, deadline: float) -> Outgoing:
         left_s = (int(held.message["val"]) - now_ms()) // 1000
@@ -344,7 +385,7 @@ class Worker:
             pid=accepted.provider_id,
             dl=accepted.delivery,
             dr=str(DELIVERY_RANK[accepted.delivery]),
-            seg=str(accepted.segments or ""),
+            seg=str(accepted.segments or (count(text).segments if channel.name is ChannelName.SMS else "")),
             txt=text,
             # Without callbacks nothing will ever confirm a rung, and every rung would go out.
             ok="1" if confirmed or not callbacks else "0",
@@ -366,8 +407,10 @@ class Worker:
                 return self._throttled(channel, held, error)
             case Unavailable():
                 return self._later(held, error)
+            case Uncertain(provider=provider):
+                return self._doubt(channel, held, str(error), text, provider)
             case _:
-                return self._doubt(held, str(error), text)
+                return self._doubt(channel, held, str(error), text)
 
     def _silence(self, channel: Channel, held: HandedOut, error: ChannelError) -> None:
         proof, to = f"provider: {error}", held.message["to"]
@@ -407,9 +450,11 @@ class Worker:
             err=str(error),
         )
 
-    def _doubt(self, held: HandedOut, error: str, text: str) -> Result:
-        at = str(now_ms() + self._settings.in_doubt_wait_ms)
-        return _result(held, "doubt", at=at, err=error, txt=text)
+    def _doubt(
+        self, channel: Channel, held: HandedOut, error: str, text: str, provider: str | None = None
+    ) -> Result:
+        at = now_ms() + doubt.first_ms(channel.name, self._settings.in_doubt_wait_ms)
+        return _result(held, "doubt", at=str(at), err=error, txt=text, pv=provider or "*")
 
 
 def _result(held: HandedOut, outcome: str, **fields: str) -> Result:

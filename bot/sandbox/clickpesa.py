@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -44,7 +45,8 @@ class ClickPesaAccount:
 class ClickPesaApi:
     """The HTTP side, and the bills. `per_minute` bounds all requests (real: 120 per address); None: no bound.
 
-    `echo`: answer a create with the bill as well, as before August 2026, not only with its number.
+    `echo`: answer a create with the bill as well, as before August 2026, not only with its number. `calls` counts
+    the requests that arrived, by method and address; `most_listed` is the longest page of payments, whatever is asked.
     """
 
     def __init__(self, account: ClickPesaAccount, world: World, faults: Faults) -> None:
@@ -52,6 +54,8 @@ class ClickPesaApi:
         self.bills: dict[str, Bill] = {}
         self.per_minute: int | None = None
         self.echo = False
+        self.most_listed: int | None = None
+        self.calls: Counter[str] = Counter()
         self._tokens: dict[str, datetime] = {}
         self._window: tuple[datetime, int] = (world.clock(), 0)
 
@@ -75,7 +79,7 @@ class ClickPesaApi:
     @web.middleware
     async def _edge(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
-            self._count()
+            self._count(request)
             contact = await _subject(request)
             asking = request.method == "GET" or request.path.endswith("/generate-token")
             fault = self.faults.draw("clickpesa", Point.QUERY if asking else Point.SEND, contact)
@@ -87,7 +91,10 @@ class ClickPesaApi:
         except web.HTTPException as error:
             return _json({"message": f"Cannot {request.method} {request.path}"}, error.status)
 
-    def _count(self) -> None:
+    def _count(self, request: web.Request) -> None:
+        resource = request.match_info.route.resource
+        place = resource.canonical.removeprefix(ROOT) if resource is not None else "elsewhere"
+        self.calls[f"{request.method} {place}"] += 1
         if self.per_minute is None:
             return
         now, (began, used) = self.world.clock(), self._window
@@ -237,7 +244,8 @@ class ClickPesaApi:
 
     async def _all_payments(self, request: web.Request) -> web.Response:
         found, total = page(self.payments(), request.query, self.account.client_id)
-        return _json({"data": [self.document(each) for each in found], "totalCount": total})
+        shown = found[: self.most_listed]
+        return _json({"data": [self.document(each) for each in shown], "totalCount": total})
 
     def document(self, payment: Payment) -> dict[str, Any]:
         """A payment as the query endpoints show it: amounts are JSON numbers here."""

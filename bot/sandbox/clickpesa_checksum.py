@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import math
 from decimal import Decimal
 from typing import Any
 
@@ -40,7 +41,12 @@ def _text(value: object) -> str:
 def _number(value: float) -> str:
     if isinstance(value, int) and abs(value) <= _EXACT:
         return str(value)
-    value = float(value)
+    try:
+        value = float(value)
+    except OverflowError:
+        return "null"
+    if not math.isfinite(value):
+        return "null"  # as JSON.stringify writes it
     if value == 0:
         return "0"
     if 1e-6 <= abs(value) < 1e21:

@@ -47,6 +47,7 @@ KINDS: Mapping[str, Kind] = {
     "unsupported-media-type": Kind(415, "This content type is not taken", "Use one that `detail` names."),
     "refused": Kind(422, "The input cannot be taken", "Correct each field in `errors` and send it again."),
     "error": Kind(500, "Something went wrong here", "Send it again later; the same id is never taken twice."),
+    "not-implemented": Kind(501, "That format is not there", "Ask for one that `detail` names."),
     "unavailable": Kind(
         503, "The store cannot take this now", "Send it again soon, unchanged: nothing is taken twice."
     ),

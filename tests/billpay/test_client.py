@@ -6,15 +6,15 @@ from decimal import Decimal
 import pytest
 from aiohttp import web
 
-from bot.billpay.client import (
-    ClickPesa,
+from bot.billpay.client import ClickPesa
+from bot.billpay.errors import (
     ClickPesaAway,
     ClickPesaDenied,
     ClickPesaError,
     ClickPesaRefused,
     ClickPesaThrottled,
-    ProcessTokens,
 )
+from bot.billpay.tokens import ProcessTokens
 from tests.billpay.servers import API_KEY, Server, payment
 from tests.conftest import free_port
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from bot.billpay.client import ClickPesa, ClickPesaAway
-from bot.billpay.poller import Budget, HintVerifier
+from bot.billpay.client import ClickPesa
+from bot.billpay.errors import BudgetSpent, ClickPesaAway
+from bot.billpay.poller import HintVerifier
 from bot.domain.bill import PaymentEvent, SettleResult
 from tests.billpay.servers import Server, payment
 
@@ -112,16 +114,29 @@ async def test_only_a_fresh_failure_is_news(
     assert len(payments.settled) == told
 
 
-async def test_a_flood_of_hints_keeps_to_the_budget(server: Server, client: ClickPesa) -> None:
-    payments = Payments(*(f"N{n}" for n in range(50)))
-    budget = Budget(per_minute=0.001, burst=3)
-    assert await verifier(client, payments, budget=budget).sweep() == 3
+class Spent:
+    """A budget that is used up after some requests."""
+
+    def __init__(self, left: int) -> None:
+        self.left, self.asked = left, Counter[str]()
+
+    async def take(self, urgency: str) -> float:
+        self.asked[urgency] += 1
+        self.left -= 1
+        return 0.0 if self.left >= 0 else 60.0
+
+    async def rest(self, seconds: float) -> None:
+        self.left = 0
 
 
-async def test_the_budget_fills_up_again() -> None:
-    budget = Budget(per_minute=6000, burst=1)
-    assert budget.take()
-    await until(budget.take)
+async def test_a_flood_of_hints_keeps_to_what_the_budget_leaves_hints(server: Server) -> None:
+    budget = Spent(4)  # one of them for the token
+    async with server.client(budget=budget) as client:
+        with pytest.raises(BudgetSpent) as spent:
+            await verifier(client, Payments(*(f"N{n}" for n in range(50)))).sweep()
+    assert spent.value.retry_after_s == 60
+    assert budget.asked == {"now": 1, "hint": 4}
+    assert server.calls.total() == 4
 
 
 async def test_hints_stay_while_clickpesa_is_away(server: Server, client: ClickPesa) -> None:

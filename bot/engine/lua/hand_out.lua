@@ -3,11 +3,12 @@
 -- KEYS    1 partition prefix
 -- ARGV    1 now ms  2 channel  3 consumer  4 most in all  5 most of them bulk
 --         6 ms when the quiet hours end, '' outside them
--- Return  { list of { message id, stream entry, attempt, lane, message, share, account }, '1' if nothing waits here
---         any more }; message, share and account are flat field-value lists
+--         7 ms until which payments must be known for a reminder to go out, '' if it need not
+-- Return  { list of { message id, stream entry, attempt, lane, message, share, account }, lanes (of 'u' and 'b') that
+--         were looked at and may hold more }; message, share and account are flat field-value lists
 -- Clock   the caller's for due times. Cost O(batch).
 local now, channel, consumer = ARGV[1], ARGV[2], ARGV[3]
-if redis.call('HEXISTS', P .. 'pause', channel) == 1 then return { {}, '1' } end
+if redis.call('HEXISTS', P .. 'pause', channel) == 1 then return { {}, '' } end
 
 local function read(lane, most)
   if most <= 0 or redis.call('EXISTS', stream(channel, lane)) == 0 then return {} end
@@ -21,11 +22,12 @@ local function read(lane, most)
 end
 
 -- In quiet hours nobody is asked for money, but somebody who waits for a number made just now gets it; a retry of it
--- that matures in the night does not count as just now.
+-- that matures in the night does not count as just now, but one that only a rate held up does.
 local JUST_NOW_MS = 600000
 local function quiet(m)
   if ARGV[6] == '' or not fenced(m.k) then return false end
-  local waiting = m.k == 'instructions' and m.ln == 'u' and m.a == '0' and num(now) - num(m.at) < JUST_NOW_MS
+  local waiting = m.k == 'instructions' and m.ln == 'u' and num(m.t) == 0 and m.dup ~= '1'
+    and num(now) - num(m.at) < JUST_NOW_MS
   return not waiting
 end
 
@@ -33,6 +35,13 @@ local accounts = {}
 local function account_of(number)
   if accounts[number] == nil then accounts[number] = account(number) or false end
   return accounts[number] or nil
+end
+
+-- While a payment may have been made that we have not heard of, nobody is asked for it again.
+local UNKNOWN_WAIT_MS = 120000
+local seen = ARGV[7] ~= '' and num(redis.call('GET', P .. 'seen')) or math.huge
+local function unsure(m)
+  return m.k == 'reminder' and seen < num(ARGV[7])
 end
 
 -- nil when the message may go out, else what was done with it instead.
@@ -52,6 +61,7 @@ local function held_back(id, m, s, a)
     if s['l:' .. channel] ~= seq_of(id) then done(id, m, 'superseded', 'a newer message', now) return true end
     local hold = held_until(a, now)
     if hold > 0 then postpone(id, m, int(hold)) return true end
+    if unsure(m) then postpone(id, m, int(num(now) + UNKNOWN_WAIT_MS)) return true end
     if quiet(m) then postpone(id, m, ARGV[6]) return true end
   end
   if suppressed(s, channel) or not address(s, channel) then
@@ -92,5 +102,5 @@ local most = num(ARGV[4])
 local urgent = take('u', most)
 local bulk_most = math.min(num(ARGV[5]), most - #out)
 local bulk = take('b', bulk_most)
-local drained = urgent < most and (bulk < bulk_most or redis.call('XLEN', stream(channel, 'b')) == 0)
-return { out, drained and '1' or '0' }
+local bulk_left = num(ARGV[5]) > 0 and bulk >= bulk_most
+return { out, (urgent >= most and 'u' or '') .. (bulk_left and 'b' or '') }
