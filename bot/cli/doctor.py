@@ -155,7 +155,10 @@ def _payments_known(settings: Settings, known: datetime | None, now: datetime) -
 
 def _ledger(report: LedgerReport) -> Check:
     stats = report.stats
-    detail = f"{stats.created} messages, {sum(stats.done.values())} done, {stats.open_bills} open bills"
+    detail = (
+        f"{stats.created} messages, {sum(stats.done.values())} done, {stats.open_bills} open bills, "
+        f"{stats.inbox} in the inbox"
+    )
     if report.ok:
         return Check(name="ledger", state=State.OK, detail=f"the books add up: {detail}")
     return Check(name="ledger", state=State.FAIL, detail="; ".join([detail, *report.differences]))
