@@ -26,7 +26,7 @@ import structlog
 from bot.billpay.budget import Urgency
 from bot.billpay.client import PaymentsPage
 from bot.billpay.errors import ClickPesaError
-from bot.billpay.poller import FINAL, NEWS, counts, pause_s
+from bot.billpay.poller import FINAL, NEWS, Leases, counts, pause_s
 from bot.domain.bill import PaymentEvent, SettleResult
 from bot.errors import StoreUnavailable
 
@@ -85,18 +85,6 @@ class Memory(Protocol):
 
     async def not_read(self, why: str) -> None:
         """The list could not be read."""
-        ...
-
-
-class Leases(Protocol):
-    """Who does it now: `Leases` of the engine."""
-
-    async def hold(self, name: str, owner: str, ttl_s: float) -> bool:
-        """Take or renew a lease."""
-        ...
-
-    async def drop(self, name: str, owner: str) -> None:
-        """End it."""
         ...
 
 

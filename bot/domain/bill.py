@@ -222,6 +222,7 @@ class ShareContact(msgspec.Struct, frozen=True, kw_only=True):
 class AcceptedShare(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to a share job: what was made, durable on disk. `repeated`: the same job was accepted before.
 
+    `warnings` say what was asked for and cannot happen as things stand, though the share is taken.
     `number` is empty while it is being made (`creating`); GET /v1/shares/{id} tells it as soon as it exists.
     """
 
@@ -236,6 +237,7 @@ class AcceptedShare(msgspec.Struct, frozen=True, kw_only=True):
     next_reminder_at: datetime | None
     settled: bool
     repeated: bool
+    warnings: list[str] = []
 
 
 class SettleResult(msgspec.Struct, frozen=True, kw_only=True):

@@ -29,7 +29,7 @@ from bot.engine.records import Records
 from bot.engine.replicas import Replicas
 from bot.engine.scripts import Scripts
 from bot.engine.shares import Shares
-from bot.engine.store import Client, check_ready, connect, fix_partitions, guard
+from bot.engine.store import Client, check_ready, connect, first, fix_partitions, guard
 from bot.engine.suggestions import Suggestions
 from bot.engine.sweeps import Sweeps
 from bot.engine.tokens import Tokens
@@ -42,9 +42,7 @@ FORMAT = 1
 
 async def check_format(records: Records) -> None:
     """Raise ConfigError if a newer tuma has written records that this one would misread: they are left alone."""
-    with guard():
-        await records.client.set(keys.FORMAT, FORMAT, nx=True)
-        stored = int(await records.client.get(keys.FORMAT) or FORMAT)
+    stored = await first(records.client, keys.FORMAT, FORMAT)
     if stored > FORMAT:
         raise ConfigError(
             f"this data set has records of format {stored}, this tuma reads up to {FORMAT}: start a newer tuma"

@@ -49,6 +49,11 @@ class Reach:
     chat: str | None
 
 
+_UNSIGNED = (
+    "callback_url: no event goes out, because TUMA_CALLBACK_SECRET is not set and none goes out unsigned"
+)
+
+
 class Shares:
     """The shares of all partitions."""
 
@@ -98,8 +103,8 @@ class Shares:
     ) -> list[AcceptedShare | Refused]:
         """Take many jobs in a few round trips; answers stand in the order of the jobs.
 
-        A job whose number is to be made is answered as `creating`. Should that be refused later, `raws`, each an entry of
-        the inbox and the job as it came, go to the rejected stream with the reason.
+        A job whose number is to be made is answered as `creating`. Should that be refused later, `raws`, each an entry
+        of the inbox and the job as it came, go to the rejected stream with the reason.
         """
         jobs = list(jobs)
         answers: list[AcceptedShare | Refused | None] = [self._impossible(job) for job in jobs]
@@ -129,7 +134,14 @@ class Shares:
             await self._records.scripts.reached(dict.fromkeys(repeated))
         for i, answer in zip([t[0] for t in todo], await self._complete(jobs, todo), strict=True):
             answers[i] = answer
-        return [answer for answer in answers if answer is not None]
+        return [
+            self._warned(job, answer) for job, answer in zip(jobs, answers, strict=True) if answer is not None
+        ]
+
+    def _warned(self, job: ShareJob, answer: AcceptedShare | Refused) -> AcceptedShare | Refused:
+        if isinstance(answer, Refused) or job.callback_url is None or self._settings.callback_secret:
+            return answer
+        return msgspec.structs.replace(answer, warnings=[_UNSIGNED])
 
     async def get(self, share_id: str) -> ShareView:
         """A share by the producer's id. Raises NotFound."""
