@@ -23,6 +23,7 @@ import structlog
 from bot.domain.calendar import from_ms
 from bot.domain.contact import mask_text
 from bot.engine import costs
+from bot.engine.asking import Asker
 from bot.engine.compose import Composer
 from bot.engine.durability import inspect
 from bot.engine.engine import Engine, check_format
@@ -233,7 +234,9 @@ async def open_app(
         made = renderer(settings)
         if Role.WORKER in roles:
             opened = await stack.enter_async_context(open_channels(settings, channels, engine))
-            tasks["worker"] = _worker(engine, made, settings, opened, consumer).run
+            composer = Composer(engine.records, made, settings)
+            tasks["worker"] = _worker(engine, composer, settings, opened, consumer).run
+            tasks["asking"] = Asker(engine.records, engine.receipts, composer, settings, opened).run
             tasks["healing"] = Healer(engine.channels, opened).run
         if Role.INTAKE in roles:
             tasks["intake"] = Inbox(engine.records, engine.shares, settings, consumer).run
@@ -263,12 +266,11 @@ async def _durable(engine: Engine) -> None:
 
 def _worker(
     engine: Engine,
-    made: Renderer,
+    composer: Composer,
     settings: Settings,
     channels: Mapping[ChannelName, Channel],
     consumer: str,
 ) -> Worker:
-    composer = Composer(engine.records, made, settings)
     return Worker(engine.records, engine.contacts, engine.channels, composer, settings, channels, consumer)
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, fields
 from datetime import time
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -25,6 +25,16 @@ from bot.errors import ConfigError
 SMS_PROVIDERS = ("twilio", "africastalking")
 # Of one SMS segment, and of one message on the other channels. The figure for SMS is only a round one.
 PRICES = (("sms", Decimal(25)), ("whatsapp", Decimal(0)), ("email", Decimal(0)), ("telegram", Decimal(0)))
+# Kinds of messages, and whether they ask for money.
+KINDS = {
+    "instructions": True,
+    "reminder": True,
+    "bill_changed": True,
+    "receipt": False,
+    "payment_failed": False,
+}
+# Nobody can ask Telegram whether a message arrived, so its default is to leave that to staff.
+IN_DOUBT = (("sms", "resend"), ("whatsapp", "resend"), ("email", "resend"), ("telegram", "hold"))
 _SHORTEST_KEY = 16  # characters of an API key, bytes of a signing key: less can be guessed
 
 
@@ -162,12 +172,15 @@ def _hours(value: str) -> tuple[time, time]:
 def _policies(value: str) -> tuple[tuple[str, str], ...]:
     pairs = []
     for part in _list(value):
-        channel, _, policy = part.partition(":")
-        if channel not in {"sms", "whatsapp", "email", "telegram"} or policy not in {"hold", "resend"}:
+        where, _, policy = part.partition(":")
+        channel, dot, kind = where.partition(".")
+        known = channel in dict(IN_DOUBT) and (kind in KINDS if dot else True)
+        if not known or policy not in {"hold", "resend", "blind"}:
             raise ValueError(
-                "expected channel:policy pairs with policy hold or resend, such as telegram:hold"
+                "expected channel:policy or channel.kind:policy pairs with policy resend, hold or blind, "
+                "such as telegram:hold,telegram.receipt:resend"
             )
-        pairs.append((channel, policy))
+        pairs.append((where, policy))
     return tuple(pairs)
 
 
@@ -295,8 +308,6 @@ def _setting(
 
 # Seconds, as in channels.base.REQUEST_TIMEOUT_S; a test compares them.
 TIMEOUTS = (("sms", 15), ("whatsapp", 15), ("email", 60), ("telegram", 20))
-# Nobody can ask Telegram whether a message arrived, so its default is to leave that to staff.
-IN_DOUBT = (("sms", "resend"), ("whatsapp", "resend"), ("email", "resend"), ("telegram", "hold"))
 
 
 def _unset(**values: str | None) -> list[str]:
@@ -579,7 +590,10 @@ class Settings:
     )
     in_doubt: tuple[tuple[str, str], ...] = _setting(
         "TUMA_IN_DOUBT",
-        "What to do with a message that may have been sent, per channel: `resend` once, flagged, or `hold` for staff.",
+        "What to do with a message that may have been sent, if its provider does not have it or cannot be asked: "
+        "`resend` once, flagged, or `hold` for staff. A provider that can be asked, but not now, is waited for; "
+        "`blind` is `resend` that does not wait. Per channel, for what asks for money; receipts and notices are "
+        "`resend` unless named, such as `telegram.receipt:hold`.",
         IN_DOUBT,
         parse=_policies,
     )
@@ -597,7 +611,7 @@ class Settings:
     )
     in_doubt_wait_ms: int = _setting(
         "TUMA_IN_DOUBT_WAIT_MS",
-        "How long to wait for a callback before that policy applies, in ms.",
+        "How long to wait for a callback, and to ask the provider four times, before that policy applies, in ms.",
         60_000,
         parse=_whole,
     )
@@ -736,9 +750,14 @@ class Settings:
         """The longest one request over `channel` may take, in seconds."""
         return float({**dict(TIMEOUTS), **dict(self.request_timeouts)}[channel])
 
-    def in_doubt_policy(self, channel: str) -> Literal["hold", "resend"]:
-        """What to do with a message of `channel` that may have been sent."""
-        return cast(Literal["hold", "resend"], {**dict(IN_DOUBT), **dict(self.in_doubt)}[channel])
+    def in_doubt_policies(self) -> dict[str, str]:
+        """What to do with a message that may have been sent, by `channel.kind`: resend, hold or blind."""
+        given = {**dict(IN_DOUBT), **dict(self.in_doubt)}
+        return {
+            f"{channel}.{kind}": given.get(f"{channel}.{kind}", given[channel] if asks else "resend")
+            for channel, _ in IN_DOUBT
+            for kind, asks in KINDS.items()
+        }
 
 
 def load(env: Mapping[str, str] | None = None, dotenv: Path | None = Path(".env")) -> Settings:

@@ -163,7 +163,7 @@ def _print_share(share: ShareView) -> None:
             m.kind,
             m.channel,
             m.to,
-            m.state,
+            m.asking or m.state,
             m.outcome,
             m.delivery,
             m.error or m.reason,

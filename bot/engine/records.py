@@ -84,6 +84,15 @@ class Records:
             )
         return cast(list[str], found)
 
+    async def asks(self, channel: str, now: int, limit: int) -> list[tuple[int, str]]:
+        """Partition and inner id of messages in doubt to be asked about now, up to `limit` of each partition."""
+        with guard():
+            pipe = self.client.pipeline()
+            for p in range(self.partitions):
+                pipe.zrangebyscore(f"{keys.prefix(p)}ask:{channel}", "-inf", now, start=0, num=limit)
+            found = cast(list[list[str]], await pipe.execute())
+        return [(p, local) for p, locals_ in enumerate(found) for local in locals_]
+
     async def audit(self, by: str, action: str, subject: str, now: int) -> None:
         """Note what a person did, for whoever asks later."""
         fields = {"by": by, "action": action, "subject": subject, "at": str(now)}

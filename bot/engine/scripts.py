@@ -89,6 +89,15 @@ class HandedOut(msgspec.Struct, frozen=True):
     account: Mapping[str, str]
 
 
+class Question(msgspec.Struct, frozen=True):
+    """A message in doubt that this process asks about; see lua/ask.lua. `token` is good until the lease ends."""
+
+    token: str
+    held: HandedOut
+    owned: Sequence[str]
+    alone: bool
+
+
 def _dump(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
@@ -237,12 +246,14 @@ class Scripts:
         """Record outcomes; returns the ids that were stale."""
         return Call("finish", (keys.prefix(p),), (now, _dump(results)), list)
 
-    def due(self, p: int, now: int, limit: int, policies: Mapping[str, str]) -> Call[tuple[int, int | None]]:
-        """Handle due timers: how many, and when the next is due in ms."""
+    def due(
+        self, p: int, now: int, limit: int, policies: Mapping[str, str], asked: Sequence[str] = ()
+    ) -> Call[tuple[int, int | None]]:
+        """Handle due timers: how many, and when the next is due in ms. `asked`: channels whose workers ask first."""
         return Call(
             "due",
             (keys.prefix(p),),
-            (now, limit, _dump(policies)),
+            (now, limit, _dump(policies), " ".join(asked)),
             lambda reply: (int(reply[0]), int(float(reply[1])) if reply[1] else None),
         )
 
@@ -250,8 +261,27 @@ class Scripts:
         """Put what dead consumers held for `idle_ms` in doubt."""
         return Call("reclaim", (keys.prefix(p),), (now, channel, idle_ms, 100, wait_ms), int)
 
+    def ask(self, p: int, now: int, channel: str, message: str, lease_ms: int) -> Call[Question | None]:
+        """Take a message in doubt to ask about it; None if there is nothing to ask now."""
+
+        def parse(reply: Any) -> Question | None:
+            if not reply:
+                return None
+            token, m, s, a, owned, alone = reply
+            fields = pairs(m)
+            held = HandedOut(p, message, "", int(fields["a"]), fields["ln"], fields, pairs(s), pairs(a))
+            return Question(token, held, owned, alone == "1")
+
+        return Call("ask", (keys.prefix(p),), (now, channel, message, lease_ms), parse)
+
+    def asked(
+        self, p: int, now: int, message: str, token: str, values: tuple[str, int, int, int, str]
+    ) -> Call[bool]:
+        """Note an answer that did not name a message in doubt; values as in lua/asked.lua from ARGV 4 on."""
+        return Call("asked", (keys.prefix(p),), (now, message, token, *values), bool)
+
     def delivery(self, p: int, now: int, values: Sequence[str]) -> Call[int]:
-        """Apply a provider's callback; values as in lua/delivery.lua from ARGV 2 on."""
+        """Apply what a provider said; values as in lua/delivery.lua from ARGV 2 on."""
         return Call("delivery", (keys.prefix(p),), (now, *values), int)
 
     # Limits

@@ -12,6 +12,7 @@ import msgspec
 
 from bot.domain import dead
 from bot.domain.bill import (
+    Asking,
     BillKind,
     BillMode,
     BillStatus,
@@ -28,6 +29,7 @@ from bot.domain.dead import DeadLetter
 from bot.domain.message import Kind, Lane, Outcome, State
 from bot.domain.money import from_minor, plain
 from bot.engine import keys
+from bot.engine.doubt import ASKED, TIMES
 
 Fields = Mapping[str, str]
 # Which kind of address a channel uses.
@@ -204,7 +206,15 @@ def message(p: int, local: str, fields: Fields, share_id: str) -> MessageView:
         due_at=moment(fields.get("due")),
         sent_at=moment(fields.get("sat")),
         replayed_as=keys.message_id(p, fields["re"]) if fields.get("re") else None,
+        asking=_asking(fields),
     )
+
+
+def _asking(fields: Fields) -> Asking | None:
+    answered = fields.get("aw") in ("absent", "unaskable")
+    if fields["st"] != State.IN_DOUBT or fields["ch"] not in ASKED or answered:
+        return None
+    return Asking(answers=int(fields.get("aq") or 0), of=TIMES, obstacle=fields.get("ae") or None)
 
 
 def dead_letter(p: int, local: str, fields: Fields, share: Fields, died_ms: int) -> DeadLetter:

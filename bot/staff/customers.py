@@ -39,6 +39,13 @@ _SAID_BY_TELEGRAM = (BLOCKED, "provider: ")
 _STOP_WORDS = {"stop", "acha", "acheni"}
 _START_WORDS = {"start", "anza"}
 _BILLS_SHOWN = 10
+_CHECKED = {
+    BillStatus.OPEN: "check.open",
+    BillStatus.HELD: "check.held",
+    BillStatus.SETTLED: "check.settled",
+    BillStatus.CLOSED: "check.closed",
+    BillStatus.STOPPED: "check.stopped",
+}
 _NAMES = {"sw": "Kiswahili", "en": "English"}
 
 
@@ -193,9 +200,7 @@ async def _checked(engine: Engine, settings: Settings, say: Speech, chat: str, n
         return say("check.often")
     if found is None:
         return say("check.unknown", merchant=merchant)
-    if found.status is BillStatus.OPEN:
-        return say("check.open", merchant=merchant, amount=say.money(f"{found.amount:f}", found.currency))
-    return say(f"check.{found.status}", merchant=merchant)
+    return say(_CHECKED[found.status], merchant=merchant, amount=say.money(found.amount, found.currency))
 
 
 def my_bills(say: Speech, found: Sequence[BillView]) -> Screen:

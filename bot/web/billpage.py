@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, get_args
 from urllib.parse import quote
 
 import msgspec
 
 from bot.domain.bill import BillKind, BillMode, BillStatus
+from bot.domain.money import plain, to_minor
 from bot.render import locale as formats
 from bot.render.invoice import Invoice, Received
 from bot.render.payment_methods import Method, Way
@@ -113,9 +115,9 @@ def form(page: Page, merchant: str, origin: str) -> BillForm:
         merchant=merchant,
         status=state(page),
         number=page.number if payable else None,
-        amount=f"{page.amount:f}",
-        total=f"{page.total:f}",
-        paid=f"{page.paid:f}",
+        amount=_plain(page.amount, page.currency),
+        total=_plain(page.total, page.currency),
+        paid=_plain(page.paid, page.currency),
         currency=page.currency,
         due_at=page.due_at.isoformat() if page.due_at else None,
         once=page.kind is BillKind.ORDER,
@@ -124,6 +126,10 @@ def form(page: Page, merchant: str, origin: str) -> BillForm:
         invoice_url=f"{url}/invoice.pdf",
         embed_url=f"{url}/embed",
     )
+
+
+def _plain(amount: Decimal, currency: str) -> str:
+    return plain(to_minor(amount, currency), currency)
 
 
 def _payment(payment: Paid, lang: str, zone: str) -> dict[str, str]:

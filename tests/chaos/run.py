@@ -33,7 +33,7 @@ _AHEAD_MS = 60_000
 TUNED = {
     "TUMA_REQUEST_TIMEOUTS": "sms:2,whatsapp:2,email:2,telegram:2",
     "TUMA_RETRY_FIRST_MS": "500",
-    "TUMA_IN_DOUBT_WAIT_MS": "4000",
+    "TUMA_IN_DOUBT_WAIT_MS": "8000",
 }
 Tell = Callable[[str], None]
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pytest
 
-from bot.engine.checks import MOST, WINDOW_S, Asker, TooOften
+from bot.domain.bill import BillStatus
+from bot.engine.checks import MOST, WINDOW_S, Asker, Checked, TooOften
 from bot.engine.engine import Engine
 from tests.engine.conftest import job, paid
 
@@ -14,7 +17,7 @@ async def test_a_number_of_ours_says_status_and_what_is_owed(engine: Engine) -> 
     await engine.payments.settle(paid("5601", "20000"))
     found = await engine.checks.ask("5601", "web", "a")
     assert found is not None
-    assert (found.status, found.amount, found.currency) == ("open", 25000, "TZS")
+    assert found == Checked(BillStatus.OPEN, Decimal(25000), "TZS")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from tests.engine.conftest import job, paid
 SOON_S = 10
 
 
-async def shared(engine: Engine, number: str, **changes: object) -> str:
+async def shared(engine: Engine, number: str, **changes: Any) -> str:
     """Accept a share; the token of its page."""
     accepted = await engine.shares.accept(job(number, **changes))
     return accepted.token
@@ -96,14 +97,12 @@ async def test_a_thousand_readers_cost_one_read_when_they_come_and_none_while_th
     async with AsyncExitStack() as stack:
         async with engine.live.watch(tokens[0]):
             before = await page_reads(engine)
-        words: list[Word] = []
-        for token in tokens * 10:
-            words.append((await stack.enter_async_context(engine.live.watch(token)))[1])
+        watched = [await stack.enter_async_context(engine.live.watch(token)) for token in tokens * 10]
         came = await page_reads(engine)
         assert came - before == 1000
         for n in range(100):
             await engine.payments.settle(paid(f"77{n:03}"))
-        for word in words:
+        for _, word in watched:
             assert await told(word)
         # One call for each payment; telling a thousand readers asked Redis nothing.
         assert await page_reads(engine) - came == 100
