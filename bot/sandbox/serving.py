@@ -14,6 +14,9 @@ from typing import Any
 from aiohttp import ClientError, ClientSession, ClientTimeout, DummyCookieJar, web
 from yarl import URL
 
+# What does not fit is finished by the kernel up to minutes later, long after whoever connected gave up.
+BACKLOG = 1024
+
 
 class LocalServer:
     """An application that listens on `host`:`port` (0: any free port)."""
@@ -25,7 +28,7 @@ class LocalServer:
     async def start(self) -> str:
         """Listen, and return the origin, such as `http://127.0.0.1:40123`."""
         await self._runner.setup()
-        await web.TCPSite(self._runner, self._host, self._port).start()
+        await web.TCPSite(self._runner, self._host, self._port, backlog=BACKLOG).start()
         return f"http://{origin_host(self._host)}:{self._runner.addresses[0][1]}"
 
     async def stop(self) -> None:
