@@ -289,7 +289,7 @@ def _scheduling(
         from bot.billpay.sweeper import Sweeper
 
         stack.push_async_callback(client.close)
-        tasks["hints"] = HintVerifier(client, engine.payments).run
+        tasks["hints"] = HintVerifier(client, engine.payments, leases=engine.leases).run
         tasks["sweep"] = Sweeper(
             client, engine.payments, engine.sweeps, engine.leases, every_s=settings.sweep_every_s
         ).run

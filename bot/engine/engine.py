@@ -116,7 +116,7 @@ class Engine:
             calls=CallBudget(
                 client, records.scripts, settings.clickpesa_per_minute, settings.clickpesa_per_day
             ),
-            sweeps=Sweeps(records),
+            sweeps=Sweeps(records, settings.payments_known_within_s),
             server=server,
             _watch=asyncio.create_task(server.watch()) if server else None,
         )

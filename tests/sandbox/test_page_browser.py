@@ -240,3 +240,25 @@ async def test_the_page_fits_a_small_phone(city: Sandbox, page: Page) -> None:
     await sms(city, f"SHULE: lipa TZS 45,000 kwa {BILL} http://127.0.0.1:8000/pay/3-{'x' * 60}")
     await expect(page.get_by_label("SMS messages")).to_contain_text(BILL)
     assert await page.evaluate("document.documentElement.scrollWidth") <= 320
+
+
+async def test_any_number_is_paid_on_the_page_from_a_chosen_wallet(
+    city: Sandbox, page: Page, tuma: Tuma
+) -> None:
+    city.bill(BILL, 45000, exact=True)
+    await page.get_by_label("Number", exact=True).fill(BILL)
+    await page.get_by_label("Amount", exact=True).fill("1,000")
+    await page.locator("#pay-wallet").select_option("CRDB")
+    await page.get_by_label("Payer", exact=True).fill("Babu")
+    await page.locator("#pay-now").click()
+    says = page.locator("#pay-says")
+    await expect(says).to_contain_text("only exactly 45000")
+    await page.get_by_role("button", name="Try without money").click()
+    await expect(says).to_contain_text("FAILED. Webhook answered 200.")
+    await page.get_by_label("Amount", exact=True).fill("45,000")
+    await page.get_by_label("Lose the webhook").check()
+    await page.locator("#pay-now").click()
+    await expect(says).to_contain_text("SUCCESS. No webhook was answered.")
+    assert len(tuma.calls) == 1
+    [_, paid] = city.clickpesa.bills[BILL].payments
+    assert (paid.wallet, paid.payer_name) == ("CRDB", "Babu")

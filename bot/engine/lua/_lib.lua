@@ -274,7 +274,7 @@ local function next_channel(s, channel, a)
 end
 
 -- opt: at (ms, when not at once), lane, valid (ms), pay (payment id), extra (JSON text), rung ('1' on a first route),
--- dup ('1': the customer may have it already)
+-- dup ('1': the customer may have it already), wish (ms, when the message was made in whose place this one comes)
 local function create(s, kind, channel, opt, now)
   local n = redis.call('HINCRBY', P .. 's:' .. s.sid, 'n', 1)
   local id = s.sid .. '.' .. n
@@ -283,6 +283,7 @@ local function create(s, kind, channel, opt, now)
   local m = { ch = channel, ln = opt.lane or s.ln, k = kind, st = later and 'scheduled' or 'queued', num = s.num }
   redis.call('HSET', P .. 'm:' .. id, 'v', '1', 'ch', channel, 'k', kind, 'ln', m.ln, 'st', m.st, 'num', s.num,
     'at', now, 'a', '0', 'val', opt.valid)
+  if opt.wish then redis.call('HSET', P .. 'm:' .. id, 'wish', opt.wish) end
   if opt.rung then redis.call('HSET', P .. 'm:' .. id, 'rg', '1') end
   if opt.pay then redis.call('HSET', P .. 'm:' .. id, 'pay', opt.pay, 'j', opt.extra) end
   if opt.dup then
@@ -355,7 +356,7 @@ local function advance(id, m, s, a, now)
     return false
   end
   local valid = int(math.max(num(m.val), num(now) + num(s.cw)))
-  local made = create(s, m.k, ch, { lane = m.ln, valid = valid, pay = m.pay, extra = m.j, rung = '1' }, now)
+  local made = create(s, m.k, ch, { lane = m.ln, valid = valid, pay = m.pay, extra = m.j, rung = '1', wish = m.wish or m.at }, now)
   redis.call('HSET', P .. 'm:' .. id, 'nx', made)
   return true
 end

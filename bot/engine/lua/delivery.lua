@@ -25,7 +25,7 @@ local function again(m, s)
     return false
   end
   local made = create(s, m.k, m.ch,
-    { at = ARGV[9], lane = m.ln, valid = m.val, pay = m.pay, extra = m.j, rung = m.rg }, now)
+    { at = ARGV[9], lane = m.ln, valid = m.val, pay = m.pay, extra = m.j, rung = m.rg, wish = m.wish or m.at }, now)
   redis.call('HSET', P .. 'm:' .. made, 'rt', int(num(m.rt) + 1))
   return true
 end

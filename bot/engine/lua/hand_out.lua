@@ -21,13 +21,13 @@ local function read(lane, most)
   return reply and reply[1] and reply[1][2] or {}
 end
 
--- In quiet hours nobody is asked for money, but somebody who waits for a number made just now gets it; a retry of it
--- that matures in the night does not count as just now, but one that only a rate held up does.
+-- In quiet hours nobody is asked for money, but somebody who waits for a number made just now gets it. A retry, a rung
+-- or a scheduled share that matures in the night does not count as just now; what only a rate held up does.
 local JUST_NOW_MS = 600000
-local function quiet(m)
+local function quiet(m, s)
   if ARGV[6] == '' or not fenced(m.k) then return false end
   local waiting = m.k == 'instructions' and m.ln == 'u' and num(m.t) == 0 and m.dup ~= '1'
-    and num(now) - num(m.at) < JUST_NOW_MS
+    and num(s.sa) <= num(s.at) and num(now) - num(m.wish or m.at) < JUST_NOW_MS
   return not waiting
 end
 
@@ -62,7 +62,7 @@ local function held_back(id, m, s, a)
     local hold = held_until(a, now)
     if hold > 0 then postpone(id, m, int(hold)) return true end
     if unsure(m) then postpone(id, m, int(num(now) + UNKNOWN_WAIT_MS)) return true end
-    if quiet(m) then postpone(id, m, ARGV[6]) return true end
+    if quiet(m, s) then postpone(id, m, ARGV[6]) return true end
   end
   if suppressed(s, channel) or not address(s, channel) then
     local why = suppressed(s, channel) or 'no address'
