@@ -98,7 +98,7 @@ async def on_stage(settings: Settings, options: Options) -> AsyncIterator[Stage]
         tempfile.TemporaryDirectory(prefix="tuma-replay-", ignore_cleanup_errors=True) as folder,
     ):
         async with Sandbox(pace=_NO_WAIT, faults=_faults(options), clock=lambda: from_ms(now_ms())) as city:
-            city.twilio.templates |= dict(_texts(settings.whatsapp_templates))
+            city.twilio.templates |= dict(_texts(settings.whatsapp_mapping))
             port = free_port()
             own = settings_of(settings, city, Path(folder), port)
             city.connect(own.public_url or "", really=f"http://127.0.0.1:{port}")
@@ -149,7 +149,7 @@ def settings_of(merchant: Settings, city: Sandbox, folder: Path, port: int) -> S
     changes: dict[str, Any] = {name: getattr(ours, name) for name in _OURS}
     # Days pass between two looks at ClickPesa's list; reminders would wait for one at every step.
     changes["clickpesa_known_within_s"] = _FOR_EVER_S
-    if merchant.whatsapp_templates is None:
+    if merchant.whatsapp_mapping is None:
         changes["whatsapp_templates"] = ours.whatsapp_templates
     off = merchant.channels_off()
     if len(off) < len(_SENDERS):  # nothing set up yet: show every channel
