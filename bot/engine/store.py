@@ -63,7 +63,10 @@ _OPTIONS: dict[str, Any] = {
 
 @contextmanager
 def guard() -> Iterator[None]:
-    """Translate what the library raises when Redis cannot take a command now into StoreUnavailable."""
+    """Translate what the library raises when Redis cannot take a command now into StoreUnavailable.
+
+    That a newer tuma has taken the data set over is a ConfigError: there is nothing to wait for.
+    """
     try:
         yield
     except errors.OutOfMemoryError as error:
@@ -73,6 +76,8 @@ def guard() -> Iterator[None]:
     except _AWAY as error:
         raise StoreUnavailable(f"Redis cannot answer now: {type(error).__name__}") from error
     except errors.ResponseError as error:
+        if str(error).startswith("NEWER"):
+            raise ConfigError(f"{str(error).removeprefix('NEWER ')}: start a newer tuma") from error
         if not str(error).startswith(_AWAY_WORDS):
             raise
         word = str(error).split(" ", 1)[0]

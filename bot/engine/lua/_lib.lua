@@ -14,6 +14,14 @@
 -- Units: money in minor units as decimal text, time in ms since 1970 as decimal text.
 
 local P = KEYS[1]
+-- Records that a newer tuma has written are left alone, from the moment it opened the data set (engine.check_format).
+local FORMAT = 1
+if string.sub(P, -2) == '}:' then
+  local newer = redis.call('GET', P .. 'format')
+  if newer and tonumber(newer) > FORMAT then
+    return redis.error_reply('NEWER records of format ' .. newer .. ' are here, this tuma knows up to ' .. FORMAT)
+  end
+end
 local GROUP = 'w'
 local DAY = 86400
 local KEEP_MESSAGE_S = 30 * DAY
