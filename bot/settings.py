@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, fields
 from datetime import time
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -25,6 +25,16 @@ from bot.errors import ConfigError
 SMS_PROVIDERS = ("twilio", "africastalking")
 # Of one SMS segment, and of one message on the other channels. The figure for SMS is only a round one.
 PRICES = (("sms", Decimal(25)), ("whatsapp", Decimal(0)), ("email", Decimal(0)), ("telegram", Decimal(0)))
+# Kinds of messages, and whether they ask for money.
+KINDS = {
+    "instructions": True,
+    "reminder": True,
+    "bill_changed": True,
+    "receipt": False,
+    "payment_failed": False,
+}
+# Nobody can ask Telegram whether a message arrived, so its default is to leave that to staff.
+IN_DOUBT = (("sms", "resend"), ("whatsapp", "resend"), ("email", "resend"), ("telegram", "hold"))
 _SHORTEST_KEY = 16  # characters of an API key, bytes of a signing key: less can be guessed
 
 
@@ -55,6 +65,22 @@ def _digits(value: str) -> str:
     if not (value.isascii() and value.isdigit()):
         raise ValueError("expected digits")
     return value
+
+
+def _count(value: str) -> int:
+    if not (value.isascii() and value.isdigit()):
+        raise ValueError("expected a whole number, 0 or more")
+    return int(value)
+
+
+def _colour(value: str) -> str:
+    if not re.fullmatch("#[0-9a-fA-F]{6}", value):
+        raise ValueError("expected a colour such as #0b6b3a")
+    return value.lower()
+
+
+def _origins(value: str) -> tuple[str, ...]:
+    return tuple(_origin(part) for part in _list(value))
 
 
 def _region(value: str) -> str:
@@ -146,12 +172,27 @@ def _hours(value: str) -> tuple[time, time]:
 def _policies(value: str) -> tuple[tuple[str, str], ...]:
     pairs = []
     for part in _list(value):
-        channel, _, policy = part.partition(":")
-        if channel not in {"sms", "whatsapp", "email", "telegram"} or policy not in {"hold", "resend"}:
+        where, _, policy = part.partition(":")
+        channel, dot, kind = where.partition(".")
+        known = channel in dict(IN_DOUBT) and (kind in KINDS if dot else True)
+        if not known or policy not in {"hold", "resend", "blind"}:
             raise ValueError(
-                "expected channel:policy pairs with policy hold or resend, such as telegram:hold"
+                "expected channel:policy or channel.kind:policy pairs with policy resend, hold or blind, "
+                "such as telegram:hold,telegram.receipt:resend"
             )
-        pairs.append((channel, policy))
+        pairs.append((where, policy))
+    return tuple(pairs)
+
+
+def _timeouts(value: str) -> tuple[tuple[str, float], ...]:
+    pairs = []
+    for part in _list(value):
+        channel, _, seconds = part.partition(":")
+        if channel not in dict(TIMEOUTS) or not re.fullmatch(r"[0-9]{1,3}(\.[0-9]+)?", seconds, re.ASCII):
+            raise ValueError("expected channel:seconds pairs, such as email:30")
+        if not 1 <= float(seconds) <= 300:
+            raise ValueError("expected 1 to 300 seconds for a channel, such as email:30")
+        pairs.append((channel, float(seconds)))
     return tuple(pairs)
 
 
@@ -265,8 +306,8 @@ def _setting(
     return field(default=default, metadata=metadata, repr=not secret)
 
 
-# Nobody can ask Telegram whether a message arrived, so its default is to leave that to staff.
-IN_DOUBT = (("sms", "resend"), ("whatsapp", "resend"), ("email", "resend"), ("telegram", "hold"))
+# Seconds, as in channels.base.REQUEST_TIMEOUT_S; a test compares them.
+TIMEOUTS = (("sms", 15), ("whatsapp", 15), ("email", 60), ("telegram", 20))
 
 
 def _unset(**values: str | None) -> list[str]:
@@ -336,6 +377,17 @@ class Settings:
         "MERCHANT_CONTACT", "Phone or mail address that customers may ask; also the reply-to address of mail."
     )
     merchant_tin: str | None = _setting("MERCHANT_TIN", "Taxpayer number shown on pages and invoices.")
+    merchant_colour: str = _setting(
+        "MERCHANT_COLOUR",
+        "Your colour on pages and invoices, as `#rrggbb`. White text must be readable on it (contrast 4.5 or more).",
+        "#0b6b3a",
+        parse=_colour,
+    )
+    merchant_logo: Path | None = _setting(
+        "MERCHANT_LOGO",
+        "PNG or JPEG shown on pages and invoices, 6 KB at most, so that a page stays small enough for 2G.",
+        parse=Path,
+    )
     mpesa_business_number: str | None = _setting(
         "MPESA_BUSINESS_NUMBER",
         "Your M-Pesa business number, given by ClickPesa. Unset: M-Pesa steps are left out.",
@@ -419,6 +471,12 @@ class Settings:
         secret=True,
     )
     email_from: str | None = _setting("EMAIL_FROM", "Sender of mail, such as `Shule <bili@shule.example>`.")
+    email_invoice: Literal["link", "attach", "none"] = _setting(
+        "TUMA_EMAIL_INVOICE",
+        "The bill as a PDF in mail: `link` to it, `attach` it (some 10 KB a mail), or `none`.",
+        "link",
+        parse=_choice("link", "attach", "none"),
+    )
     # Telegram
     telegram_bot_token: str | None = _setting("TELEGRAM_BOT_TOKEN", "Token from @BotFather.", secret=True)
     telegram_api_base: str = _setting(
@@ -489,16 +547,53 @@ class Settings:
         "is no bill's is then tried with and without them.",
         parse=_digits,
     )
+    # Pages
+    embed_origins: tuple[str, ...] = _setting(
+        "TUMA_EMBED_ORIGINS",
+        "Sites that may show a bill in a frame or read it by script, as origins such as `https://shop.example.co.tz`, "
+        "comma-separated. Unset: none.",
+        (),
+        parse=_origins,
+    )
+    proxies: int = _setting(
+        "TUMA_PROXIES",
+        "How many reverse proxies of yours stand before this server: who asks is then read that far from the right of "
+        "`X-Forwarded-For`. 0: the connection's own address.",
+        0,
+        parse=_count,
+    )
     # Engine
+    replicas: int | None = _setting(
+        "TUMA_REPLICAS",
+        "How many Redis replicas must have what was accepted, paid, stopped or opted out before tuma says so. Unset: "
+        "one where any is connected; `0`: none; another number: always that many, or the answer is 503.",
+        parse=_count,
+    )
+    replica_wait_ms: int = _setting(
+        "TUMA_REPLICA_WAIT_MS",
+        "How long to wait for them, in ms; then the answer is 503, and repeating it is safe.",
+        1000,
+        parse=_whole,
+    )
     lease_ms: int = _setting(
         "TUMA_LEASE_MS",
         "Longest time between handing a message out and starting to send it, in ms.",
         2000,
         parse=_whole,
     )
+    request_timeouts: tuple[tuple[str, float], ...] = _setting(
+        "TUMA_REQUEST_TIMEOUTS",
+        "The longest one request to a provider may take, per channel in seconds, the same for every process: "
+        "a lost worker's messages are in doubt only after it. Channels that are not named keep theirs.",
+        TIMEOUTS,
+        parse=_timeouts,
+    )
     in_doubt: tuple[tuple[str, str], ...] = _setting(
         "TUMA_IN_DOUBT",
-        "What to do with a message that may have been sent, per channel: `resend` once, flagged, or `hold` for staff.",
+        "What to do with a message that may have been sent, if its provider does not have it or cannot be asked: "
+        "`resend` once, flagged, or `hold` for staff. A provider that can be asked, but not now, is waited for; "
+        "`blind` is `resend` that does not wait. Per channel, for what asks for money; receipts and notices are "
+        "`resend` unless named, such as `telegram.receipt:hold`.",
         IN_DOUBT,
         parse=_policies,
     )
@@ -516,7 +611,7 @@ class Settings:
     )
     in_doubt_wait_ms: int = _setting(
         "TUMA_IN_DOUBT_WAIT_MS",
-        "How long to wait for a callback before that policy applies, in ms.",
+        "How long to wait for a callback, and to ask the provider four times, before that policy applies, in ms.",
         60_000,
         parse=_whole,
     )
@@ -651,9 +746,18 @@ class Settings:
     def _twilio_lacks(self) -> list[str]:
         return _unset(TWILIO_ACCOUNT_SID=self.twilio_account_sid, TWILIO_AUTH_TOKEN=self.twilio_auth_token)
 
-    def in_doubt_policy(self, channel: str) -> Literal["hold", "resend"]:
-        """What to do with a message of `channel` that may have been sent."""
-        return cast(Literal["hold", "resend"], {**dict(IN_DOUBT), **dict(self.in_doubt)}[channel])
+    def request_timeout_s(self, channel: str) -> float:
+        """The longest one request over `channel` may take, in seconds."""
+        return float({**dict(TIMEOUTS), **dict(self.request_timeouts)}[channel])
+
+    def in_doubt_policies(self) -> dict[str, str]:
+        """What to do with a message that may have been sent, by `channel.kind`: resend, hold or blind."""
+        given = {**dict(IN_DOUBT), **dict(self.in_doubt)}
+        return {
+            f"{channel}.{kind}": given.get(f"{channel}.{kind}", given[channel] if asks else "resend")
+            for channel, _ in IN_DOUBT
+            for kind, asks in KINDS.items()
+        }
 
 
 def load(env: Mapping[str, str] | None = None, dotenv: Path | None = Path(".env")) -> Settings:

@@ -50,6 +50,29 @@ def show_command(number: Number, as_json: JsonFlag = False) -> None:
         _print_bill(found)
 
 
+@app.command("snippet")
+def snippet_command(
+    number: Number,
+    share: Annotated[
+        str | None, typer.Option(help="Id of the share, where a number has several contacts.")
+    ] = None,
+    lang: Annotated[str | None, typer.Option(help="sw or en; else the customer's language.")] = None,
+    as_frame: Annotated[
+        bool, typer.Option("--frame", help="The frame, for a site of TUMA_EMBED_ORIGINS.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Print the HTML that puts a bill into an invoice or a site of another program."""
+    from bot.cli import snippets
+
+    chosen = runtime.settings()
+    made = runtime.with_engine(lambda engine: snippets.of_number(engine, chosen, number, share, lang), chosen)
+    if as_json:
+        emit(made)
+    else:
+        say(made.frame if as_frame else made.html)
+
+
 def status_command(
     what: Annotated[str, typer.Argument(metavar="NUMBER|SHARE_ID", help="Control number, or id of a share.")],
     as_json: JsonFlag = False,
@@ -140,7 +163,7 @@ def _print_share(share: ShareView) -> None:
             m.kind,
             m.channel,
             m.to,
-            m.state,
+            m.asking or m.state,
             m.outcome,
             m.delivery,
             m.error or m.reason,

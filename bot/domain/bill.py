@@ -113,8 +113,28 @@ class BillView(msgspec.Struct, frozen=True, kw_only=True):
     next_reminder_at: datetime | None
 
 
+class Asking(msgspec.Struct, frozen=True, kw_only=True):
+    """How far asking the provider about a message in doubt has come.
+
+    `answers`: how often it said that it does not have it, `of` so many that are believed; `obstacle`: why it could not
+    be asked the last time.
+    """
+
+    answers: int
+    of: int
+    obstacle: str | None = None
+
+    def __str__(self) -> str:
+        return f"asking the provider, {self.answers} of {self.of}" + (
+            f" ({self.obstacle})" if self.obstacle else ""
+        )
+
+
 class MessageView(msgspec.Struct, frozen=True, kw_only=True):
-    """One message. `text` is what was sent, while it is retained; `replayed_as` the message that took its place."""
+    """One message. `text` is what was sent, while it is retained; `replayed_as` the message that took its place.
+
+    `asking` is there while it is in doubt and its provider is being asked.
+    """
 
     id: str
     share: str
@@ -137,6 +157,7 @@ class MessageView(msgspec.Struct, frozen=True, kw_only=True):
     due_at: datetime | None
     sent_at: datetime | None
     replayed_as: str | None = None
+    asking: Asking | None = None
 
 
 class SkippedChannel(msgspec.Struct, frozen=True):

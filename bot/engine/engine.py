@@ -10,19 +10,22 @@ from bot.engine import keys
 from bot.engine.api_keys import ApiKeys
 from bot.engine.bills import Bills
 from bot.engine.calls import CallBudget
+from bot.engine.checks import Checks
 from bot.engine.contacts import Contacts
 from bot.engine.control import Channels, News
 from bot.engine.embedded import EmbeddedServer, start
 from bot.engine.events import Events
 from bot.engine.leases import Leases
 from bot.engine.ledger import Ledger
+from bot.engine.live import Live
 from bot.engine.messages import Messages
 from bot.engine.payments import Payments
 from bot.engine.receipts import Receipts, SmsBoard
 from bot.engine.records import Records
+from bot.engine.replicas import Replicas
 from bot.engine.scripts import Scripts
 from bot.engine.shares import Shares
-from bot.engine.store import Client, connect, fix_partitions, guard
+from bot.engine.store import Client, check_ready, connect, fix_partitions, guard
 from bot.engine.sweeps import Sweeps
 from bot.engine.tokens import Tokens
 from bot.errors import ConfigError
@@ -52,6 +55,8 @@ class Engine:
     records: Records
     shares: Shares
     bills: Bills
+    checks: Checks
+    live: Live
     messages: Messages
     receipts: Receipts
     sms_board: SmsBoard
@@ -75,9 +80,9 @@ class Engine:
         server = await start(settings.data_dir) if settings.redis_url is None else None
         client = connect(settings.redis_url or (server.url if server else ""))
         try:
-            with guard():
-                await client.ping()
-            records = Records(client, Scripts(client), await fix_partitions(client, settings.partitions))
+            await check_ready(client)
+            scripts = Scripts(client, Replicas(client, settings.replicas, settings.replica_wait_ms))
+            records = Records(client, scripts, await fix_partitions(client, settings.partitions))
             await check_format(records)
         except BaseException:
             await client.aclose()
@@ -87,12 +92,15 @@ class Engine:
         contacts, control, board = Contacts(records), Channels(records), SmsBoard(records)
         messages = Messages(records, contacts, control, settings)
         leases = Leases(records.scripts)
+        shares = Shares(records, contacts, settings)
         return cls(
             settings=settings,
             redis=client,
             records=records,
-            shares=Shares(records, contacts, settings),
+            shares=shares,
             bills=Bills(records, contacts, settings),
+            checks=Checks(records),
+            live=Live(records, shares),
             messages=messages,
             receipts=Receipts(records, messages, board, settings),
             sms_board=board,
@@ -125,6 +133,7 @@ class Engine:
 
     async def close(self) -> None:
         """Disconnect; the last user stops the embedded server."""
+        await self.live.close()
         await self.redis.aclose()
         if self._watch:
             self._watch.cancel()

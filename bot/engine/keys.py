@@ -17,6 +17,7 @@
     tuma:{limits}:rate:<channel>  hash    what a sender may send: see lua/lease.lua
     tuma:{limits}:busy:<provider> hash    requests under way, by consumer and channel
     tuma:{limits}:chat:<chat id>  string  when this chat may get a message again, in us
+    tuma:check:<hash>        string  how often somebody asked whether a bill is real, for an hour
     tuma:inbox               stream  share jobs of any producer; on a cluster also tuma:inbox:{p}
     tuma:rejected            stream  jobs that could not be taken: job, error, entry
     tuma:{p}:price           hash    cost cap and prices, only where a cap is set (bot.engine.costs)
@@ -74,10 +75,14 @@ def claim(p: int, share_id: str) -> str:
     return f"{prefix(p)}c:{share_id}"
 
 
+def contact_partition(kind: str, address: str, partitions: int) -> int:
+    """Where a contact lives."""
+    return partition(f"{kind}:{address}", partitions)
+
+
 def contact(kind: str, address: str, partitions: int) -> str:
     """The record of a contact: `kind` is phone, email or telegram."""
-    name = f"{kind}:{address}"
-    return f"{prefix(partition(name, partitions))}k:{name}"
+    return f"{prefix(contact_partition(kind, address, partitions))}k:{kind}:{address}"
 
 
 def inbox(p: int | None = None) -> str:
@@ -93,6 +98,11 @@ def receipt(provider: str, provider_id: str) -> str:
 def early(provider: str, provider_id: str) -> str:
     """Reports of a provider that came before its id was known."""
     return f"tuma:early:{provider}:{provider_id}"
+
+
+def checks(asker: str) -> str:
+    """How often somebody, known by a hash alone, asked whether a bill is real."""
+    return f"tuma:check:{asker}"
 
 
 def sms_minute(minute: int) -> str:

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Literal, cast
+from zlib import crc32
 
 import msgspec
 
 from bot.domain import dead
 from bot.domain.bill import (
+    Asking,
     BillKind,
     BillMode,
     BillStatus,
@@ -27,6 +29,7 @@ from bot.domain.dead import DeadLetter
 from bot.domain.message import Kind, Lane, Outcome, State
 from bot.domain.money import from_minor, plain
 from bot.engine import keys
+from bot.engine.doubt import ASKED, TIMES
 
 Fields = Mapping[str, str]
 # Which kind of address a channel uses.
@@ -54,8 +57,22 @@ class BillHit(msgspec.Struct, frozen=True, kw_only=True):
     currency: str
 
 
+class Paid(msgspec.Struct, frozen=True, kw_only=True):
+    """Money that counts for a bill. `channel` is the provider's word for the wallet or bank."""
+
+    amount: Decimal
+    currency: str
+    at: datetime
+    reference: str | None
+    channel: str | None
+
+
 class Page(msgspec.Struct, frozen=True, kw_only=True):
-    """What the customer's page may show: one share, one bill, nothing the messages did not say."""
+    """What the customer's page may show: one share, one bill, nothing the messages did not say.
+
+    `credit` is what was paid above all that was owed under the number. `wallet` is the channel of the contact's last
+    payment, as the provider calls it. `version` changes whenever what the page shows of the bill does.
+    """
 
     share: str
     number: str
@@ -68,10 +85,13 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     amount: Decimal
     total: Decimal
     paid: Decimal
+    credit: Decimal
     currency: str
     description: str | None
     due_at: datetime | None
-    payments: list[PaymentView]
+    payments: list[Paid]
+    wallet: str | None
+    version: str
     channels: list[str]
     suppressed: list[str]
     telegram_linked: bool
@@ -186,7 +206,15 @@ def message(p: int, local: str, fields: Fields, share_id: str) -> MessageView:
         due_at=moment(fields.get("due")),
         sent_at=moment(fields.get("sat")),
         replayed_as=keys.message_id(p, fields["re"]) if fields.get("re") else None,
+        asking=_asking(fields),
     )
+
+
+def _asking(fields: Fields) -> Asking | None:
+    answered = fields.get("aw") in ("absent", "unaskable")
+    if fields["st"] != State.IN_DOUBT or fields["ch"] not in ASKED or answered:
+        return None
+    return Asking(answers=int(fields.get("aq") or 0), of=TIMES, obstacle=fields.get("ae") or None)
 
 
 def dead_letter(p: int, local: str, fields: Fields, share: Fields, died_ms: int) -> DeadLetter:
@@ -281,9 +309,10 @@ def bill(number: str, account: Fields, shares: Sequence[Fields], payments: list[
     )
 
 
-def page(p: int, fields: Fields, account: Fields, payments: list[PaymentView]) -> Page:
+def page(p: int, fields: Fields, account: Fields, payments: Sequence[Fields]) -> Page:
     """What the customer's page may show."""
     name, currency = fields["term"], account["cur"]
+    counted = [_paid(payment) for payment in payments if _counts_for(payment, name)]
     return Page(
         share=fields["id"],
         number=fields["num"],
@@ -296,11 +325,41 @@ def page(p: int, fields: Fields, account: Fields, payments: list[PaymentView]) -
         amount=from_minor(balance(account, name), currency),
         total=from_minor(minor(account, f"ta:{name}"), currency),
         paid=from_minor(minor(account, f"tp:{name}"), currency),
+        credit=from_minor(minor(account, "credit"), currency),
         currency=currency,
         description=account.get(f"tx:{name}"),
         due_at=moment(account.get(f"td:{name}")),
-        payments=payments,
+        payments=counted,
+        wallet=next((paid.channel for paid in reversed(counted) if paid.channel), None),
+        version=_version(fields["num"], account, name, len(counted)),
         channels=fields["ch"].split(),
         suppressed=sorted(field[2:] for field in fields if field.startswith("x:")),
         telegram_linked=bool(fields.get("a:telegram")),
     )
+
+
+def _counts_for(payment: Fields, term: str) -> bool:
+    """Whether money counts, and for this term; what is above every bill of the number counts for each."""
+    counts = payment.get("m") == "1" and payment.get("back") != "1" and minor(payment, "am") > 0
+    given_away = payment.get("mt", payment.get("num")) != payment.get("num")
+    return (
+        counts
+        and not given_away
+        and (f"al:{term}" in payment or not any(field.startswith("al:") for field in payment))
+    )
+
+
+def _paid(payment: Fields) -> Paid:
+    return Paid(
+        amount=from_minor(minor(payment, "am"), payment["cur"]),
+        currency=payment["cur"],
+        at=_moment(payment.get("paid") or payment["at"]),
+        reference=payment.get("ref") or None,
+        channel=payment.get("ch") or None,
+    )
+
+
+def _version(number: str, account: Fields, term: str, payments: int) -> str:
+    shown = [account.get(f"{field}:{term}", "") for field in ("ta", "tp", "td", "tx", "tm")]
+    facts = [number, status(account), account.get("credit", ""), str(payments), *shown]
+    return f"{crc32(chr(31).join(facts).encode()):08x}"

@@ -44,6 +44,8 @@ VARIABLES: Mapping[str, str] = {
     "how": "company numbers in brief, such as Mixx/HaloPesa 889999, Airtel 47",
     "methods": "not in SMS: list of ways to pay: name, kind, company, code, line, ussd, app (lists of steps)",
     "pay_url": "the customer's page, or empty",
+    "pay_token": "the last part of pay_url, for a WhatsApp button whose registered address ends in {{n}}, or empty",
+    "invoice_url": "the bill as a PDF, where TUMA_EMAIL_INVOICE is link, or empty",
     "out_url": "the opt-out page, or empty",
     "link_url": "Telegram's deep link while no chat is linked, or empty",
     "payment": "the payment: amount, balance, credit, reference, paid_at, payer, reason, number_closed",
@@ -174,6 +176,7 @@ def _ways(facts: Facts, merchant: Merchant, locale: str) -> dict[str, Any]:
     ways = {
         "how": merchant.how,
         "pay_url": facts.pay_url or "",
+        "pay_token": (facts.pay_url or "").rpartition("/")[2],
         "out_url": facts.out_url or "",
         "link_url": facts.link_url or "",
     }

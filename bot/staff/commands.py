@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from bot.settings import Settings
 
 _log = structlog.get_logger("tuma.staff")
-_EVERYBODY = ("start", "bills", "language", "stop")
+_EVERYBODY = ("start", "bills", "check", "language", "stop")
 _VIEWER = ("status", "stats", "queue", "failed", "help", "language")
 _OPERATOR = ("share", "status", "stop", "resend", "stats", "queue", "failed", "help", "language")
 # For staff, /stop means a bill; for everybody else, messages.

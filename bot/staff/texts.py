@@ -13,6 +13,7 @@ SW: Mapping[str, str] = {
     # Commands, as Telegram lists them
     "command.start": "Anza, au anza tena",
     "command.bills": "Bili zangu",
+    "command.check": "Hakiki kama bili ni ya kweli: /check NAMBA",
     "command.language": "Lugha / Language",
     "command.stop": "Acha kupokea ujumbe hapa",
     "command.help": "Msaada",
@@ -86,6 +87,20 @@ SW: Mapping[str, str] = {
     "mwisho uliopokea, au wasiliana na <b>{merchant}</b>.",
     "link.taken": "Bili hii tayari imeunganishwa na akaunti nyingine ya Telegram. Kama hilo si sahihi, wasiliana na "
     "<b>{merchant}</b>.",
+    # Is this bill real?
+    "check.usage": "Andika namba ya malipo baada ya amri, kama hivi: <code>/check 55042914871931</code>. "
+    "Nitakuambia kama ni ya <b>{merchant}</b>, kiasi chake, na kama inalipika.",
+    "check.open": "✅ Ndiyo, ni bili ya <b>{merchant}</b>. Kiasi cha kulipa: <b>{amount}</b>.",
+    "check.settled": "✅ Namba hii ni ya <b>{merchant}</b> na imeshalipwa. Usilipe tena.",
+    "check.closed": "⛔ Namba hii ilikuwa ya <b>{merchant}</b>, lakini imefungwa. Usilipe kwa namba hii: "
+    "wasiliana na <b>{merchant}</b> upate namba mpya.",
+    "check.held": "⏳ Namba hii ni ya <b>{merchant}</b>, na malipo yake yanahakikiwa. Usilipe hadi "
+    "<b>{merchant}</b> ithibitishe.",
+    "check.stopped": "⛔ Namba hii ni ya <b>{merchant}</b>, lakini bili imesimamishwa. Usilipe kabla ya "
+    "kuwasiliana na <b>{merchant}</b>.",
+    "check.unknown": "⛔ <b>{merchant}</b> haina namba hiyo. Usilipe. Angalia kama umeiandika sawa, au "
+    "wasiliana na <b>{merchant}</b>.",
+    "check.often": "Umehakiki mara nyingi. Jaribu tena baada ya saa moja.",
     "mine.none": "Hakuna bili iliyounganishwa na Telegram yako. Fungua kiungo kilicho kwenye ujumbe uliopokea.",
     "mine.title": "<b>Bili zako</b>",
     "mine.open": "<b>{amount}</b> · {status}\nNamba ya malipo: <code>{number}</code>",
@@ -140,6 +155,7 @@ SW: Mapping[str, str] = {
     "messages.none": "Bado hakuna ujumbe.",
     "messages.line": "{moment} · {kind} · {channel} · {state}",
     "messages.duplicate": "huenda umefika mara mbili",
+    "messages.asking": "haijulikani kama umefika; mtoa huduma anaulizwa ({answers} kati ya {of})",
     "kind.instructions": "maelekezo",
     "kind.reminder": "ukumbusho",
     "kind.receipt": "risiti",
@@ -257,12 +273,15 @@ SW: Mapping[str, str] = {
     "news.late": "Malipo baada ya kusimamishwa",
     "news.channel_paused": "Njia zilizositishwa",
     "news.channel_resumed": "Njia zinazoendelea",
+    "news.callback_failed": "Taarifa zisizofika kwenye mfumo wako",
+    "news.unknown_event": "Taarifa za ClickPesa zisizojulikana",
 }
 
 EN: Mapping[str, str] = {
     # Commands, as Telegram lists them
     "command.start": "Start, or start again",
     "command.bills": "My bills",
+    "command.check": "Check whether a bill is real: /check NUMBER",
     "command.language": "Lugha / Language",
     "command.stop": "Stop messages here",
     "command.help": "Help",
@@ -336,6 +355,21 @@ EN: Mapping[str, str] = {
     "<b>{merchant}</b>.",
     "link.taken": "This bill is already linked to another Telegram account. If that is wrong, contact "
     "<b>{merchant}</b>.",
+    # Is this bill real?
+    "check.usage": "Write the control number after the command, like this: <code>/check "
+    "55042914871931</code>. I tell you whether it is from <b>{merchant}</b>, how much it is, and whether "
+    "it can be paid.",
+    "check.open": "✅ Yes, this is a bill from <b>{merchant}</b>. Amount to pay: <b>{amount}</b>.",
+    "check.settled": "✅ This number is from <b>{merchant}</b> and has been paid. Do not pay again.",
+    "check.closed": "⛔ This number was from <b>{merchant}</b> but is closed. Do not pay to it: ask "
+    "<b>{merchant}</b> for a new number.",
+    "check.held": "⏳ This number is from <b>{merchant}</b>, and a payment is being checked. Do not pay "
+    "until <b>{merchant}</b> has confirmed.",
+    "check.stopped": "⛔ This number is from <b>{merchant}</b>, but the bill has been stopped. Do not pay "
+    "before you have asked <b>{merchant}</b>.",
+    "check.unknown": "⛔ <b>{merchant}</b> has no such number. Do not pay. See whether you typed it right, "
+    "or ask <b>{merchant}</b>.",
+    "check.often": "You have checked many times. Please try again in an hour.",
     "mine.none": "No bill is linked to your Telegram. Open the link in the message you received.",
     "mine.title": "<b>Your bills</b>",
     "mine.open": "<b>{amount}</b> · {status}\nControl number: <code>{number}</code>",
@@ -390,6 +424,7 @@ EN: Mapping[str, str] = {
     "messages.none": "No messages yet.",
     "messages.line": "{moment} · {kind} · {channel} · {state}",
     "messages.duplicate": "may have arrived twice",
+    "messages.asking": "in doubt; asking the provider ({answers} of {of})",
     "kind.instructions": "instructions",
     "kind.reminder": "reminder",
     "kind.receipt": "receipt",
@@ -507,6 +542,8 @@ EN: Mapping[str, str] = {
     "news.late": "Payments after a stop",
     "news.channel_paused": "Channels paused",
     "news.channel_resumed": "Channels resumed",
+    "news.callback_failed": "Events that did not reach your system",
+    "news.unknown_event": "ClickPesa events of an unknown kind",
 }
 
 TABLES: Mapping[str, Mapping[str, str]] = {"sw": SW, "en": EN}

@@ -26,6 +26,8 @@ _PLAIN: Mapping[str, str] = {
     "queued": "Messages that wait for a worker.",
     "handed_out": "Messages that a worker holds.",
     "in_doubt": "Messages that may have been sent.",
+    "asking": "Of those in doubt, the ones to be asked about now.",
+    "possible_duplicates": "Messages ever sent again after a doubt.",
     "inbox": "Share jobs not yet acknowledged.",
     "dead": "Messages that cannot be sent until staff act.",
     "unmatched": "Payments that staff must place.",
@@ -67,6 +69,10 @@ class _Ledger(Collector):
         for outcome, count in stats.done.items():
             done.add_metric([outcome], count)
         yield done
+        doubts = GaugeMetricFamily("tuma_doubts", "How doubts ended so far.", labels=["how"])
+        for how, count in stats.doubts.items():
+            doubts.add_metric([how], count)
+        yield doubts
         waiting = GaugeMetricFamily("tuma_waiting", "Messages in streams.", labels=["channel", "lane"])
         for queue, count in stats.waiting.items():
             channel, _, lane = queue.partition(".")

@@ -47,7 +47,10 @@ KINDS: Mapping[str, Kind] = {
     "unsupported-media-type": Kind(415, "This content type is not taken", "Use one that `detail` names."),
     "refused": Kind(422, "The input cannot be taken", "Correct each field in `errors` and send it again."),
     "error": Kind(500, "Something went wrong here", "Send it again later; the same id is never taken twice."),
-    "unavailable": Kind(503, "The store cannot take this now", "Nothing was accepted; send it again soon."),
+    "not-implemented": Kind(501, "That format is not there", "Ask for one that `detail` names."),
+    "unavailable": Kind(
+        503, "The store cannot take this now", "Send it again soon, unchanged: nothing is taken twice."
+    ),
 }
 
 
@@ -103,7 +106,7 @@ def of_error(error: Exception) -> web.Response:
         case web.HTTPException():
             return respond(details(_of_status(error.status)), _kept(error.headers))
         case StoreUnavailable():
-            return respond(details("unavailable"), {"Retry-After": "5"})
+            return respond(details("unavailable", str(error)), {"Retry-After": "5"})
         case _:
             return respond(_of_tuma(error))
 

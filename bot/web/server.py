@@ -14,10 +14,14 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from bot.web.api import Api
 from bot.web.bodies import LIMITS, Limits
+from bot.web.check import Check
+from bot.web.embed import Embeds
 from bot.web.gate import Gate, headers
 from bot.web.letters import Letters
 from bot.web.metrics import Metrics
+from bot.web.optout import OptOut
 from bot.web.pages import Pages
+from bot.web.pagewriter import PageWriter
 from bot.web.routes import Route
 from bot.web.system import System
 from bot.web.webhooks import Updates, Webhooks
@@ -48,17 +52,25 @@ def build(
     Raises TemplateError if a page file is missing or wrong.
     """
     metrics = Metrics()
-    pages = Pages(engine, settings, renderer.merchant.methods)
+    writer = PageWriter(settings, renderer.look)
+    check = Check(engine, writer, settings.proxies)
+    pages = [
+        *Pages(engine, settings, renderer.merchant.methods, writer).routes(),
+        *Embeds(engine, settings, writer).routes(),
+        *OptOut(engine, writer).routes(),
+        *check.routes(),
+    ]
     system = System(engine, settings, metrics, roles)
-    gate = Gate(engine.api_keys, metrics, pages.error_page)
+    gate = Gate(engine.api_keys, metrics, writer.error_page)
     app = web.Application(middlewares=gate.middlewares(), client_max_size=_MAX_BODY)
     app[LIMITS] = limits or Limits()
-    hooks = Webhooks(engine, settings, metrics, updates)
+    hooks = Webhooks(engine, settings, metrics, updates, check)
     api = [*Api(engine, settings, metrics).routes(), *Letters(engine, settings).routes()]
-    routes = [*api, *hooks.routes(), *pages.routes(), *system.routes()]
+    routes = [*api, *hooks.routes(), *pages, *system.routes()]
     system.documented = routes
     for route in routes:
         _add(app, gate, route)
+    app.on_shutdown.append(lambda _: engine.live.close())
     app.on_response_prepare.append(headers(https=(settings.public_url or "").startswith("https://")))
     return app
 

@@ -14,12 +14,12 @@ import msgspec
 from aiohttp import web
 
 from bot.engine.limits import standing
-from bot.engine.store import guard
+from bot.engine.store import check_ready
 from bot.errors import StoreUnavailable
+from bot.render.pagefiles import PageFiles
 from bot.web import docs, openapi
 from bot.web.answers import json_answer
 from bot.web.metrics import CONTENT_TYPE, Metrics
-from bot.web.pagefiles import PageFiles
 from bot.web.routes import Answer, Handler, Route
 
 if TYPE_CHECKING:
@@ -89,11 +89,10 @@ class System:
         return json_answer(Alive())
 
     async def readyz(self, request: web.Request) -> web.Response:
-        """Say whether Redis answers. Raises StoreUnavailable."""
+        """Say whether Redis answers and takes writes. Raises StoreUnavailable."""
         try:
             async with asyncio.timeout(_PING_S):
-                with guard():
-                    await self._engine.redis.ping()
+                await check_ready(self._engine.redis)
         except TimeoutError as error:
             raise StoreUnavailable("Redis does not answer") from error
         return json_answer(Ready(roles=self._roles))

@@ -18,7 +18,7 @@ from bot.engine.scripts import now_ms
 from bot.settings import load
 from tests.cli.conftest import Tuma
 from tests.engine.conftest import job
-from tests.engine.endings import INVALID, REFUSED, SENT, end, hold
+from tests.engine.endings import DOUBT, INVALID, REFUSED, SENT, end, hold
 
 NUMBER = "55042914871931"
 
@@ -76,6 +76,13 @@ def test_status_shows_what_a_bill_has_cost_and_that_its_cap_is_reached(tuma: Tum
     assert term["cost"] == "40"
     assert term["cost_cap_reached_at"]
     assert "40, cap reached" in " ".join(tuma("status", NUMBER).out.split())
+
+
+def test_status_says_how_far_asking_about_a_doubt_has_come(tuma: Tuma, bill: dict[str, Any]) -> None:
+    on_engine(tuma, lambda engine: end(engine, {**DOUBT, "at": "99999999999999"}))
+    message = tuma("status", NUMBER, "--json").json["shares"][0]["messages"][0]
+    assert message["asking"] == {"answers": 0, "of": 4, "obstacle": None}
+    assert "asking the provider, 0 of 4" in " ".join(tuma("status", NUMBER).out.split())
 
 
 def test_status_is_found_by_share_as_well(tuma: Tuma, bill: dict[str, Any]) -> None:

@@ -9,6 +9,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from bot.web.problems import KINDS
+from channels.base import Delivery, StatusUpdate
+from tests.engine.endings import DOUBT, end
 from tests.web.conftest import Lonely, Site, shared
 from tests.web.test_pages import Page, get
 
@@ -48,6 +50,19 @@ async def test_the_ledgers_figures_are_there(site: Site) -> None:
     assert found[("tuma_created", ())] == 2
     assert found[("tuma_open_bills", ())] == 1
     assert found[("tuma_waiting", (("channel", "sms"), ("lane", "urgent")))] == 1
+
+
+async def test_how_doubts_ended_is_there(site: Site) -> None:
+    [message] = (await shared(site, route={"mode": "all", "channels": ["sms"]}))["messages"]
+    await end(site.engine, {**DOUBT, "at": "99999999999999"})
+    assert (await figures(site))[("tuma_in_doubt", ())] == 1
+    async with site.http.get(f"/v1/messages/{message}") as response:
+        assert (await response.json())["asking"] == {"answers": 0, "of": 4, "obstacle": None}
+    await site.engine.messages.found(StatusUpdate(message, "SM1", Delivery.SENT), 1)
+    found = await figures(site)
+    assert found[("tuma_doubts", (("how", "adopted"),))] == 1
+    assert found[("tuma_in_doubt", ())] == found[("tuma_asking", ())] == 0
+    assert found[("tuma_possible_duplicates", ())] == 0
 
 
 async def test_requests_are_counted_by_template(site: Site) -> None:

@@ -3,8 +3,8 @@
 -- KEYS[1] is the partition's prefix `tuma:{p}:`. Every key below carries that hash tag, so all of it is one slot.
 -- Records:  a:<number> account   s:<sid> share   m:<sid>.<n> message   p:<pid> payment   x:<number>:<alias> payment id
 --           c:<share id> claim   k:<kind>:<address> contact (both in the slot of their own name)
--- Indexes:  timers, um (payments for staff), up:<number> (payments before their share), pn:<number> (its payments),
---           dead, names, claims, cbdue and cbtry (events), hints
+-- Indexes:  timers, ask:<channel> (in doubt, to be asked about now), um (payments for staff),
+--           up:<number> (payments before their share), pn:<number> (its payments), dead, names, claims, cbdue and cbtry (events), hints
 -- Costs:    price: cap and price by channel, in ten-thousandths, only where a cap is set
 -- Streams:  q:<channel>:u|b (group `w`), news;  lists: cb:<number>;  counters: n;  pauses: pause
 --           seen: until when ClickPesa's payments are known, a copy for hand_out
@@ -66,6 +66,9 @@ local function wake(channel, lane)
     redis.call('SPUBLISH', P .. 'wake', word)
   end
 end
+
+-- What a page of this number shows has changed: whoever looks at one is told (engine/live.py).
+local function changed(number) redis.call('SPUBLISH', P .. 'live', number) end
 
 -- What staff should see. The stream is capped: it is a notice board, the records are the truth.
 local function news(kind, now, data)
@@ -130,7 +133,10 @@ local function leave(id, m)
     redis.call('XACK', stream(m.ch, m.ln), GROUP, m.e)
     redis.call('XDEL', stream(m.ch, m.ln), m.e)
   end
-  if m.st == 'in_doubt' then redis.call('ZREM', P .. 'timers', 'd:' .. id) end
+  if m.st == 'in_doubt' then
+    redis.call('ZREM', P .. 'timers', 'd:' .. id)
+    redis.call('ZREM', P .. 'ask:' .. m.ch, id)
+  end
 end
 
 -- What sending costs, as workers and schedulers were told; a share's `sp` is what its messages have cost.
@@ -160,10 +166,17 @@ local function unbury(id, m)
   if m.st == 'done' then redis.call('EXPIRE', P .. 'm:' .. id, KEEP_MESSAGE_S) end
 end
 
+local function waits(m) return m ~= nil and (m.st == 'scheduled' or m.st == 'queued') end
+
 local function done(id, m, outcome, why, now)
   local doubted = m.st == 'in_doubt'
   -- What certainly never left costs nothing.
   if m.c and outcome ~= 'sent' and not doubted and m.dup ~= '1' then spend(sid_of(id), -num(m.c)) end
+  if m.dup == '1' and waits(m) then
+    -- The second one never went out.
+    redis.call('HDEL', P .. 'm:' .. id, 'dup')
+    count('duplicates', -1)
+  end
   leave(id, m)
   redis.call('HSET', P .. 'm:' .. id, 'o', outcome, 'why', why or '', 'end', now, 'e', '')
   move(id, m, 'done')
@@ -173,8 +186,6 @@ local function done(id, m, outcome, why, now)
   redis.call('ZREM', P .. 'timers', 'c:' .. id)
   if doubted then unbury(id, m) end
 end
-
-local function waits(m) return m ~= nil and (m.st == 'scheduled' or m.st == 'queued') end
 
 -- What nobody will send any more, for staff to see, mend and replay. Of a bill that asks for nothing there is nothing
 -- to mend. A dead letter outlives other done messages: it stays until staff act, or as long as its share.
@@ -368,22 +379,6 @@ local function confirm(id, m, s, now)
   end
 end
 
--- Nobody knows whether it arrived; unless the provider has said so before its worker could, or was lost.
-local function doubt(id, m, s, at, now)
-  local rank = num(m.dr)
-  if rank >= 1 and rank ~= 4 then
-    redis.call('HSET', P .. 'm:' .. id, 'sat', m.hat or now)
-    done(id, m, 'sent', 'the provider confirmed it', now)
-    if m.cf == '1' then return confirm(id, m, s, now) end
-  else
-    leave(id, m)
-    redis.call('HSET', P .. 'm:' .. id, 'e', '')
-    move(id, m, 'in_doubt')
-    redis.call('ZADD', P .. 'timers', at, 'd:' .. id)
-  end
-  if m.rg == '1' then redis.call('ZADD', P .. 'timers', int(num(now) + num(s.cw)), 'c:' .. id) end
-end
-
 -- Cancel what waits for a share and its timer; returns how many messages. Its dead letters end with it.
 local function hush(s, why, now)
   local canceled = 0
@@ -408,6 +403,41 @@ local function hush(s, why, now)
   return canceled
 end
 
+-- Nobody knows whether the provider took it: `at` is when it is asked or the policy applies, `with` which provider may
+-- have it ('*': any). What is looked for is every attempt from the first that was in doubt on.
+local function into_doubt(id, m, at, with, now)
+  leave(id, m)
+  redis.call('HSETNX', P .. 'm:' .. id, 'hd', m.hat or now)
+  redis.call('HSET', P .. 'm:' .. id, 'e', '', 'dat', now, 'pv', (m.pv and (m.pv .. ' ') or '') .. with)
+  redis.call('HDEL', P .. 'm:' .. id, 'aq', 'aw', 'ae')
+  move(id, m, 'in_doubt')
+  redis.call('ZADD', P .. 'timers', at, 'd:' .. id)
+  local s = m.rg == '1' and share(sid_of(id))
+  if s then redis.call('ZADD', P .. 'timers', int(num(now) + num(s.cw)), 'c:' .. id) end
+end
+
+-- The provider told of it before whoever sent it could: it is no question whether it was taken.
+local function told(m) return m.pid ~= nil and m.pid ~= '' end
+
+local function taken(id, m, s, now)
+  redis.call('HSET', P .. 'm:' .. id, 'sat', m.hat or now)
+  done(id, m, 'sent', 'the provider confirmed it', now)
+  event(s, 'message.sent', now, { message = id, channel = m.ch, kind = m.k })
+  if m.cf == '1' then return confirm(id, m, s, now) end
+  if m.rg == '1' and num(m.dr) < 4 then
+    redis.call('ZADD', P .. 'timers', int(num(now) + num(s.cw)), 'c:' .. id)
+  end
+end
+
+-- The provider took what was sent again after a doubt, and the first one too: the customer has it twice.
+local function taken_twice(id, m, pid)
+  if not told(m) or m.pid == pid or num(m.a) < 2 then return end
+  if string.find(' ' .. (m.pid2 or '') .. ' ', ' ' .. pid .. ' ', 1, true) then return end
+  m.pid2 = m.pid2 and (m.pid2 .. ' ' .. pid) or pid
+  redis.call('HSET', P .. 'm:' .. id, 'pid2', m.pid2)
+  count('doubt:twice', 1)
+end
+
 local function shares_of(a)
   local list = {}
   for field, _ in pairs(a) do
@@ -415,6 +445,19 @@ local function shares_of(a)
     if sid then list[#list + 1] = sid end
   end
   table.sort(list)
+  return list
+end
+
+-- What is retained of the other messages of a number.
+local function others_of(a, id)
+  local list = {}
+  for _, sid in ipairs(shares_of(a)) do
+    for n = 1, num(redis.call('HGET', P .. 's:' .. sid, 'n')) do
+      local other = sid .. '.' .. int(n)
+      local o = other ~= id and message(other)
+      if o then list[#list + 1] = o end
+    end
+  end
   return list
 end
 
@@ -452,12 +495,14 @@ end
 local function hold(number, pid)
   if redis.call('HSETNX', P .. 'p:' .. pid, 'kp', '1') == 1 then
     redis.call('HINCRBY', P .. 'a:' .. number, 'kept', 1)
+    changed(number)
   end
 end
 
 local function unhold(number, pid)
   if redis.call('HDEL', P .. 'p:' .. pid, 'kp') == 1 then
     redis.call('HINCRBY', P .. 'a:' .. number, 'kept', -1)
+    changed(number)
   end
 end
 
@@ -516,6 +561,7 @@ local function allocate(number, a, p, force, now)
     redis.call('EXPIRE', key, KEEP_ACCOUNT_S)
     count('open', -1)
   end
+  changed(number)
   local canceled = 0
   for _, sid in ipairs(shares_of(a)) do
     local s = share(sid)

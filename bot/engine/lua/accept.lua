@@ -60,6 +60,7 @@ elseif a.st ~= 'open' then
   redis.call('HSET', key, 'st', 'open')
   redis.call('PERSIST', key)
   count('open', 1)
+  changed(job.num)
 end
 if not a['ta:' .. term] then
   a.T = a.T == '' and term or (a.T .. '\31' .. term)

@@ -10,6 +10,7 @@ if a.st == 'open' then
   redis.call('HSET', P .. 'a:' .. number, 'st', 'stopped', 'by', ARGV[3])
   redis.call('EXPIRE', P .. 'a:' .. number, KEEP_ACCOUNT_S)
   count('open', -1)
+  changed(number)
 end
 local canceled = 0
 for _, sid in ipairs(shares_of(a)) do
