@@ -65,7 +65,10 @@ class Role(StrEnum):
 
 
 def renderer(settings: Settings) -> Renderer:
-    """The renderer of one merchant. Raises TemplateError when a file cannot be read, ConfigError for their look."""
+    """The renderer of one merchant. Raises TemplateError when a data file is wrong, ConfigError for the look.
+
+    A mapping file that is not there is none: then WhatsApp is off, see `Settings.channels_off`.
+    """
     look = Look(
         name=settings.merchant_name,
         contact=settings.merchant_contact,
@@ -80,7 +83,7 @@ def renderer(settings: Settings) -> Renderer:
         zone=settings.timezone,
         default_locale=settings.locale,
         overrides=settings.templates,
-        whatsapp_templates=settings.whatsapp_templates,
+        whatsapp_templates=settings.whatsapp_mapping,
         sms_max_segments=settings.sms_max_segments,
         clock=lambda: from_ms(now_ms()),
         look=look,
@@ -289,7 +292,7 @@ def _scheduling(
         from bot.billpay.sweeper import Sweeper
 
         stack.push_async_callback(client.close)
-        tasks["hints"] = HintVerifier(client, engine.payments).run
+        tasks["hints"] = HintVerifier(client, engine.payments, leases=engine.leases).run
         tasks["sweep"] = Sweeper(
             client, engine.payments, engine.sweeps, engine.leases, every_s=settings.sweep_every_s
         ).run

@@ -19,6 +19,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from bot.domain.contact import is_region
 from bot.errors import ConfigError
 
 # Who can carry SMS, in the order in which they are used where SMS_PROVIDERS does not say.
@@ -84,8 +85,8 @@ def _origins(value: str) -> tuple[str, ...]:
 
 
 def _region(value: str) -> str:
-    if not re.fullmatch("[A-Z]{2}", value):
-        raise ValueError("expected a region in two capital letters, such as TZ")
+    if not is_region(value):
+        raise ValueError("expected a region that numbers phones, in two capital letters, such as TZ")
     return value
 
 
@@ -411,7 +412,9 @@ class Settings:
         "TWILIO_API_BASE", "Origin of Twilio's API.", "https://api.twilio.com", parse=_url("http", "https")
     )
     whatsapp_templates: Path | None = _setting(
-        "WHATSAPP_TEMPLATES", "TOML file that maps kind and locale to an approved ContentSid.", parse=Path
+        "WHATSAPP_TEMPLATES",
+        "TOML file that maps kind and locale to an approved ContentSid. Named but not there: WhatsApp is off.",
+        parse=Path,
     )
     sms_providers: tuple[tuple[str, int], ...] = _setting(
         "SMS_PROVIDERS",
@@ -713,11 +716,30 @@ class Settings:
             return None
         return max(self.clickpesa_known_within_s, 3 * self.sweep_every_s)
 
+    @property
+    def whatsapp_mapping(self) -> Path | None:
+        """The file of WhatsApp's templates; None if none is named, or the one that is cannot be read."""
+        file = self.whatsapp_templates
+        # A folder too: docker makes one where the file to be mounted is missing.
+        readable = file is not None and os.access(file, os.R_OK) and not file.is_dir()
+        return file if readable else None
+
+    @property
+    def mapping_problem(self) -> str | None:
+        """What is wrong with the file that WHATSAPP_TEMPLATES names; None if it can be read, or none is named."""
+        if self.whatsapp_templates is None or self.whatsapp_mapping is not None:
+            return None
+        return f"there is no file {self.whatsapp_templates.absolute()} that can be read"
+
     def channels_off(self) -> dict[str, str]:
-        """Channels that cannot work, and the settings they lack."""
+        """Channels that cannot work, and the settings that they lack or that are wrong."""
         missing = {
             "sms": [] if self.sms_route() else self.sms_lacks(self._sms_wanted()[0][0]),
-            "whatsapp": [*self._twilio_lacks(), *_unset(TWILIO_WHATSAPP_FROM=self.twilio_whatsapp_from)],
+            "whatsapp": [
+                *self._twilio_lacks(),
+                *_unset(TWILIO_WHATSAPP_FROM=self.twilio_whatsapp_from),
+                *(["WHATSAPP_TEMPLATES"] if self.mapping_problem else []),
+            ],
             "email": _unset(SMTP_URL=self.smtp_url, EMAIL_FROM=self.email_from),
             "telegram": _unset(TELEGRAM_BOT_TOKEN=self.telegram_bot_token),
         }

@@ -92,7 +92,7 @@ class Previewer:
 
     def _obstacle(self, job: ShareJob, channel: ChannelName) -> str | None:
         if channel in self._off:
-            return f"off: {self._off[channel]} is not set"
+            return f"off: set {self._off[channel]}"
         if getattr(job.customer, _NEEDS[channel]) is None:
             linked = channel is ChannelName.TELEGRAM
             return "the customer has not linked Telegram yet" if linked else f"no customer.{_NEEDS[channel]}"

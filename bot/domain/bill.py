@@ -199,7 +199,10 @@ class ShareContact(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AcceptedShare(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to a share job: what was made, durable on disk. `repeated`: the same job was accepted before."""
+    """The answer to a share job: what was made, durable on disk. `repeated`: the same job was accepted before.
+
+    `warnings` say what was asked for and cannot happen as things stand, though the share is taken.
+    """
 
     id: str
     number: str
@@ -211,6 +214,7 @@ class AcceptedShare(msgspec.Struct, frozen=True, kw_only=True):
     next_reminder_at: datetime | None
     settled: bool
     repeated: bool
+    warnings: list[str] = []
 
 
 class SettleResult(msgspec.Struct, frozen=True, kw_only=True):

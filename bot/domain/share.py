@@ -130,6 +130,8 @@ def decode(raw: bytes | str, *, settings: Defaults, one: bool = True) -> ShareJo
         raise Refused(
             Problem(field="$", message="is too large", expected=f"at most {LARGEST_JOB_BYTES} bytes")
         )
+    if (twice := shape.repeated(raw)) is not None:
+        raise Refused(twice)
     try:
         return _job(_FORM.decode(raw), [], settings, one)
     except msgspec.ValidationError:

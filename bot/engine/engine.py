@@ -25,7 +25,7 @@ from bot.engine.records import Records
 from bot.engine.replicas import Replicas
 from bot.engine.scripts import Scripts
 from bot.engine.shares import Shares
-from bot.engine.store import Client, check_ready, connect, fix_partitions, guard
+from bot.engine.store import Client, check_ready, connect, first, fix_partitions, guard
 from bot.engine.sweeps import Sweeps
 from bot.engine.tokens import Tokens
 from bot.errors import ConfigError
@@ -37,9 +37,7 @@ FORMAT = 1
 
 async def check_format(records: Records) -> None:
     """Raise ConfigError if a newer tuma has written records that this one would misread: they are left alone."""
-    with guard():
-        await records.client.set(keys.FORMAT, FORMAT, nx=True)
-        stored = int(await records.client.get(keys.FORMAT) or FORMAT)
+    stored = await first(records.client, keys.FORMAT, FORMAT)
     if stored > FORMAT:
         raise ConfigError(
             f"this data set has records of format {stored}, this tuma reads up to {FORMAT}: start a newer tuma"
@@ -116,7 +114,7 @@ class Engine:
             calls=CallBudget(
                 client, records.scripts, settings.clickpesa_per_minute, settings.clickpesa_per_day
             ),
-            sweeps=Sweeps(records),
+            sweeps=Sweeps(records, settings.payments_known_within_s),
             server=server,
             _watch=asyncio.create_task(server.watch()) if server else None,
         )

@@ -10,7 +10,7 @@
     tuma:audit               stream  what staff did
     tuma:token:<name>        string  cached provider token, with its lifetime
     tuma:lease:<name>        string  the process that alone does something now (bot.engine.leases)
-    tuma:{clickpesa}:...     calls to ClickPesa: spent, day:<day>, rest (lua/call.lua), sweep (bot.engine.sweeps)
+    tuma:{clickpesa}:...     calls to ClickPesa: spent, day:<day>, rest (lua/call.lua), sweep, told (bot.engine.sweeps)
     tuma:receipt:<provider>:<id>  string  the message that an SMS provider means by one of its ids
     tuma:early:<provider>:<id>    list    its reports that came before that was known
     tuma:sms:<minute>        hash    what all processes saw of the SMS providers in a minute since 1970

@@ -357,6 +357,10 @@ class Scripts:
         """Send a share's instructions again."""
         return Call("resend", (keys.prefix(p),), (now, sid, channel, valid), list)
 
+    def inspect(self, p: int, kind: str, names: Sequence[str]) -> Call[list[str]]:
+        """What does not agree about these records (see lua/inspect.lua)."""
+        return Call("inspect", (keys.prefix(p),), (kind, *names), list)
+
     # What processes share beside accounts
 
     def own(self, key: str, owner: str, ttl_ms: int) -> Call[bool]:
@@ -392,6 +396,11 @@ class Scripts:
     def consent(self, p: int, contact: str, word: Literal["out", "in"], channel: str, said: str) -> Call[int]:
         """Note a contact's no or yes to a channel; `contact` is its key."""
         return Call("consent", (keys.prefix(p), contact), (word, channel, said), int)
+
+    def know(self, p: int, contact: str, keep_s: int, fields: Mapping[str, str]) -> Call[int]:
+        """Note something about a contact; its record is kept so long, or for good if the person decided something."""
+        flat = [part for pair in fields.items() for part in pair]
+        return Call("know", (keys.prefix(p), contact), (keep_s, *flat), int)
 
     # Dead letters and contacts
 

@@ -46,6 +46,11 @@ class Reach:
     chat: str | None
 
 
+_UNSIGNED = (
+    "callback_url: no event goes out, because TUMA_CALLBACK_SECRET is not set and none goes out unsigned"
+)
+
+
 class Shares:
     """The shares of all partitions."""
 
@@ -88,7 +93,14 @@ class Shares:
             await self._records.scripts.reached(dict.fromkeys(repeated))
         for i, answer in zip([t[0] for t in todo], await self._complete(jobs, todo), strict=True):
             answers[i] = answer
-        return [answer for answer in answers if answer is not None]
+        return [
+            self._warned(job, answer) for job, answer in zip(jobs, answers, strict=True) if answer is not None
+        ]
+
+    def _warned(self, job: ShareJob, answer: AcceptedShare | Refused) -> AcceptedShare | Refused:
+        if isinstance(answer, Refused) or job.callback_url is None or self._settings.callback_secret:
+            return answer
+        return msgspec.structs.replace(answer, warnings=[_UNSIGNED])
 
     async def get(self, share_id: str) -> ShareView:
         """A share by the producer's id. Raises NotFound."""

@@ -256,8 +256,9 @@ def _masked(fields: Fields, name: str) -> str | None:
 
 
 def skipped(fields: Fields) -> list[SkippedChannel]:
-    """The channels a share could not use from the start."""
-    return msgspec.json.decode(fields["skip"], type=list[SkippedChannel]) if fields.get("skip") else []
+    """The channels a share could not use from the start, and cannot use now."""
+    found = msgspec.json.decode(fields["skip"], type=list[SkippedChannel]) if fields.get("skip") else []
+    return [one for one in found if one.channel not in fields["ch"].split()]
 
 
 def next_reminder(fields: Fields) -> datetime | None:

@@ -147,6 +147,8 @@ def one(say: Speech, item: NewsItem) -> Html:
         return say("alert.channel_paused", channel=_channel(say, data), why=data.get("reason", ""))
     if item.type == "channel_resumed":
         return say("alert.channel_resumed", channel=_channel(say, data))
+    if item.type == "payments_unknown":
+        return say("alert.payments_unknown", why=data.get("why", ""))
     key = _NUMBER_TYPES.get(item.type)
     if item.type == "paid" and str(data.get("balance_minor")) == "0":
         key = "alert.settled"

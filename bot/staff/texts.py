@@ -260,6 +260,7 @@ SW: Mapping[str, str] = {
     "alert.late": "⏰ <code>{number}</code>: malipo yamekuja baada ya bili kusimamishwa.",
     "alert.channel_paused": "⏸ {channel} imesitishwa: {why}.",
     "alert.channel_resumed": "▶️ {channel} inaendelea.",
+    "alert.payments_unknown": "⏸ Vikumbusho vinasubiri: orodha ya malipo ya ClickPesa haisomeki. {why}",
     "alert.other": "ℹ️ {type} <code>{number}</code>",
     "alert.many": "<b>{title}</b>: {count}\n{numbers}",
     "alert.many_paid": "<b>{title}</b>: {count}, jumla {total}\n{numbers}",
@@ -273,6 +274,7 @@ SW: Mapping[str, str] = {
     "news.late": "Malipo baada ya kusimamishwa",
     "news.channel_paused": "Njia zilizositishwa",
     "news.channel_resumed": "Njia zinazoendelea",
+    "news.payments_unknown": "Vikumbusho vinavyosubiri ClickPesa",
     "news.callback_failed": "Taarifa zisizofika kwenye mfumo wako",
     "news.unknown_event": "Taarifa za ClickPesa zisizojulikana",
 }
@@ -529,6 +531,7 @@ EN: Mapping[str, str] = {
     "alert.late": "⏰ <code>{number}</code>: a payment came after the bill was stopped.",
     "alert.channel_paused": "⏸ {channel} is paused: {why}.",
     "alert.channel_resumed": "▶️ {channel} goes on.",
+    "alert.payments_unknown": "⏸ Reminders wait: ClickPesa's list of payments cannot be read. {why}",
     "alert.other": "ℹ️ {type} <code>{number}</code>",
     "alert.many": "<b>{title}</b>: {count}\n{numbers}",
     "alert.many_paid": "<b>{title}</b>: {count}, {total} in all\n{numbers}",
@@ -542,6 +545,7 @@ EN: Mapping[str, str] = {
     "news.late": "Payments after a stop",
     "news.channel_paused": "Channels paused",
     "news.channel_resumed": "Channels resumed",
+    "news.payments_unknown": "Reminders that wait for ClickPesa",
     "news.callback_failed": "Events that did not reach your system",
     "news.unknown_event": "ClickPesa events of an unknown kind",
 }

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web_protocol import RequestHandler
 
+from bot.web import problems
 from bot.web.api import Api
 from bot.web.bodies import LIMITS, Limits
 from bot.web.check import Check
@@ -77,9 +79,42 @@ def build(
 
 def runner(app: web.Application) -> web.AppRunner:
     """How the application is served: without the library's logs of what was sent, which hold tokens."""
-    return web.AppRunner(
+    return _Runner(
         app, access_log=None, logger=_protocol_log(), keepalive_timeout=_KEEPALIVE_S, lingering_time=_LINGER_S
     )
+
+
+class _Protocol(RequestHandler):
+    """A connection. What cannot be parsed never reaches a handler: it is answered here, as any other error is."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """A problem instead of the library's plain text."""
+        super().handle_error(request, status, exc, message)  # logs, and gives up a connection that is spoilt
+        detail = (message or "").partition("\n")[0][:120] if status < 500 else None
+        problem = problems.details("bad-request" if status < 500 else "error", detail or None)
+        response = problems.respond(problem)
+        response.force_close()
+        return response
+
+
+class _Server(web.Server):
+    def __call__(self) -> RequestHandler:
+        return _Protocol(self, loop=self._loop, **self._kwargs)
+
+
+class _Runner(web.AppRunner):
+    async def _make_server(self) -> web.Server:
+        server = await super()._make_server()
+        server.__class__ = _Server  # aiohttp offers no other way to choose the protocol's class
+        return server
 
 
 def _protocol_log() -> logging.Logger:

@@ -62,6 +62,13 @@ def test_status_shows_bill_share_and_messages(tuma: Tuma, bill: dict[str, Any]) 
         assert text in ran.out
 
 
+def test_status_says_how_far_asking_about_a_doubt_has_come(tuma: Tuma, bill: dict[str, Any]) -> None:
+    on_engine(tuma, lambda engine: end(engine, {**DOUBT, "at": "99999999999999"}))
+    message = tuma("status", NUMBER, "--json").json["shares"][0]["messages"][0]
+    assert message["asking"] == {"answers": 0, "of": 4, "obstacle": None}
+    assert "asking the provider, 0 of 4" in " ".join(tuma("status", NUMBER).out.split())
+
+
 def test_status_shows_what_a_bill_has_cost_and_that_its_cap_is_reached(tuma: Tuma) -> None:
     capped = load({**tuma.env, "TUMA_COST_CAP": "60", "TUMA_PRICES": "sms:22.5,whatsapp:40"}, None)
 
@@ -76,13 +83,6 @@ def test_status_shows_what_a_bill_has_cost_and_that_its_cap_is_reached(tuma: Tum
     assert term["cost"] == "40"
     assert term["cost_cap_reached_at"]
     assert "40, cap reached" in " ".join(tuma("status", NUMBER).out.split())
-
-
-def test_status_says_how_far_asking_about_a_doubt_has_come(tuma: Tuma, bill: dict[str, Any]) -> None:
-    on_engine(tuma, lambda engine: end(engine, {**DOUBT, "at": "99999999999999"}))
-    message = tuma("status", NUMBER, "--json").json["shares"][0]["messages"][0]
-    assert message["asking"] == {"answers": 0, "of": 4, "obstacle": None}
-    assert "asking the provider, 0 of 4" in " ".join(tuma("status", NUMBER).out.split())
 
 
 def test_status_is_found_by_share_as_well(tuma: Tuma, bill: dict[str, Any]) -> None:

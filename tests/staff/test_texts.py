@@ -44,6 +44,7 @@ NEWS = {
     "cost_cap",
     "channel_paused",
     "channel_resumed",
+    "payments_unknown",
 }
 DELIVERIES = {"delivered", "read", "undelivered", "failed"}
 PLAIN = ("button.", "toast.", "command.")
