@@ -530,6 +530,39 @@ class Settings:
         "Requests a day that ClickPesa allows; 100 before it has approved your account, then leave it unset.",
         parse=_whole,
     )
+    create_wait_ms: int = _setting(
+        "TUMA_CREATE_WAIT_MS",
+        "How long bulk shares may wait for others so that up to 50 control numbers are made in one call, in ms.",
+        1000,
+        parse=_whole,
+    )
+    create_answer_ms: int = _setting(
+        "TUMA_CREATE_ANSWER_MS",
+        "How long `POST /v1/shares` and `POST /v1/bills` wait for a control number that is being made before they "
+        "answer with the state `creating`, in ms.",
+        3000,
+        parse=_whole,
+    )
+    balance_number: str = _setting(
+        "TUMA_BALANCE_NUMBER",
+        "Kind of control number that the balance gets after a partial payment has closed an order number: `order`, "
+        "`customer` (where name and contact are known, else order), or `off`: staff are told.",
+        "order",
+        parse=_choice("order", "customer", "off"),
+    )
+    receipt_wait_ms: int = _setting(
+        "TUMA_RECEIPT_WAIT_MS",
+        "How long the receipt of such a payment waits for the new number, in ms; after that it goes without, and "
+        "instructions follow.",
+        5000,
+        parse=_whole,
+    )
+    on_reversal: str = _setting(
+        "TUMA_ON_REVERSAL",
+        "What a payment that went back after its receipt does: `hold` reminders until staff decide, or `resume` them.",
+        "hold",
+        parse=_choice("hold", "resume"),
+    )
     clickpesa_sweep_s: int = _setting(
         "CLICKPESA_SWEEP_S",
         "How often ClickPesa's list is looked through for payments whose webhook was lost, in seconds. With "
@@ -698,6 +731,21 @@ class Settings:
     def zone(self) -> ZoneInfo:
         """The merchant's time zone."""
         return ZoneInfo(self.timezone)
+
+    @property
+    def makes_numbers(self) -> bool:
+        """Whether tuma can make control numbers and tell ClickPesa of changes: it has credentials."""
+        return bool(self.clickpesa_client_id and self.clickpesa_api_key)
+
+    def payment_policy(self) -> dict[str, str]:
+        """What scripts must know of the merchant's choices about money, see lua/_lib.lua."""
+        successor = self.balance_number if self.makes_numbers and self.balance_number != "off" else ""
+        return {
+            "succ": successor,
+            "sync": "1" if self.makes_numbers else "0",
+            "wait": str(self.receipt_wait_ms),
+            "back": self.on_reversal,
+        }
 
     def price(self, channel: str) -> Decimal:
         """What one SMS segment, or one message of another channel, costs."""

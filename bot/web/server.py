@@ -13,8 +13,10 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler
 
+from bot.billpay.desk import BillDesk
 from bot.web import problems
 from bot.web.api import Api
+from bot.web.bills import BillApi
 from bot.web.bodies import LIMITS, Limits
 from bot.web.check import Check
 from bot.web.embed import Embeds
@@ -48,8 +50,10 @@ def build(
     updates: Updates | None = None,
     roles: Sequence[str] = (),
     limits: Limits | None = None,
+    desk: BillDesk | None = None,
 ) -> web.Application:
-    """The application. `updates` takes Telegram's updates, None when they are fetched by polling.
+    """The application. `updates` takes Telegram's updates, None when they are fetched by polling; without a `desk`
+    bills change here alone, and ClickPesa is not told.
 
     Raises TemplateError if a page file is missing or wrong.
     """
@@ -67,7 +71,12 @@ def build(
     app = web.Application(middlewares=gate.middlewares(), client_max_size=_MAX_BODY)
     app[LIMITS] = limits or Limits()
     hooks = Webhooks(engine, settings, metrics, updates, check)
-    api = [*Api(engine, settings, metrics).routes(), *Letters(engine, settings).routes()]
+    bills = BillApi(engine, settings, desk or BillDesk(None, engine.changes, engine.bills))
+    api = [
+        *Api(engine, settings, metrics).routes(),
+        *bills.routes(),
+        *Letters(engine, settings).routes(),
+    ]
     routes = [*api, *hooks.routes(), *pages, *system.routes()]
     system.documented = routes
     for route in routes:

@@ -85,7 +85,7 @@ for _, r in ipairs(results) do
   if not mine then
     overtaken(r.id, m, r)
   else
-    local a = account(s.num)
+    local a = account(m.num)
     if told(m) and (r.r == 'doubt' or r.r == 'retry' or r.r == 'unsent') then
       if r.txt then redis.call('HSET', P .. 'm:' .. r.id, 'txt', r.txt) end
       taken(r.id, m, s, now)

@@ -84,15 +84,18 @@ local function take(lane, most)
       redis.call('XDEL', stream(channel, lane), at)
     else
       local s = share(sid_of(id))
-      local a = s and account_of(s.num)
+      local a = s and account_of(m.num)
       if not s then
         done(id, m, 'canceled', 'its share is gone', now)
       elseif not held_back(id, m, s, a) then
+        -- A receipt names the number that came after this one only while money can be paid to it.
+        local successor = m.nn and account_of(m.nn)
+        if m.nn and not (successor and successor.st == 'open') then redis.call('HDEL', P .. 'm:' .. id, 'nn') end
         local attempt = redis.call('HINCRBY', P .. 'm:' .. id, 'a', 1)
         redis.call('HSET', P .. 'm:' .. id, 'hat', now, 'cn', consumer, 'to', address(s, channel))
         move(id, m, 'handed_out')
         out[#out + 1] = { id, at, int(attempt), lane, redis.call('HGETALL', P .. 'm:' .. id),
-          redis.call('HGETALL', P .. 's:' .. s.sid), redis.call('HGETALL', P .. 'a:' .. s.num) }
+          redis.call('HGETALL', P .. 's:' .. s.sid), redis.call('HGETALL', P .. 'a:' .. m.num) }
       end
     end
   end
