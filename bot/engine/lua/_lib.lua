@@ -209,6 +209,12 @@ local function spend(sid, amount)
   end
 end
 
+-- It was charged as one segment; one that may have been sent before, too, may have been paid for twice.
+local function charge_rest(id, m, seg)
+  local segments = m.ch == 'sms' and math.max(num(seg), 1) or 1
+  spend(sid_of(id), num(m.c) * (segments * (m.dup == '1' and 2 or 1) - 1))
+end
+
 local function move(id, m, to)
   count(m.st, -1)
   count(to, 1)
