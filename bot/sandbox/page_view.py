@@ -196,7 +196,7 @@ def _bill(city: Sandbox, bill: Bill) -> Json:
     owed = None if bill.amount is None else max(bill.amount - bill.paid, bill.amount * 0)
     return {
         "number": bill.number,
-        "kind": bill.kind,
+        "kind": None if bill.source == "read" else bill.kind,  # no message tells a customer that
         "source": bill.source,
         "exact": bill.mode == "EXACT",
         "amount": None if bill.amount is None else plain(bill.amount),
