@@ -14,7 +14,7 @@ import secrets
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -22,6 +22,8 @@ import structlog
 
 from bot.domain.calendar import from_ms
 from bot.domain.contact import mask_text
+from bot.engine import costs
+from bot.engine.asking import Asker
 from bot.engine.compose import Composer
 from bot.engine.durability import inspect
 from bot.engine.engine import Engine, check_format
@@ -31,6 +33,7 @@ from bot.engine.scheduler import Scheduler, every
 from bot.engine.scripts import now_ms
 from bot.engine.worker import Worker
 from bot.errors import ConfigError
+from bot.render.look import Look, read_logo
 from bot.render.templates import Renderer
 from bot.settings import Settings
 from channels.base import Channel, ChannelName
@@ -62,10 +65,17 @@ class Role(StrEnum):
 
 
 def renderer(settings: Settings) -> Renderer:
-    """The renderer of one merchant. Raises TemplateError when a data file is wrong.
+    """The renderer of one merchant. Raises TemplateError when a data file is wrong, ConfigError for the look.
 
     A mapping file that is not there is none: then WhatsApp is off, see `Settings.channels_off`.
     """
+    look = Look(
+        name=settings.merchant_name,
+        contact=settings.merchant_contact,
+        tin=settings.merchant_tin,
+        colour=settings.merchant_colour,
+        logo=read_logo(settings.merchant_logo),
+    )
     return Renderer(
         merchant_name=settings.merchant_name,
         merchant_contact=settings.merchant_contact,
@@ -76,6 +86,8 @@ def renderer(settings: Settings) -> Renderer:
         whatsapp_templates=settings.whatsapp_mapping,
         sms_max_segments=settings.sms_max_segments,
         clock=lambda: from_ms(now_ms()),
+        look=look,
+        email_invoice=settings.email_invoice,
     )
 
 
@@ -94,13 +106,22 @@ def channel_configs(settings: Settings, only: Collection[str] | None = None) -> 
         whatsapp_from=settings.twilio_whatsapp_from,
         api_base=settings.twilio_api_base,
         status_callback=f"{settings.public_url}/webhooks/twilio/status" if settings.public_url else None,
+        timeout_s=settings.request_timeout_s(ChannelName.SMS),
     )
     return ChannelConfigs(
         sms=_sms(settings, twilio) if on(ChannelName.SMS) else None,
-        whatsapp=twilio if on(ChannelName.WHATSAPP) else None,
+        whatsapp=(
+            replace(twilio, timeout_s=settings.request_timeout_s(ChannelName.WHATSAPP))
+            if on(ChannelName.WHATSAPP)
+            else None
+        ),
         email=_smtp(settings) if on(ChannelName.EMAIL) else None,
         telegram=(
-            TelegramConfig(token=settings.telegram_bot_token or "", api_base=settings.telegram_api_base)
+            TelegramConfig(
+                token=settings.telegram_bot_token or "",
+                api_base=settings.telegram_api_base,
+                timeout_s=settings.request_timeout_s(ChannelName.TELEGRAM),
+            )
             if on(ChannelName.TELEGRAM)
             else None
         ),
@@ -121,6 +142,7 @@ def _sms(settings: Settings, twilio: TwilioConfig) -> SmsConfig:
             api_base=settings.africastalking_api_base,
             reports=reports,
             concurrency=settings.africastalking_concurrency,
+            timeout_s=settings.request_timeout_s(ChannelName.SMS),
         ),
     }
     told = {"twilio": settings.public_url is not None, "africastalking": reports}
@@ -135,7 +157,11 @@ def _sms(settings: Settings, twilio: TwilioConfig) -> SmsConfig:
 
 
 def _smtp(settings: Settings) -> SmtpConfig:
-    return SmtpConfig(url=settings.smtp_url or "", sender=settings.email_from or "")
+    return SmtpConfig(
+        url=settings.smtp_url or "",
+        sender=settings.email_from or "",
+        timeout_s=settings.request_timeout_s(ChannelName.EMAIL),
+    )
 
 
 @asynccontextmanager
@@ -168,6 +194,7 @@ class App:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Play every role until `stop` is set; each then finishes what it holds. A role that breaks ends all."""
+        _log.info("roles_play", roles=sorted(self.roles))
         async with asyncio.TaskGroup() as group:
             # A role that has nothing to do here (staff without a bot token) waits with the others.
             group.create_task(self._guarded("format", self._leave_newer_alone, stop))
@@ -204,14 +231,19 @@ async def open_app(
         stack.push_async_callback(engine.close)
         await _durable(engine)
         tasks: dict[str, Callable[[asyncio.Event], Awaitable[None]]] = {}
+        if Role.WORKER in roles or Role.SCHEDULER in roles:
+            await costs.publish(engine.records, settings)
         consumer = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         made = renderer(settings)
         if Role.WORKER in roles:
             opened = await stack.enter_async_context(open_channels(settings, channels, engine))
-            tasks["worker"] = _worker(engine, made, settings, opened, consumer).run
+            composer = Composer(engine.records, made, settings)
+            tasks["worker"] = _worker(engine, composer, settings, opened, consumer).run
+            tasks["asking"] = Asker(engine.records, engine.receipts, composer, settings, opened).run
             tasks["healing"] = Healer(engine.channels, opened).run
         if Role.INTAKE in roles:
             tasks["intake"] = Inbox(engine.records, engine.shares, settings, consumer).run
+            tasks.update(_making(engine, settings, stack))
         if Role.SCHEDULER in roles:
             tasks.update(_scheduling(engine, settings, stack))
         bot = _staff(engine, settings, made, roles)
@@ -220,8 +252,12 @@ async def open_app(
         if bot is not None and Role.STAFF in roles:
             tasks["staff"] = bot.run
         if Role.API in roles:
+            from bot.billpay.desk import BillDesk
+
             updates = bot.feed if bot is not None and settings.telegram_updates == "webhook" else None
-            tasks["api"] = _api(engine, settings, made, updates, roles)
+            desk = BillDesk(clickpesa(engine, settings), engine.changes, engine.bills)
+            stack.push_async_callback(desk.close)
+            tasks["api"] = _api(engine, settings, made, updates, roles, desk)
         yield App(engine, frozenset(roles), tasks)
 
 
@@ -238,13 +274,24 @@ async def _durable(engine: Engine) -> None:
 
 def _worker(
     engine: Engine,
-    made: Renderer,
+    composer: Composer,
     settings: Settings,
     channels: Mapping[ChannelName, Channel],
     consumer: str,
 ) -> Worker:
-    composer = Composer(engine.records, made, settings)
     return Worker(engine.records, engine.contacts, engine.channels, composer, settings, channels, consumer)
+
+
+def _making(
+    engine: Engine, settings: Settings, stack: AsyncExitStack
+) -> dict[str, Callable[[asyncio.Event], Awaitable[None]]]:
+    client = clickpesa(engine, settings)
+    if client is None:
+        return {}
+    from bot.billpay.maker import NumberMaker
+
+    stack.push_async_callback(client.close)
+    return {"numbers": NumberMaker(client, engine.creations, bulk_wait_ms=settings.create_wait_ms).run}
 
 
 def _scheduling(
@@ -262,7 +309,7 @@ def _scheduling(
         from bot.billpay.sweeper import Sweeper
 
         stack.push_async_callback(client.close)
-        tasks["hints"] = HintVerifier(client, engine.payments).run
+        tasks["hints"] = HintVerifier(client, engine.payments, leases=engine.leases).run
         tasks["sweep"] = Sweeper(
             client, engine.payments, engine.sweeps, engine.leases, every_s=settings.sweep_every_s
         ).run
@@ -295,7 +342,12 @@ def _staff(engine: Engine, settings: Settings, made: Renderer, roles: Collection
 
 
 def _api(
-    engine: Engine, settings: Settings, made: Renderer, updates: Any, roles: Collection[Role]
+    engine: Engine,
+    settings: Settings,
+    made: Renderer,
+    updates: Any,
+    roles: Collection[Role],
+    desk: Any,
 ) -> Callable[[asyncio.Event], Awaitable[None]]:
     async def run(stop: asyncio.Event) -> None:
         from aiohttp import web
@@ -304,7 +356,7 @@ def _api(
         from bot.web.server import runner as runner_of
 
         host, _, port = settings.listen.rpartition(":")
-        runner = runner_of(build_web(engine, settings, made, updates=updates, roles=sorted(roles)))
+        runner = runner_of(build_web(engine, settings, made, updates=updates, roles=sorted(roles), desk=desk))
         await runner.setup()
         try:
             await _listen(web.TCPSite(runner, host.strip("[]"), int(port)), settings.listen)

@@ -2,9 +2,12 @@
 
 TumaError
 +-- ConfigError         a setting is missing or wrong; the program cannot start
-+-- StoreUnavailable    Redis is away, loading, full or read-only; try again
++-- StoreUnavailable    Redis is away, loading or read-only; try again
+|   +-- StoreFull       Redis has no memory left for what is new
+|   +-- NotReplicated   the primary has it, no replica said so in time
 +-- Refused             input that cannot be taken; carries problems, HTTP 400 or 422
 |   +-- Conflict        the same id or term with other content, HTTP 409
++-- ProviderAway        ClickPesa cannot be asked now; nothing was changed, HTTP 503
 +-- NotFound            no such share, bill, message, HTTP 404
 +-- TemplateError       a template is wrong, or lacks a variable
 """
@@ -43,6 +46,14 @@ class StoreUnavailable(TumaError):
     """Redis cannot take the write now. Nothing was accepted; the caller may repeat."""
 
 
+class StoreFull(StoreUnavailable):
+    """Redis is at its `maxmemory`. Payments, stops and what was accepted go on; new shares wait."""
+
+
+class NotReplicated(StoreUnavailable):
+    """The primary took it, but too few replicas said in time that they have it. Repeating it is safe."""
+
+
 class Refused(TumaError):
     """Input that cannot be taken. `problems` is never empty."""
 
@@ -57,6 +68,10 @@ class Conflict(Refused):
     """The same id with other content, or an amount that contradicts the bill on record."""
 
     status = 409
+
+
+class ProviderAway(TumaError):
+    """A provider cannot be asked now, and nothing was changed. The text is what it said."""
 
 
 class NotFound(TumaError):

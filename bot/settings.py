@@ -13,8 +13,9 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import time
+from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -23,6 +24,18 @@ from bot.errors import ConfigError
 
 # Who can carry SMS, in the order in which they are used where SMS_PROVIDERS does not say.
 SMS_PROVIDERS = ("twilio", "africastalking")
+# Of one SMS segment, and of one message on the other channels. The figure for SMS is only a round one.
+PRICES = (("sms", Decimal(25)), ("whatsapp", Decimal(0)), ("email", Decimal(0)), ("telegram", Decimal(0)))
+# Kinds of messages, and whether they ask for money.
+KINDS = {
+    "instructions": True,
+    "reminder": True,
+    "bill_changed": True,
+    "receipt": False,
+    "payment_failed": False,
+}
+# Nobody can ask Telegram whether a message arrived, so its default is to leave that to staff.
+IN_DOUBT = (("sms", "resend"), ("whatsapp", "resend"), ("email", "resend"), ("telegram", "hold"))
 _SHORTEST_KEY = 16  # characters of an API key, bytes of a signing key: less can be guessed
 
 
@@ -53,6 +66,22 @@ def _digits(value: str) -> str:
     if not (value.isascii() and value.isdigit()):
         raise ValueError("expected digits")
     return value
+
+
+def _count(value: str) -> int:
+    if not (value.isascii() and value.isdigit()):
+        raise ValueError("expected a whole number, 0 or more")
+    return int(value)
+
+
+def _colour(value: str) -> str:
+    if not re.fullmatch("#[0-9a-fA-F]{6}", value):
+        raise ValueError("expected a colour such as #0b6b3a")
+    return value.lower()
+
+
+def _origins(value: str) -> tuple[str, ...]:
+    return tuple(_origin(part) for part in _list(value))
 
 
 def _region(value: str) -> str:
@@ -144,12 +173,27 @@ def _hours(value: str) -> tuple[time, time]:
 def _policies(value: str) -> tuple[tuple[str, str], ...]:
     pairs = []
     for part in _list(value):
-        channel, _, policy = part.partition(":")
-        if channel not in {"sms", "whatsapp", "email", "telegram"} or policy not in {"hold", "resend"}:
+        where, _, policy = part.partition(":")
+        channel, dot, kind = where.partition(".")
+        known = channel in dict(IN_DOUBT) and (kind in KINDS if dot else True)
+        if not known or policy not in {"hold", "resend", "blind"}:
             raise ValueError(
-                "expected channel:policy pairs with policy hold or resend, such as telegram:hold"
+                "expected channel:policy or channel.kind:policy pairs with policy resend, hold or blind, "
+                "such as telegram:hold,telegram.receipt:resend"
             )
-        pairs.append((channel, policy))
+        pairs.append((where, policy))
+    return tuple(pairs)
+
+
+def _timeouts(value: str) -> tuple[tuple[str, float], ...]:
+    pairs = []
+    for part in _list(value):
+        channel, _, seconds = part.partition(":")
+        if channel not in dict(TIMEOUTS) or not re.fullmatch(r"[0-9]{1,3}(\.[0-9]+)?", seconds, re.ASCII):
+            raise ValueError("expected channel:seconds pairs, such as email:30")
+        if not 1 <= float(seconds) <= 300:
+            raise ValueError("expected 1 to 300 seconds for a channel, such as email:30")
+        pairs.append((channel, float(seconds)))
     return tuple(pairs)
 
 
@@ -190,6 +234,22 @@ def _figures(what: str, *names: str, whole: bool = False) -> Callable[[str], tup
         return tuple(found.items())
 
     return parse
+
+
+def _amount(value: str) -> Decimal:
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,4})?", value):
+        raise ValueError("expected an amount with at most four decimals, such as 25 or 0.0075")
+    return Decimal(value)
+
+
+def _prices(value: str) -> tuple[tuple[str, Decimal], ...]:
+    prices = dict(PRICES)
+    for part in _list(value):
+        channel, _, amount = part.partition(":")
+        if channel not in prices:
+            raise ValueError("expected channel:amount pairs, such as sms:25,whatsapp:60")
+        prices[channel] = _amount(amount)
+    return tuple(prices.items())
 
 
 _RATE = "a figure a second such as 10 or 0.5, 0 for no limit"
@@ -247,8 +307,8 @@ def _setting(
     return field(default=default, metadata=metadata, repr=not secret)
 
 
-# Nobody can ask Telegram whether a message arrived, so its default is to leave that to staff.
-IN_DOUBT = (("sms", "resend"), ("whatsapp", "resend"), ("email", "resend"), ("telegram", "hold"))
+# Seconds, as in channels.base.REQUEST_TIMEOUT_S; a test compares them.
+TIMEOUTS = (("sms", 15), ("whatsapp", 15), ("email", 60), ("telegram", 20))
 
 
 def _unset(**values: str | None) -> list[str]:
@@ -318,6 +378,17 @@ class Settings:
         "MERCHANT_CONTACT", "Phone or mail address that customers may ask; also the reply-to address of mail."
     )
     merchant_tin: str | None = _setting("MERCHANT_TIN", "Taxpayer number shown on pages and invoices.")
+    merchant_colour: str = _setting(
+        "MERCHANT_COLOUR",
+        "Your colour on pages and invoices, as `#rrggbb`. White text must be readable on it (contrast 4.5 or more).",
+        "#0b6b3a",
+        parse=_colour,
+    )
+    merchant_logo: Path | None = _setting(
+        "MERCHANT_LOGO",
+        "PNG or JPEG shown on pages and invoices, 6 KB at most, so that a page stays small enough for 2G.",
+        parse=Path,
+    )
     mpesa_business_number: str | None = _setting(
         "MPESA_BUSINESS_NUMBER",
         "Your M-Pesa business number, given by ClickPesa. Unset: M-Pesa steps are left out.",
@@ -403,6 +474,12 @@ class Settings:
         secret=True,
     )
     email_from: str | None = _setting("EMAIL_FROM", "Sender of mail, such as `Shule <bili@shule.example>`.")
+    email_invoice: Literal["link", "attach", "none"] = _setting(
+        "TUMA_EMAIL_INVOICE",
+        "The bill as a PDF in mail: `link` to it, `attach` it (some 10 KB a mail), or `none`.",
+        "link",
+        parse=_choice("link", "attach", "none"),
+    )
     # Telegram
     telegram_bot_token: str | None = _setting("TELEGRAM_BOT_TOKEN", "Token from @BotFather.", secret=True)
     telegram_api_base: str = _setting(
@@ -453,6 +530,39 @@ class Settings:
         "Requests a day that ClickPesa allows; 100 before it has approved your account, then leave it unset.",
         parse=_whole,
     )
+    create_wait_ms: int = _setting(
+        "TUMA_CREATE_WAIT_MS",
+        "How long bulk shares may wait for others so that up to 50 control numbers are made in one call, in ms.",
+        1000,
+        parse=_whole,
+    )
+    create_answer_ms: int = _setting(
+        "TUMA_CREATE_ANSWER_MS",
+        "How long `POST /v1/shares` and `POST /v1/bills` wait for a control number that is being made before they "
+        "answer with the state `creating`, in ms.",
+        3000,
+        parse=_whole,
+    )
+    balance_number: str = _setting(
+        "TUMA_BALANCE_NUMBER",
+        "Kind of control number that the balance gets after a partial payment has closed an order number: `order`, "
+        "`customer` (where name and contact are known, else order), or `off`: staff are told.",
+        "order",
+        parse=_choice("order", "customer", "off"),
+    )
+    receipt_wait_ms: int = _setting(
+        "TUMA_RECEIPT_WAIT_MS",
+        "How long the receipt of such a payment waits for the new number, in ms; after that it goes without, and "
+        "instructions follow.",
+        5000,
+        parse=_whole,
+    )
+    on_reversal: str = _setting(
+        "TUMA_ON_REVERSAL",
+        "What a payment that went back after its receipt does: `hold` reminders until staff decide, or `resume` them.",
+        "hold",
+        parse=_choice("hold", "resume"),
+    )
     clickpesa_sweep_s: int = _setting(
         "CLICKPESA_SWEEP_S",
         "How often ClickPesa's list is looked through for payments whose webhook was lost, in seconds. With "
@@ -473,16 +583,53 @@ class Settings:
         "is no bill's is then tried with and without them.",
         parse=_digits,
     )
+    # Pages
+    embed_origins: tuple[str, ...] = _setting(
+        "TUMA_EMBED_ORIGINS",
+        "Sites that may show a bill in a frame or read it by script, as origins such as `https://shop.example.co.tz`, "
+        "comma-separated. Unset: none.",
+        (),
+        parse=_origins,
+    )
+    proxies: int = _setting(
+        "TUMA_PROXIES",
+        "How many reverse proxies of yours stand before this server: who asks is then read that far from the right of "
+        "`X-Forwarded-For`. 0: the connection's own address.",
+        0,
+        parse=_count,
+    )
     # Engine
+    replicas: int | None = _setting(
+        "TUMA_REPLICAS",
+        "How many Redis replicas must have what was accepted, paid, stopped or opted out before tuma says so. Unset: "
+        "one where any is connected; `0`: none; another number: always that many, or the answer is 503.",
+        parse=_count,
+    )
+    replica_wait_ms: int = _setting(
+        "TUMA_REPLICA_WAIT_MS",
+        "How long to wait for them, in ms; then the answer is 503, and repeating it is safe.",
+        1000,
+        parse=_whole,
+    )
     lease_ms: int = _setting(
         "TUMA_LEASE_MS",
         "Longest time between handing a message out and starting to send it, in ms.",
         2000,
         parse=_whole,
     )
+    request_timeouts: tuple[tuple[str, float], ...] = _setting(
+        "TUMA_REQUEST_TIMEOUTS",
+        "The longest one request to a provider may take, per channel in seconds, the same for every process: "
+        "a lost worker's messages are in doubt only after it. Channels that are not named keep theirs.",
+        TIMEOUTS,
+        parse=_timeouts,
+    )
     in_doubt: tuple[tuple[str, str], ...] = _setting(
         "TUMA_IN_DOUBT",
-        "What to do with a message that may have been sent, per channel: `resend` once, flagged, or `hold` for staff.",
+        "What to do with a message that may have been sent, if its provider does not have it or cannot be asked: "
+        "`resend` once, flagged, or `hold` for staff. A provider that can be asked, but not now, is waited for; "
+        "`blind` is `resend` that does not wait. Per channel, for what asks for money; receipts and notices are "
+        "`resend` unless named, such as `telegram.receipt:hold`.",
         IN_DOUBT,
         parse=_policies,
     )
@@ -500,7 +647,7 @@ class Settings:
     )
     in_doubt_wait_ms: int = _setting(
         "TUMA_IN_DOUBT_WAIT_MS",
-        "How long to wait for a callback before that policy applies, in ms.",
+        "How long to wait for a callback, and to ask the provider four times, before that policy applies, in ms.",
         60_000,
         parse=_whole,
     )
@@ -554,6 +701,21 @@ class Settings:
         "does not say to how many: yours may bear more); no limit elsewhere but that of each process.",
         parse=_figures("a whole number, 0 for no limit,", *SMS_PROVIDERS, "smtp", "telegram", whole=True),
     )
+    # Costs
+    prices: tuple[tuple[str, Decimal], ...] = _setting(
+        "TUMA_PRICES",
+        "What sending costs, in your own currency: of one SMS segment, of one message on the other channels. The "
+        "default is only a round figure; ask your provider.",
+        PRICES,
+        parse=_prices,
+    )
+    cost_cap: Decimal | None = _setting(
+        "TUMA_COST_CAP",
+        "Most that the messages of one bill may cost, by `TUMA_PRICES`. What would exceed it (a reminder, the next "
+        "channel of a `first` route, another try of an SMS that did not arrive) is not sent, staff are told once, and "
+        "channels that cost nothing go on. Instructions and receipts are always sent. Unset: no cap.",
+        parse=_amount,
+    )
     # Logs
     log_level: str = _setting(
         "TUMA_LOG_LEVEL",
@@ -569,6 +731,25 @@ class Settings:
     def zone(self) -> ZoneInfo:
         """The merchant's time zone."""
         return ZoneInfo(self.timezone)
+
+    @property
+    def makes_numbers(self) -> bool:
+        """Whether tuma can make control numbers and tell ClickPesa of changes: it has credentials."""
+        return bool(self.clickpesa_client_id and self.clickpesa_api_key)
+
+    def payment_policy(self) -> dict[str, str]:
+        """What scripts must know of the merchant's choices about money, see lua/_lib.lua."""
+        successor = self.balance_number if self.makes_numbers and self.balance_number != "off" else ""
+        return {
+            "succ": successor,
+            "sync": "1" if self.makes_numbers else "0",
+            "wait": str(self.receipt_wait_ms),
+            "back": self.on_reversal,
+        }
+
+    def price(self, channel: str) -> Decimal:
+        """What one SMS segment, or one message of another channel, costs."""
+        return dict(self.prices)[channel]
 
     @property
     def sweep_every_s(self) -> int:
@@ -635,9 +816,18 @@ class Settings:
     def _twilio_lacks(self) -> list[str]:
         return _unset(TWILIO_ACCOUNT_SID=self.twilio_account_sid, TWILIO_AUTH_TOKEN=self.twilio_auth_token)
 
-    def in_doubt_policy(self, channel: str) -> Literal["hold", "resend"]:
-        """What to do with a message of `channel` that may have been sent."""
-        return cast(Literal["hold", "resend"], {**dict(IN_DOUBT), **dict(self.in_doubt)}[channel])
+    def request_timeout_s(self, channel: str) -> float:
+        """The longest one request over `channel` may take, in seconds."""
+        return float({**dict(TIMEOUTS), **dict(self.request_timeouts)}[channel])
+
+    def in_doubt_policies(self) -> dict[str, str]:
+        """What to do with a message that may have been sent, by `channel.kind`: resend, hold or blind."""
+        given = {**dict(IN_DOUBT), **dict(self.in_doubt)}
+        return {
+            f"{channel}.{kind}": given.get(f"{channel}.{kind}", given[channel] if asks else "resend")
+            for channel, _ in IN_DOUBT
+            for kind, asks in KINDS.items()
+        }
 
 
 def load(env: Mapping[str, str] | None = None, dotenv: Path | None = Path(".env")) -> Settings:

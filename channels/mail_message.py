@@ -17,7 +17,7 @@ from email.message import EmailMessage
 from email.policy import SMTP, EmailPolicy, Policy
 from email.utils import parseaddr
 
-from channels.base import EmailContent
+from channels.base import Attachment, EmailContent
 from channels.errors import ContentRejected, Misconfigured, RecipientInvalid
 
 
@@ -87,9 +87,16 @@ def compose(key: str, from_: Address, to: Address, content: EmailContent) -> byt
         mail = _headers(key, from_, to, content)
         mail.set_content(content.text, cte="quoted-printable")
         mail.add_alternative(content.html, subtype="html", cte="quoted-printable")
+        if content.attachment is not None:
+            _attach(mail, content.attachment)
         return mail.as_bytes()
     except (ValueError, MessageError):
         raise ContentRejected("mail content", "a header holds a line break or cannot be written") from None
+
+
+def _attach(mail: EmailMessage, file: Attachment) -> None:
+    main, _, sub = file.media_type.partition("/")
+    mail.add_attachment(file.data, maintype=main, subtype=sub, filename=_line(file.name))
 
 
 def _headers(key: str, from_: Address, to: Address, content: EmailContent) -> EmailMessage:

@@ -136,7 +136,7 @@ def kind(form: BillForm, reader: Reader) -> BillKind:
     return form.create or form.kind or BillKind.ORDER
 
 
-def currency(value: str | None, reader: Reader) -> str:
+def currency(value: str | None, reader: Reader, place: str = "bill.") -> str:
     """An ISO 4217 code in capitals; TZS if not given."""
     if value is None or value == "TZS":
         return "TZS"
@@ -144,22 +144,22 @@ def currency(value: str | None, reader: Reader) -> str:
     try:
         money.digits(code)
     except ValueError as error:
-        reader.fail("bill.currency", str(error), value, "a code such as TZS")
+        reader.fail(f"{place}currency", str(error), value, "a code such as TZS")
         return "TZS"
     return code
 
 
-def amount(value: str | int | None, currency: str, reader: Reader) -> Decimal:
+def amount(value: str | int | None, currency: str, reader: Reader, place: str = "bill.") -> Decimal:
     """A positive amount with no more decimals than `currency` has; required."""
     expected = "a positive amount such as 45000 or 12.50"
     if value is None:
-        reader.fail("bill.amount", "is missing", expected=expected)
+        reader.fail(f"{place}amount", "is missing", expected=expected)
         return Decimal(1)
     try:
         amount = money.parse_amount(value.strip() if isinstance(value, str) else value)
         money.check_written(amount, currency)
     except ValueError as error:
-        reader.fail("bill.amount", str(error), value, expected)
+        reader.fail(f"{place}amount", str(error), value, expected)
         return Decimal(1)
     return amount
 

@@ -10,17 +10,19 @@
     tuma:audit               stream  what staff did
     tuma:token:<name>        string  cached provider token, with its lifetime
     tuma:lease:<name>        string  the process that alone does something now (bot.engine.leases)
-    tuma:{clickpesa}:...     calls to ClickPesa: spent, day:<day>, rest (lua/call.lua), sweep (bot.engine.sweeps)
+    tuma:{clickpesa}:...     calls to ClickPesa: spent, day:<day>, rest (lua/call.lua), sweep, told (bot.engine.sweeps)
     tuma:receipt:<provider>:<id>  string  the message that an SMS provider means by one of its ids
     tuma:early:<provider>:<id>    list    its reports that came before that was known
     tuma:sms:<minute>        hash    what all processes saw of the SMS providers in a minute since 1970
     tuma:{limits}:rate:<channel>  hash    what a sender may send: see lua/lease.lua
     tuma:{limits}:busy:<provider> hash    requests under way, by consumer and channel
     tuma:{limits}:chat:<chat id>  string  when this chat may get a message again, in us
+    tuma:check:<hash>        string  how often somebody asked whether a bill is real, for an hour
     tuma:inbox               stream  share jobs of any producer; on a cluster also tuma:inbox:{p}
     tuma:rejected            stream  jobs that could not be taken: job, error, entry
+    tuma:{p}:price           hash    cost cap and prices, only where a cap is set (bot.engine.costs)
     tuma:{p}:...             everything of an account, see lua/_lib.lua
-    tuma:{p}:c:<share id>    hash    claim of a share id, p = crc32(share id) % partitions
+    tuma:{p}:c:<share id>    hash    claim of a share id, p = crc32(share id) % partitions; `bill <id>` of a bill
     tuma:{p}:k:<kind>:<addr> hash    contact: consent, chat, last inbound, its numbers
 """
 
@@ -40,6 +42,7 @@ REJECTED = "tuma:rejected"
 AUDIT = "tuma:audit"
 BOT_USERNAME = "tuma:bot:username"
 GROUP = "w"
+_BILL = "bill "
 LIMITS = "tuma:{limits}:"
 _TOKEN = re.compile(r"([0-9a-f]{1,4})-([A-Za-z0-9_-]{16})")
 _MESSAGE = re.compile(r"([0-9a-f]{1,4})-([A-Za-z0-9_-]{16}\.[0-9]{1,6})")
@@ -69,14 +72,28 @@ def pattern(start: str) -> str:
 
 
 def claim(p: int, share_id: str) -> str:
-    """The claim record of a producer's share id."""
+    """The claim record of a producer's share id, or of a bill's `bill_claim`."""
     return f"{prefix(p)}c:{share_id}"
+
+
+def bill_claim(bill_id: str) -> str:
+    """What a bill's id is claimed as; a share id holds no space, so the two cannot meet."""
+    return f"{_BILL}{bill_id}"
+
+
+def is_bill(name: str) -> bool:
+    """Whether a claim's name is that of a bill."""
+    return name.startswith(_BILL)
+
+
+def contact_partition(kind: str, address: str, partitions: int) -> int:
+    """Where a contact lives."""
+    return partition(f"{kind}:{address}", partitions)
 
 
 def contact(kind: str, address: str, partitions: int) -> str:
     """The record of a contact: `kind` is phone, email or telegram."""
-    name = f"{kind}:{address}"
-    return f"{prefix(partition(name, partitions))}k:{name}"
+    return f"{prefix(contact_partition(kind, address, partitions))}k:{kind}:{address}"
 
 
 def inbox(p: int | None = None) -> str:
@@ -92,6 +109,11 @@ def receipt(provider: str, provider_id: str) -> str:
 def early(provider: str, provider_id: str) -> str:
     """Reports of a provider that came before its id was known."""
     return f"tuma:early:{provider}:{provider_id}"
+
+
+def checks(asker: str) -> str:
+    """How often somebody, known by a hash alone, asked whether a bill is real."""
+    return f"tuma:check:{asker}"
 
 
 def sms_minute(minute: int) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
@@ -17,6 +17,7 @@ import msgspec
 from redis.exceptions import NoScriptError
 
 from bot.engine import keys
+from bot.engine.replicas import Replicas
 from bot.engine.store import Client, guard
 
 T = TypeVar("T")
@@ -88,6 +89,25 @@ class HandedOut(msgspec.Struct, frozen=True):
     account: Mapping[str, str]
 
 
+class Drawn(msgspec.Struct, frozen=True):
+    """What waits for a number: a claim (`c:<name>`) or a closed number (`n:<number>`), with one of its shares."""
+
+    member: str
+    reference: str
+    tries: int
+    record: Mapping[str, str]
+    share: Mapping[str, str]
+
+
+class Question(msgspec.Struct, frozen=True):
+    """A message in doubt that this process asks about; see lua/ask.lua. `token` is good until the lease ends."""
+
+    token: str
+    held: HandedOut
+    owned: Sequence[str]
+    alone: bool
+
+
 def _dump(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
@@ -95,8 +115,9 @@ def _dump(value: Any) -> str:
 class Scripts:
     """Builds calls and makes them. Every method that names a script only builds the call."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, replicas: Replicas | None = None) -> None:
         self._client = client
+        self._replicas = replicas or Replicas(client)
         self._scripts: dict[str, Script] = {}
         for path in sorted(_FOLDER.glob("[a-z]*.lua")):
             text = _load(path.stem)
@@ -114,21 +135,58 @@ class Scripts:
                 reply = await self._client.eval(script.text, len(call.keys), *call.keys, *map(str, call.args))
         return call.parse(reply)
 
+    async def run_kept(self, call: Call[T]) -> T:
+        """As `run_many_kept`, one call."""
+        [answer] = await self.run_many_kept([call])
+        return answer
+
     async def run_many(self, calls: Sequence[Call[T]]) -> list[T]:
         """Make many calls in one round trip a server, in order. Raises StoreUnavailable; some may have been made."""
         if not calls:
             return []
-        with guard():
-            pipe: Any = (
-                self._client.pipeline()
-                if _is_cluster(self._client)
-                else self._client.pipeline(transaction=False)
-            )
-            for call in calls:
-                # The cluster pipeline blocks the method `evalsha`, not the command; it routes by the declared keys.
-                sha = self._scripts[call.script].sha
-                pipe.execute_command("EVALSHA", sha, len(call.keys), *call.keys, *map(str, call.args))
-            replies = await pipe.execute(raise_on_error=False)
+        pipe = self._pipeline()
+        self._add(pipe, calls)
+        return await self._answers(calls, await _execute(pipe))
+
+    async def run_many_kept(self, calls: Sequence[Call[T]]) -> list[T]:
+        """As `run_many`; when it returns, what was written is on replicas too, as far as there are any.
+
+        Raises StoreUnavailable, also when no replica has it in time (NotReplicated): all may have been made.
+        """
+        if not calls:
+            return []
+        prefixes = list(dict.fromkeys(call.keys[0] for call in calls))
+        pipe = self._pipeline()
+        self._add(pipe, calls)
+        # On the same connection as the writes: another may lead to a server that never had them.
+        asked = await self._replicas.ask(pipe, prefixes)
+        replies = await _execute(pipe)
+        answers = await self._answers(calls, replies[: len(calls)])
+        self._replicas.check(asked, replies[len(calls) :])
+        forgotten = any(isinstance(reply, NoScriptError) for reply in replies)
+        if asked and (forgotten or self._replicas.moved(asked, prefixes)):
+            await self.reached(prefixes)
+        return answers
+
+    async def reached(self, prefixes: Iterable[str]) -> None:
+        """Wait until replicas have all that was written to these partitions. Raises StoreUnavailable."""
+        pipe = self._pipeline()
+        asked = await self._replicas.ask(pipe, prefixes)
+        if asked:
+            self._replicas.check(asked, await _execute(pipe))
+
+    def _pipeline(self) -> Any:
+        if _is_cluster(self._client):
+            return self._client.pipeline()
+        return self._client.pipeline(transaction=False)
+
+    def _add(self, pipe: Any, calls: Sequence[Call[Any]]) -> None:
+        for call in calls:
+            # The cluster pipeline blocks the method `evalsha`, not the command; it routes by the declared keys.
+            sha = self._scripts[call.script].sha
+            pipe.execute_command("EVALSHA", sha, len(call.keys), *call.keys, *map(str, call.args))
+
+    async def _answers(self, calls: Sequence[Call[T]], replies: Sequence[Any]) -> list[T]:
         return [await self._answer(call, reply) for call, reply in zip(calls, replies, strict=True)]
 
     async def _answer(self, call: Call[T], reply: Any) -> T:
@@ -141,23 +199,87 @@ class Scripts:
 
     # Intake
 
-    def claim(self, p: int, share_id: str, digest: str, number: str, job: str) -> Call[tuple[str, str, str]]:
-        """Take a share id: ('new' | 'open' | 'done' | 'conflict', sid, number)."""
+    def claim(
+        self, p: int, share_id: str, digest: str, number: str, job: str, *, lane: str = "u", raw: str = ""
+    ) -> Call[tuple[str, str, str]]:
+        """Take a claim name: ('new' | 'open' | 'making' | 'done' | 'conflict', sid, number).
+
+        Without a number one is to be made, in `lane` (u | b); `raw` is the job as it came, if its refusal must show it.
+        """
         return Call(
             "claim",
             (keys.prefix(p), keys.claim(p, share_id)),
-            (now_ms(), share_id, digest, number, keys.fresh_sid(), job),
+            (now_ms(), share_id, digest, number, keys.fresh_sid(), job, lane, raw),
             lambda reply: (reply[0], reply[1], reply[2]),
         )
 
-    def confirm(self, p: int, share_id: str, sid: str, *, accepted: str | None) -> Call[bool]:
-        """Confirm a claim for the share `accepted` (its sid), or release it after a refusal (None)."""
-        args = (share_id, sid, "0" if accepted is None else "1", accepted or "")
-        return Call("confirm", (keys.prefix(p), keys.claim(p, share_id)), args, bool)
+    def confirm(
+        self, p: int, share_id: str, sid: str, *, accepted: str | None, why: str = "", sync: bool = False
+    ) -> Call[int]:
+        """Confirm a claim for the share `accepted` (its sid), or release it after a refusal (None).
+
+        One whose number was made already is kept as refused; with `sync` ClickPesa is to close the number.
+        1, 0 if it was not open any more, -1 if there is no such claim.
+        """
+        tell = "1" if sync else "0"
+        args = (share_id, sid, "0" if accepted is None else "1", accepted or "", why, now_ms(), tell)
+        return Call("confirm", (keys.prefix(p), keys.claim(p, share_id)), args, int)
 
     def accept(self, p: int, now: int, job: Mapping[str, Any]) -> Call[list[str]]:
         """Put a share on its bill: ['ok', settled, id...], ['repeated'] or ['refused', code, detail]."""
         return Call("accept", (keys.prefix(p),), (now, _dump(job)), list)
+
+    # Control numbers that are to be made
+
+    def draw(
+        self, p: int, now: int, lane: str, lease_ms: int, references: Sequence[str]
+    ) -> Call[list[Drawn]]:
+        """Take what waits for a number in `lane`, at most one for each fresh reference."""
+
+        def parse(reply: Any) -> list[Drawn]:
+            return [Drawn(row[0], row[1], int(row[2]), pairs(row[3]), pairs(row[4])) for row in reply]
+
+        return Call("draw", (keys.prefix(p),), (now, lane, lease_ms, *references), parse)
+
+    def made(self, p: int, now: int, name: str, number: str) -> Call[bool]:
+        """The number of a claim exists: whether the claim was waiting for it."""
+        return Call("made", (keys.prefix(p),), (now, name, number), bool)
+
+    def unmade(
+        self,
+        p: int,
+        member: str,
+        reference: str,
+        step: Literal["later", "another", "refused"],
+        detail: str | int = "",
+    ) -> Call[bool]:
+        """The number was not made: try later (at ms), under another reference, or never (why)."""
+        return Call("unmade", (keys.prefix(p),), (now_ms(), member, reference, step, detail), bool)
+
+    def open_bill(self, p: int, number: str, bill: Mapping[str, str]) -> Call[bool]:
+        """Put a number that tuma made on record, without a share."""
+        return Call("open_bill", (keys.prefix(p),), (number, _dump(bill)), bool)
+
+    def succeed(
+        self, p: int, old: str, new: str, kind: str, minor: int, valid_ms: int, names: Sequence[str]
+    ) -> Call[list[str]]:
+        """Let `new` stand for what is owed under `old`: ['ok', address...], ['unneeded'], ['amount', n], ['stale']."""
+        now = now_ms()
+        args: tuple[str | int, ...] = (now, old, new, kind, minor, now + valid_ms, "1", *names)
+        return Call("succeed", (keys.prefix(p),), args, list)
+
+    def sync_take(self, p: int, lease_ms: int, most: int) -> Call[list[tuple[str, str, Mapping[str, str]]]]:
+        """Numbers of which ClickPesa must be told: (number, version, account)."""
+
+        def parse(reply: Any) -> list[tuple[str, str, Mapping[str, str]]]:
+            return [(row[0], row[1], pairs(row[2])) for row in reply]
+
+        return Call("sync", (keys.prefix(p),), (now_ms(), "take", lease_ms, most), parse)
+
+    def sync_done(self, p: int, number: str, version: str, *, later_ms: int | None = None) -> Call[bool]:
+        """ClickPesa was told of this version of a number, or (`later_ms`) is to be told then."""
+        step = "told" if later_ms is None else "later"
+        return Call("sync", (keys.prefix(p),), (now_ms(), step, number, version, text(later_ms)), bool)
 
     # Worker and scheduler
 
@@ -195,12 +317,14 @@ class Scripts:
         """Record outcomes; returns the ids that were stale."""
         return Call("finish", (keys.prefix(p),), (now, _dump(results)), list)
 
-    def due(self, p: int, now: int, limit: int, policies: Mapping[str, str]) -> Call[tuple[int, int | None]]:
-        """Handle due timers: how many, and when the next is due in ms."""
+    def due(
+        self, p: int, now: int, limit: int, policies: Mapping[str, str], asked: Sequence[str] = ()
+    ) -> Call[tuple[int, int | None]]:
+        """Handle due timers: how many, and when the next is due in ms. `asked`: channels whose workers ask first."""
         return Call(
             "due",
             (keys.prefix(p),),
-            (now, limit, _dump(policies)),
+            (now, limit, _dump(policies), " ".join(asked)),
             lambda reply: (int(reply[0]), int(float(reply[1])) if reply[1] else None),
         )
 
@@ -208,8 +332,27 @@ class Scripts:
         """Put what dead consumers held for `idle_ms` in doubt."""
         return Call("reclaim", (keys.prefix(p),), (now, channel, idle_ms, 100, wait_ms), int)
 
+    def ask(self, p: int, now: int, channel: str, message: str, lease_ms: int) -> Call[Question | None]:
+        """Take a message in doubt to ask about it; None if there is nothing to ask now."""
+
+        def parse(reply: Any) -> Question | None:
+            if not reply:
+                return None
+            token, m, s, a, owned, alone = reply
+            fields = pairs(m)
+            held = HandedOut(p, message, "", int(fields["a"]), fields["ln"], fields, pairs(s), pairs(a))
+            return Question(token, held, owned, alone == "1")
+
+        return Call("ask", (keys.prefix(p),), (now, channel, message, lease_ms), parse)
+
+    def asked(
+        self, p: int, now: int, message: str, token: str, values: tuple[str, int, int, int, str]
+    ) -> Call[bool]:
+        """Note an answer that did not name a message in doubt; values as in lua/asked.lua from ARGV 4 on."""
+        return Call("asked", (keys.prefix(p),), (now, message, token, *values), bool)
+
     def delivery(self, p: int, now: int, values: Sequence[str]) -> Call[int]:
-        """Apply a provider's callback; values as in lua/delivery.lua from ARGV 2 on."""
+        """Apply what a provider said; values as in lua/delivery.lua from ARGV 2 on."""
         return Call("delivery", (keys.prefix(p),), (now, *values), int)
 
     # Limits
@@ -237,11 +380,17 @@ class Scripts:
         return Call("settle", (keys.prefix(p),), (now, _dump(event)), list)
 
     def match_out(
-        self, p: int, payment: str, number: str, step: Literal["reserve", "counted", "dismiss"]
+        self,
+        p: int,
+        payment: str,
+        number: str,
+        step: Literal["reserve", "counted", "dismiss"],
+        successor: str,
     ) -> Call[list[str]]:
         """Reserve a kept payment for a number, mark it counted there, or dismiss it."""
         code = {"reserve": "0", "counted": "1", "dismiss": "2"}[step]
-        return Call("match_out", (keys.prefix(p),), (payment, number, code), list)
+        args = (payment, number, code, now_ms(), successor)
+        return Call("match_out", (keys.prefix(p),), args, list)
 
     def hint(self, p: int, now: int, number: str, hold_ms: int) -> Call[bool]:
         """Note an unproven payment of an open number."""
@@ -251,9 +400,16 @@ class Scripts:
         """End a hint and its hold."""
         return Call("hint_done", (keys.prefix(p),), (number,), int)
 
-    def stop(self, p: int, now: int, number: str, by: str) -> Call[int]:
-        """Stop a number: messages cancelled, -1 if unknown."""
-        return Call("stop", (keys.prefix(p),), (now, number, by), int)
+    def stop(
+        self, p: int, now: int, number: str, by: str, *, cancel: bool = False, sync: bool = False
+    ) -> Call[int]:
+        """Stop a number: messages cancelled, -1 if unknown. `cancel`: with `sync` ClickPesa is to close it too."""
+        args = (now, number, by, "1" if cancel else "0", "1" if sync else "0")
+        return Call("stop", (keys.prefix(p),), args, int)
+
+    def change(self, p: int, now: int, number: str, change: Mapping[str, Any]) -> Call[list[Any]]:
+        """Change a bill: ['ok', number, made, cancelled], ['unknown'], ['again'] or ['refused', field, why]."""
+        return Call("change", (keys.prefix(p),), (now, number, _dump(change)), list)
 
     def suppress(self, p: int, now: int, number: str, channel: str, address: str, reason: str) -> Call[int]:
         """Silence a contact's channel on one number ('' lifts it): messages that will not go out."""
@@ -285,6 +441,10 @@ class Scripts:
         """Send a share's instructions again."""
         return Call("resend", (keys.prefix(p),), (now, sid, channel, valid), list)
 
+    def inspect(self, p: int, kind: str, names: Sequence[str]) -> Call[list[str]]:
+        """What does not agree about these records (see lua/inspect.lua)."""
+        return Call("inspect", (keys.prefix(p),), (kind, *names), list)
+
     # What processes share beside accounts
 
     def own(self, key: str, owner: str, ttl_ms: int) -> Call[bool]:
@@ -294,6 +454,37 @@ class Scripts:
     def call(self, key: str, now: int, values: Sequence[int | str]) -> Call[int]:
         """Use one request to ClickPesa; values as in lua/call.lua from ARGV 2 on. 0, or ms to wait."""
         return Call("call", (key,), (now, *values), int)
+
+    # Pages
+
+    def page(
+        self, p: int, sid: str, payments: int
+    ) -> Call[tuple[dict[str, str], dict[str, str], list[dict[str, str]]]]:
+        """A share, its account and its newest payments; empty without them."""
+
+        def parse(reply: Any) -> tuple[dict[str, str], dict[str, str], list[dict[str, str]]]:
+            if not reply:
+                return {}, {}, []
+            return pairs(reply[0]), pairs(reply[1]), [pairs(each) for each in reply[2] if each]
+
+        return Call("page", (keys.prefix(p),), (sid, payments), parse)
+
+    def note(self, stream: str, most: int, fields: Mapping[str, str]) -> Call[str]:
+        """Put an entry at the end of a stream that keeps about `most`."""
+        return Call("note", (stream,), (most, *(part for pair in fields.items() for part in pair)), str)
+
+    def pause(self, p: int, channel: str, why: str) -> Call[bool]:
+        """Pause a channel in one partition, or resume it (''): whether that changed anything."""
+        return Call("pause", (keys.prefix(p),), (channel, why), bool)
+
+    def consent(self, p: int, contact: str, word: Literal["out", "in"], channel: str, said: str) -> Call[int]:
+        """Note a contact's no or yes to a channel; `contact` is its key."""
+        return Call("consent", (keys.prefix(p), contact), (word, channel, said), int)
+
+    def know(self, p: int, contact: str, keep_s: int, fields: Mapping[str, str]) -> Call[int]:
+        """Note something about a contact; its record is kept so long, or for good if the person decided something."""
+        flat = [part for pair in fields.items() for part in pair]
+        return Call("know", (keys.prefix(p), contact), (keep_s, *flat), int)
 
     # Dead letters and contacts
 
@@ -312,6 +503,11 @@ class Scripts:
     def give_up(self, p: int, number: str, kind: str, address: str, *, sure: bool) -> Call[bool]:
         """Whether no share of a number has this address any more; `sure` takes it off the number's contacts then."""
         return Call("give_up", (keys.prefix(p),), (number, kind, address, "1" if sure else "0"), bool)
+
+
+async def _execute(pipe: Any) -> list[Any]:
+    with guard():
+        return list(await pipe.execute(raise_on_error=False))
 
 
 def _is_cluster(client: Client) -> bool:

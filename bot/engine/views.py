@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Literal, cast
+from typing import cast
+from zlib import crc32
 
 import msgspec
 
 from bot.domain import dead
 from bot.domain.bill import (
+    Asking,
     BillKind,
     BillMode,
     BillStatus,
@@ -18,6 +20,7 @@ from bot.domain.bill import (
     MessageView,
     PaymentView,
     ShareContact,
+    ShareState,
     ShareView,
     SkippedChannel,
     TermView,
@@ -26,11 +29,16 @@ from bot.domain.contact import mask
 from bot.domain.dead import DeadLetter
 from bot.domain.message import Kind, Lane, Outcome, State
 from bot.domain.money import from_minor, plain
+from bot.domain.share import ShareJob
 from bot.engine import keys
+from bot.engine.doubt import ASKED, TIMES
 
 Fields = Mapping[str, str]
 # Which kind of address a channel uses.
 KIND = {"sms": "phone", "whatsapp": "phone", "email": "email", "telegram": "telegram"}
+
+# Costs are kept in ten-thousandths, so that a price of 0.0075 is exact.
+COST_UNIT = 10_000
 
 
 class Blob(msgspec.Struct, kw_only=True):
@@ -51,8 +59,22 @@ class BillHit(msgspec.Struct, frozen=True, kw_only=True):
     currency: str
 
 
+class Paid(msgspec.Struct, frozen=True, kw_only=True):
+    """Money that counts for a bill. `channel` is the provider's word for the wallet or bank."""
+
+    amount: Decimal
+    currency: str
+    at: datetime
+    reference: str | None
+    channel: str | None
+
+
 class Page(msgspec.Struct, frozen=True, kw_only=True):
-    """What the customer's page may show: one share, one bill, nothing the messages did not say."""
+    """What the customer's page may show: one share, one bill, nothing the messages did not say.
+
+    `credit` is what was paid above all that was owed under the number. `wallet` is the channel of the contact's last
+    payment, as the provider calls it. `version` changes whenever what the page shows of the bill does.
+    """
 
     share: str
     number: str
@@ -65,10 +87,13 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     amount: Decimal
     total: Decimal
     paid: Decimal
+    credit: Decimal
     currency: str
     description: str | None
     due_at: datetime | None
-    payments: list[PaymentView]
+    payments: list[Paid]
+    wallet: str | None
+    version: str
     channels: list[str]
     suppressed: list[str]
     telegram_linked: bool
@@ -95,7 +120,19 @@ def terms_of(account: Fields) -> list[str]:
 
 def balance(account: Fields, term: str) -> int:
     """What is owed for one term, in minor units; never below 0."""
-    return max(minor(account, f"ta:{term}") - minor(account, f"tp:{term}"), 0)
+    moved = minor(account, f"mv:{term}")  # to the number that came after this one
+    return max(minor(account, f"ta:{term}") - minor(account, f"tp:{term}") - moved, 0)
+
+
+def term_of(account: Fields, term: str) -> str:
+    """The term of a share as this number has it: a share may have gone on to another number or term since."""
+    return term if f"ta:{term}" in account else terms_of(account)[-1]
+
+
+def carried(account: Fields, term: str) -> int:
+    """What is left of earlier bills that no share speaks for any more, so that the one of `term` does; minor units."""
+    spoken = {value for field, value in account.items() if field.startswith("sh:")}
+    return sum(balance(account, each) for each in terms_of(account) if each != term and each not in spoken)
 
 
 def shares_of(account: Fields) -> list[str]:
@@ -117,7 +154,13 @@ def status(account: Fields) -> BillStatus:
     return BillStatus.HELD if state is BillStatus.OPEN and minor(account, "kept") > 0 else state
 
 
-def term(account: Fields, name: str) -> TermView:
+def cost(shares: Sequence[Fields], name: str) -> str | None:
+    """What the messages of one bill have cost, in the currency of TUMA_PRICES; None where no cost cap was set."""
+    spent = [int(s["sp"]) for s in shares if s["term"] == name and s.get("sp")]
+    return f"{(Decimal(sum(spent)) / COST_UNIT).normalize():f}" if spent else None
+
+
+def term(account: Fields, name: str, shares: Sequence[Fields] = ()) -> TermView:
     """One bill of a number."""
     currency = account["cur"]
     return TermView(
@@ -128,6 +171,8 @@ def term(account: Fields, name: str) -> TermView:
         due_at=moment(account.get(f"td:{name}")),
         description=account.get(f"tx:{name}"),
         mode=BillMode(account[f"tm:{name}"]),
+        cost=cost(shares, name),
+        cost_cap_reached_at=moment(account.get(f"cap:{name}")),
     )
 
 
@@ -148,6 +193,10 @@ def payment(fields: Fields) -> PaymentView:
         message=fields.get("msg") or None,
         received_at=_moment(fields["at"]),
         paid_at=moment(fields.get("paid")),
+        receipt=fields.get("rn"),
+        reference=fields.get("ref") or None,
+        note=fields.get("note"),
+        counts_for=fields.get("fw") or fields.get("mt"),
     )
 
 
@@ -175,7 +224,15 @@ def message(p: int, local: str, fields: Fields, share_id: str) -> MessageView:
         due_at=moment(fields.get("due")),
         sent_at=moment(fields.get("sat")),
         replayed_as=keys.message_id(p, fields["re"]) if fields.get("re") else None,
+        asking=_asking(fields),
     )
+
+
+def _asking(fields: Fields) -> Asking | None:
+    answered = fields.get("aw") in ("absent", "unaskable")
+    if fields["st"] != State.IN_DOUBT or fields["ch"] not in ASKED or answered:
+        return None
+    return Asking(answers=int(fields.get("aq") or 0), of=TIMES, obstacle=fields.get("ae") or None)
 
 
 def dead_letter(p: int, local: str, fields: Fields, share: Fields, died_ms: int) -> DeadLetter:
@@ -235,13 +292,31 @@ def share(p: int, fields: Fields, messages: list[MessageView]) -> ShareView:
         id=fields["id"],
         number=fields["num"],
         term=fields["term"],
-        state=cast(Literal["active", "paid", "stopped"], fields["st"]),
+        state=cast(ShareState, fields["st"]),
         channels=fields["ch"].split(),
         skipped=skipped(fields),
         messages=messages,
         next_reminder_at=next_reminder(fields),
         created_at=_moment(fields["at"]),
         token=keys.token(p, fields["sid"]),
+    )
+
+
+def unmade_share(p: int, share_id: str, claim: Fields) -> ShareView:
+    """A share whose number is being made, or was refused."""
+    job = msgspec.json.decode(claim["job"], type=ShareJob) if claim.get("job") else None
+    return ShareView(
+        id=share_id,
+        number="",
+        term=job.bill.term if job else "1",
+        state="refused" if claim["st"] == "refused" else "creating",
+        reason=claim.get("why"),
+        channels=[str(channel) for channel in job.route.channels] if job else [],
+        skipped=[],
+        messages=[],
+        next_reminder_at=None,
+        created_at=_moment(claim["at"]),
+        token=keys.token(p, claim["sid"]),
     )
 
 
@@ -262,18 +337,21 @@ def bill(number: str, account: Fields, shares: Sequence[Fields], payments: list[
         balance=plain(sum(balance(account, name) for name in names), currency),
         paid=plain(minor(account, "paid"), currency),
         credit=plain(minor(account, "credit"), currency),
-        terms=[term(account, name) for name in names],
+        terms=[term(account, name, shares) for name in names],
         payments=payments,
         shares=[s["id"] for s in shares],
         contacts=[mask(address) for _, address in contacts_of(account)],
         customer=next((name for s in shares if (name := blob(s).name)), None),
         next_reminder_at=min(upcoming, default=None),
+        previous=account.get("prev"),
+        next=account.get("next"),
     )
 
 
-def page(p: int, fields: Fields, account: Fields, payments: list[PaymentView]) -> Page:
+def page(p: int, fields: Fields, account: Fields, payments: Sequence[Fields]) -> Page:
     """What the customer's page may show."""
-    name, currency = fields["term"], account["cur"]
+    name, currency = term_of(account, fields["term"]), account["cur"]
+    counted = [_paid(payment) for payment in payments if _counts_for(payment, name)]
     return Page(
         share=fields["id"],
         number=fields["num"],
@@ -283,14 +361,44 @@ def page(p: int, fields: Fields, account: Fields, payments: list[PaymentView]) -
         status=status(account),
         kind=BillKind(account["kind"]),
         mode=BillMode(account[f"tm:{name}"]),
-        amount=from_minor(balance(account, name), currency),
+        amount=from_minor(balance(account, name) + carried(account, name), currency),
         total=from_minor(minor(account, f"ta:{name}"), currency),
         paid=from_minor(minor(account, f"tp:{name}"), currency),
+        credit=from_minor(minor(account, "credit"), currency),
         currency=currency,
         description=account.get(f"tx:{name}"),
         due_at=moment(account.get(f"td:{name}")),
-        payments=payments,
+        payments=counted,
+        wallet=next((paid.channel for paid in reversed(counted) if paid.channel), None),
+        version=_version(fields["num"], account, name, len(counted)),
         channels=fields["ch"].split(),
         suppressed=sorted(field[2:] for field in fields if field.startswith("x:")),
         telegram_linked=bool(fields.get("a:telegram")),
     )
+
+
+def _counts_for(payment: Fields, term: str) -> bool:
+    """Whether money counts, and for this term; what is above every bill of the number counts for each."""
+    counts = payment.get("m") == "1" and payment.get("back") != "1" and minor(payment, "am") > 0
+    given_away = payment.get("mt", payment.get("num")) != payment.get("num")
+    return (
+        counts
+        and not given_away
+        and (f"al:{term}" in payment or not any(field.startswith("al:") for field in payment))
+    )
+
+
+def _paid(payment: Fields) -> Paid:
+    return Paid(
+        amount=from_minor(minor(payment, "am"), payment["cur"]),
+        currency=payment["cur"],
+        at=_moment(payment.get("paid") or payment["at"]),
+        reference=payment.get("ref") or None,
+        channel=payment.get("ch") or None,
+    )
+
+
+def _version(number: str, account: Fields, term: str, payments: int) -> str:
+    shown = [account.get(f"{field}:{term}", "") for field in ("ta", "tp", "td", "tx", "tm")]
+    facts = [number, status(account), account.get("credit", ""), str(payments), *shown]
+    return f"{crc32(chr(31).join(facts).encode()):08x}"

@@ -57,6 +57,7 @@ class Option:
 # of all: who pays a part closes the number.
 OPTIONS = (
     Option(("order",)),
+    Option(("carried",)),
     Option(("merchant",), partial(_up_to, 20)),
     Option(("payment", "reason"), floor=16),
     Option(("first_name",), _first_word),

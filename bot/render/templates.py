@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from bot.domain.message import Kind
@@ -20,8 +20,12 @@ from bot.errors import TemplateError
 from bot.render import words
 from bot.render.check import Finding, inspect
 from bot.render.facts import Facts
+from bot.render.invoice import has_invoice, of_message
+from bot.render.invoice_pdf import pdf
 from bot.render.jinja import Sandbox
 from bot.render.library import PARTS, Bundle, Library, templates_dir
+from bot.render.look import Look
+from bot.render.pagefiles import PageFiles, language
 from bot.render.payment_methods import FILE as METHODS_FILE
 from bot.render.payment_methods import methods
 from bot.render.segments import count, to_gsm
@@ -30,6 +34,7 @@ from bot.render.variables import Merchant, clean, gather
 from bot.render.whatsapp import TOTAL_ROOM, Approved, Mapped, one_line
 from bot.render.words import Words
 from channels.base import (
+    Attachment,
     Button,
     ChannelName,
     Content,
@@ -78,9 +83,14 @@ class Renderer:
         whatsapp_templates: Path | None = None,
         sms_max_segments: int = 1,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        look: Look | None = None,
+        email_invoice: Literal["link", "attach", "none"] = "none",
     ) -> None:
         shown = tuple(methods(mpesa_business_number, _own_methods(overrides)))
         self.merchant = Merchant(name=merchant_name, contact=merchant_contact, zone=zone, methods=shown)
+        self.look = look or Look(name=merchant_name, contact=merchant_contact)
+        self._email_invoice = email_invoice
+        self._pages = PageFiles(overrides) if email_invoice == "attach" else None
         self.overrides = overrides
         self.library = Library(templates_dir(), overrides, default_locale)
         self.approved = Mapped(whatsapp_templates)
@@ -103,8 +113,8 @@ class Renderer:
 
     def render(self, facts: Facts) -> Content:
         """What `facts.channel` sends. Raises TemplateError naming file, line and variable."""
-        if facts.kind is Kind.RECEIPT and facts.payment is None:
-            raise TemplateError("a receipt needs a payment")
+        if facts.kind in (Kind.RECEIPT, Kind.CORRECTION) and facts.payment is None:
+            raise TemplateError(f"a {facts.kind} needs a payment")
         bundle = self.library.bundle(facts.template, facts.locale, facts.kind, facts.channel)
         values = self.values(facts, bundle.set, bundle.locale)
         return self._writers[facts.channel](facts, bundle, values)
@@ -112,7 +122,9 @@ class Renderer:
     def values(self, facts: Facts, template_set: str, locale: str) -> dict[str, Any]:
         """The template variables of one message in one language. Raises TemplateError."""
         reasons = self.words(template_set, locale).reasons
-        return gather(facts, self.merchant, locale, reasons, self._clock())
+        linked = self._email_invoice == "link" and facts.pay_url and has_invoice(facts)
+        invoice_url = f"{facts.pay_url}/invoice.pdf?lang={language(locale)}" if linked else ""
+        return gather(facts, self.merchant, locale, reasons, self._clock()) | {"invoice_url": invoice_url}
 
     def check(self) -> Findings:
         """Everything wrong with the templates, before a campaign starts. Empty when there is nothing to say."""
@@ -216,7 +228,20 @@ class Renderer:
             html=html,
             unsubscribe_url=facts.out_url,
             reply_to=contact if contact and "@" in contact else None,
+            attachment=self._attachment(facts, bundle.locale),
         )
+
+    def _attachment(self, facts: Facts, locale: str) -> Attachment | None:
+        """The bill, or its receipt, as a PDF."""
+        if self._pages is None or not has_invoice(facts):
+            return None
+        lang = language(locale)
+        merchant = {"merchant": self.look.name, "tin": self.look.tin or ""}
+        invoice = of_message(facts, lang)
+        words = self._pages.words(lang, merchant | invoice.facts(self.merchant.zone))
+        name = words["receipt_title" if invoice.state == "paid" else "bill"].lower()
+        made = pdf(invoice, self.look, self.merchant.methods, words, self.merchant.zone)
+        return Attachment(f"{name}-{facts.number[-4:]}.pdf", "application/pdf", made)
 
     def _telegram(self, facts: Facts, bundle: Bundle, values: dict[str, Any]) -> TelegramContent:
         html = _paragraphs(self.sandbox.render(bundle.names[0], values))
@@ -226,7 +251,8 @@ class Renderer:
         labels = self.words(bundle.set, bundle.locale)
         rows = []
         if _is_payable(facts):
-            rows.append((Button(labels.copy_number, copy=facts.number),))
+            number = (facts.payment and facts.payment.next_number) or facts.number
+            rows.append((Button(labels.copy_number, copy=number),))
         if facts.pay_url and _is_linkable(facts.pay_url):
             rows.append((Button(labels.open_bill, url=facts.pay_url),))
         return tuple(rows)
@@ -234,7 +260,7 @@ class Renderer:
 
 def _is_payable(facts: Facts) -> bool:
     """Whether somebody who reads this message should pay the number: not once it is closed or all is paid."""
-    if facts.payment is None:
+    if facts.payment is None or facts.payment.next_number:
         return True
     return not facts.payment.number_closed and (facts.kind is not Kind.RECEIPT or facts.payment.balance > 0)
 

@@ -4,11 +4,12 @@ filled.
 Business-initiated messages must use a template that Meta approved. A TOML file (setting
 `WHATSAPP_TEMPLATES`) maps set, locale and kind to a ContentSid and the ordered expressions of its
 placeholders {{1}}, {{2}}, ... An optional `body`, the registered text, lets tuma check the count of
-placeholders and the length.
+placeholders and the length; `button`, the registered address of a link button, shares their numbers.
 
 Source: Twilio documentation, "Using variables with Content API" and errors 63013 (empty, line breaks, more
 than four spaces in a value), 63021 (1,024 characters), "twilio/text" (a body must not begin or end with a
-placeholder, nor have two side by side).
+placeholder, nor have two side by side), "twilio/call-to-action" (an action of type URL takes one variable, at the end
+of its address).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ TOTAL_ROOM = 1024
 _SID = re.compile(r"HX[0-9a-fA-F]{32}")
 _PLACEHOLDER = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 _SIDE_BY_SIDE = re.compile(r"\}\}\W*\{\{")
-_KEYS = {"content_sid", "variables", "body"}
+_KEYS = {"content_sid", "variables", "body", "button"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class Approved:
     content_sid: str
     variables: tuple[str, ...]
     body: str | None
+    button: str | None = None
 
     @property
     def sources(self) -> dict[str, str]:
@@ -61,7 +63,8 @@ class Approved:
     def shown(self, values: Mapping[str, str]) -> str:
         """What is known of the message that its reader gets: the filled body, else the ContentSid and the values."""
         if self.body is not None:
-            return self.filled(values)
+            link = _PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), self.button or "")
+            return "\n".join(part for part in (self.filled(values), link) if part)
         listed = ", ".join(f"{{{{{place}}}}}: {value}" for place, value in values.items())
         return f"{self.content_sid} {listed}".rstrip()
 
@@ -90,12 +93,21 @@ def problems(approved: Approved) -> Iterator[str]:
     """What Twilio or Meta would refuse of a mapping, one sentence each."""
     if not _SID.fullmatch(approved.content_sid) or set(approved.content_sid[2:]) == {"0"}:
         yield "content_sid is not that of an approved template (HX and 32 hex digits)"
+    if approved.button is not None:
+        yield from _button_problems(approved.button)
     if approved.body is not None:
-        yield from _body_problems(approved.body.strip(), len(approved.variables))
+        used = set(_PLACEHOLDER.findall(f"{approved.body} {approved.button or ''}"))
+        yield from _body_problems(approved.body.strip(), used, len(approved.variables))
 
 
-def _body_problems(body: str, expected: int) -> Iterator[str]:
-    used = set(_PLACEHOLDER.findall(body))
+def _button_problems(button: str) -> Iterator[str]:
+    if not button.startswith("https://"):
+        yield "button is not an https:// address"
+    if len(_PLACEHOLDER.findall(button)) != 1 or not button.endswith("}}"):
+        yield "button needs one placeholder, at the end of its address, such as https://.../pay/{{8}}"
+
+
+def _body_problems(body: str, used: set[str], expected: int) -> Iterator[str]:
     wanted = {str(place) for place in range(1, expected + 1)}
     if used != wanted:
         yield f"body uses placeholders {_listed(used)}, variables fill {_listed(wanted)}"
@@ -134,8 +146,9 @@ def _approved(file: str, place: tuple[str, str, str], content: Any) -> Approved:
     sid, variables = entry.get("content_sid"), entry.get("variables")
     if not isinstance(sid, str) or not isinstance(variables, list):
         raise TemplateError(f"{name}: needs content_sid (text) and variables (list of expressions)")
+    filled = tuple(map(str, variables))
     return Approved(
-        name, template_set, locale, Kind(kind), sid, tuple(map(str, variables)), entry.get("body")
+        name, template_set, locale, Kind(kind), sid, filled, entry.get("body"), entry.get("button")
     )
 
 

@@ -27,7 +27,7 @@ from bot.sandbox.city import Sandbox
 from bot.sandbox.faults import Faults
 from bot.sandbox.profiles import Profile
 from bot.sandbox.twilio_carrier import Pace
-from bot.settings import Settings, load
+from bot.settings import PRICES, Settings, load
 
 STAND_IN = "https://tuma.example"
 # A request that is never answered is cut after this, not after the channel's own long timeout: time is compressed.
@@ -48,7 +48,10 @@ _OURS = (
     ),
     *("clickpesa_client_id", "clickpesa_api_key", "clickpesa_checksum_key", "clickpesa_api_base"),
     *("callback_secret", "callback_private", "log_level", "log_format"),
+    # Rates go by the server's clock, which is not compressed.
+    *("sms_rate", "whatsapp_rate", "email_rate", "telegram_rate", "provider_concurrency"),
 )
+_FOR_EVER_S = 100 * 365 * 86_400
 _SENDERS = {
     "sms": ("twilio_sms_from",),
     "whatsapp": ("twilio_whatsapp_from",),
@@ -66,8 +69,8 @@ class Options:
     profile: Profile
     seed: int
     paying: float = 0.5
-    sms_price: Decimal = Decimal(25)
-    whatsapp_price: Decimal = Decimal(0)
+    sms_price: Decimal = dict(PRICES)["sms"]
+    whatsapp_price: Decimal = dict(PRICES)["whatsapp"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +147,8 @@ def settings_of(merchant: Settings, city: Sandbox, folder: Path, port: int) -> S
     }
     ours = load({**city.settings_env(), **own}, dotenv=None)
     changes: dict[str, Any] = {name: getattr(ours, name) for name in _OURS}
+    # Days pass between two looks at ClickPesa's list; reminders would wait for one at every step.
+    changes["clickpesa_known_within_s"] = _FOR_EVER_S
     if merchant.whatsapp_mapping is None:
         changes["whatsapp_templates"] = ours.whatsapp_templates
     off = merchant.channels_off()

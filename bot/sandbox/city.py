@@ -227,7 +227,7 @@ class Sandbox:
         """
         self._tuma = base = tuma.rstrip("/")
         self._postman.detours = {base: really.rstrip("/")} if really else {}
-        self.wallet.webhook_url = f"{base}/webhooks/clickpesa"
+        self.wallet.webhook_url = self.wallet.merchant_url = f"{base}/webhooks/clickpesa"
         self.carrier.inbound_url = f"{base}/webhooks/twilio/inbound"
         token = self.accounts.africastalking.callback_token
         self.africastalking.callback_base = f"{base}/webhooks/africastalking/{token}"

@@ -202,8 +202,8 @@ def _bill(city: Sandbox, bill: Bill) -> Json:
         "amount": None if bill.amount is None else plain(bill.amount),
         "paid": plain(bill.paid),
         "owed": None if owed is None else plain(owed),
-        "active": bill.status == "ACTIVE",
-        "settled": bool(bill.paid) and (bill.status != "ACTIVE" or (owed is not None and not owed)),
+        "active": bill.open,
+        "settled": bool(bill.paid) and (not bill.open or (owed is not None and not owed)),
         "payments": [_payment(each) for each in bill.payments],
         "after": _after(city, bill),
     }

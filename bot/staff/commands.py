@@ -26,9 +26,12 @@ if TYPE_CHECKING:
     from bot.settings import Settings
 
 _log = structlog.get_logger("tuma.staff")
-_EVERYBODY = ("start", "bills", "language", "stop")
-_VIEWER = ("status", "stats", "queue", "failed", "help", "language")
-_OPERATOR = ("share", "status", "stop", "resend", "stats", "queue", "failed", "help", "language")
+_EVERYBODY = ("start", "bills", "check", "language", "stop")
+_VIEWER = ("status", "payments", "stats", "queue", "failed", "help", "language")
+_OPERATOR = (
+    *("share", "status", "stop", "resend", "payments", "cash"),
+    *("stats", "queue", "failed", "help", "language"),
+)
 # For staff, /stop means a bill; for everybody else, messages.
 _STAFF_TEXT = {"stop": "stop_bill"}
 _CODES = (None, *LANGUAGES)

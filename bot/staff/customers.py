@@ -17,6 +17,7 @@ from aiogram.types import CallbackQuery, ChatMemberUpdated, MaybeInaccessibleMes
 
 from bot.domain.bill import BillStatus, BillView
 from bot.engine import keys
+from bot.engine.checks import TooOften
 from bot.errors import Conflict, NotFound
 from bot.staff.buttons import ChooseLanguage, CustomerMenu, button, copy_button, keyboard
 from bot.staff.cards import Screen
@@ -38,6 +39,13 @@ _SAID_BY_TELEGRAM = (BLOCKED, "provider: ")
 _STOP_WORDS = {"stop", "acha", "acheni"}
 _START_WORDS = {"start", "anza"}
 _BILLS_SHOWN = 10
+_CHECKED = {
+    BillStatus.OPEN: "check.open",
+    BillStatus.HELD: "check.held",
+    BillStatus.SETTLED: "check.settled",
+    BillStatus.CLOSED: "check.closed",
+    BillStatus.STOPPED: "check.stopped",
+}
 _NAMES = {"sw": "Kiswahili", "en": "English"}
 
 
@@ -49,6 +57,7 @@ def everybody() -> Router:
     routes.message.register(start, StateFilter(None), F.text, F.text.func(_is_one_of(_START_WORDS)))
     routes.message.register(choose_language, Command("language", "lugha"))
     routes.message.register(bills, Command("bills", "bili"))
+    routes.message.register(check, Command("check", "hakiki"))
     routes.callback_query.register(set_language, ChooseLanguage.filter(F.locale.in_(LANGUAGES)))
     routes.callback_query.register(menu_pressed, CustomerMenu.filter())
     routes.my_chat_member.register(membership)
@@ -171,6 +180,27 @@ async def show_menu(message: Message, settings: Settings, say: Speech) -> None:
 async def bills(message: Message, engine: Engine, say: Speech, chat: str) -> None:
     """/bills: what this chat is linked to."""
     await _answer(message, my_bills(say, await engine.bills.of_chat(chat)))
+
+
+async def check(
+    message: Message, command: CommandObject, engine: Engine, settings: Settings, say: Speech, chat: str
+) -> None:
+    """/check NUMBER: is this bill real?"""
+    number = (command.args or "").strip()
+    await message.answer(await _checked(engine, settings, say, chat, number))
+
+
+async def _checked(engine: Engine, settings: Settings, say: Speech, chat: str, number: str) -> Html:
+    merchant = settings.merchant_name
+    if not number:
+        return say("check.usage", merchant=merchant)
+    try:
+        found = await engine.checks.ask(number, "telegram", chat)
+    except TooOften:
+        return say("check.often")
+    if found is None:
+        return say("check.unknown", merchant=merchant)
+    return say(_CHECKED[found.status], merchant=merchant, amount=say.money(found.amount, found.currency))
 
 
 def my_bills(say: Speech, found: Sequence[BillView]) -> Screen:

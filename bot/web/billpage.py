@@ -1,4 +1,4 @@
-"""What a bill's page says: one share's page as plain strings for the template.
+"""What a bill's page says: one share's page as plain strings for the template, and as the facts of its PDF.
 
 A number that must not be paid to (paid, closed, stopped, under check) comes without steps and without the number.
 The payer of a payment is never shown, nor is the customer's name.
@@ -6,75 +6,163 @@ The payer of a payment is never shown, nor is the customer's name.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, get_args
+from urllib.parse import quote
 
-from bot.domain.bill import BillKind, BillMode, BillStatus, PaymentView
+import msgspec
+
+from bot.domain.bill import BillKind, BillMode, BillStatus
+from bot.domain.money import plain, to_minor
 from bot.render import locale as formats
+from bot.render.invoice import Invoice, Received
 from bot.render.payment_methods import Method, Way
 
 if TYPE_CHECKING:
-    from bot.engine.views import Page
+    from bot.engine.views import Page, Paid
 
 _WAYS: tuple[Way, ...] = get_args(Way)
-_COUNTED = {"SUCCESS", "SETTLED"}
 _STATES = {BillStatus.CLOSED: "closed", BillStatus.HELD: "held", BillStatus.STOPPED: "stopped"}
 
 
-def facts(page: Page, lang: str, zone: str) -> dict[str, str]:
-    """What the words of the page name: amounts and the due date in that language."""
-    return {
-        "amount": formats.money(lang, page.amount, page.currency),
-        "total": formats.money(lang, page.total, page.currency),
-        "paid": formats.money(lang, page.paid, page.currency),
-        "due": formats.long_date(lang, page.due_at, zone) if page.due_at else "",
-    }
+class BillForm(msgspec.Struct, frozen=True, kw_only=True):
+    """A bill for other programs. `status`: open, paid, closed, held, stopped; only an open one has its `number`.
+
+    Amounts are decimal strings in the major unit. `amount` is what is to be paid now; `url` opens the customer's page.
+    """
+
+    merchant: str
+    status: str
+    number: str | None
+    amount: str
+    total: str
+    paid: str
+    currency: str
+    due_at: str | None
+    once: bool
+    exact: bool
+    url: str
+    invoice_url: str
+    embed_url: str
 
 
-def values(page: Page, lang: str, zone: str, methods: Sequence[Method]) -> dict[str, Any]:
-    """The variables of `pay.html`."""
-    state = _state(page)
-    payable = state == "open"
-    amount = formats.money(lang, page.amount, page.currency)
-    return {
-        "token": page.token,
-        "state": state,
-        "description": page.description or "",
-        "amount": amount,
-        "part_paid": page.paid > 0,
-        "credit": page.paid > page.total,
-        "due": page.due_at is not None,
-        "groups": formats.group(page.number).split() if payable else [],
-        "exact": page.mode is BillMode.EXACT,
-        "once": page.kind is BillKind.ORDER,
-        "payments": [_payment(payment, lang, zone) for payment in page.payments if _counts(payment)],
-        "methods": [_method(m, lang, page.number, amount) for m in methods] if payable else [],
-    }
-
-
-def _state(page: Page) -> str:
+def state(page: Page) -> str:
+    """open, paid, closed, held or stopped."""
     if page.status is BillStatus.SETTLED or page.amount <= 0:
         return "paid"
     return _STATES.get(page.status, "open")
 
 
-def _counts(payment: PaymentView) -> bool:
-    return payment.matched and payment.status in _COUNTED and payment.amount is not None
+def facts(page: Page, lang: str, zone: str) -> dict[str, str]:
+    """What the words of the page name: amounts and the due date in that language."""
+    return invoice(page, lang, None).facts(zone)
 
 
-def _payment(payment: PaymentView, lang: str, zone: str) -> dict[str, str]:
-    amount = Decimal(payment.amount or 0)
+def values(page: Page, lang: str, zone: str, methods: Sequence[Method]) -> dict[str, Any]:
+    """The variables of `pay.html` and `embed.html` that come from the bill."""
+    payable = state(page) == "open"
+    amount = formats.money(lang, page.amount, page.currency)
     return {
-        "date": formats.date(lang, payment.paid_at or payment.received_at, zone),
-        "amount": formats.money(lang, amount, payment.currency or ""),
+        "token": page.token,
+        "state": state(page),
+        "description": page.description or "",
+        "amount": amount,
+        "part_paid": page.paid > 0,
+        "credit": page.credit > 0,
+        "due": page.due_at is not None,
+        "number": page.number if payable else "",
+        "groups": formats.group(page.number).split() if payable else [],
+        "exact": page.mode is BillMode.EXACT,
+        "once": page.kind is BillKind.ORDER,
+        "payments": [_payment(payment, lang, zone) for payment in page.payments],
+        "methods": _methods(page, lang, methods, amount) if payable else [],
+        "live": f"/pay/{page.token}/live?seen={page.version}",
+        "invoice": f"/pay/{page.token}/invoice.pdf?lang={lang}",
     }
 
 
-def _method(method: Method, lang: str, number: str, amount: str) -> dict[str, Any]:
+def invoice(page: Page, lang: str, url: str | None) -> Invoice:
+    """The same bill as a PDF is made of; `url` is where its QR code leads."""
+    return Invoice(
+        locale=lang,
+        state=state(page),
+        name=page.name,
+        number=page.number,
+        description=page.description,
+        amount=page.amount,
+        total=page.total,
+        paid=page.paid,
+        credit=page.credit,
+        currency=page.currency,
+        due_at=page.due_at,
+        order_number=page.kind is BillKind.ORDER,
+        exact=page.mode is BillMode.EXACT,
+        payments=tuple(
+            Received(at=each.at, amount=each.amount, currency=each.currency, reference=each.reference)
+            for each in page.payments
+        ),
+        url=url,
+    )
+
+
+def form(page: Page, merchant: str, origin: str) -> BillForm:
+    """The same bill for other programs; `origin` is where this server is from outside."""
+    url = f"{origin}/pay/{page.token}"
+    payable = state(page) == "open"
+    return BillForm(
+        merchant=merchant,
+        status=state(page),
+        number=page.number if payable else None,
+        amount=_plain(page.amount, page.currency),
+        total=_plain(page.total, page.currency),
+        paid=_plain(page.paid, page.currency),
+        currency=page.currency,
+        due_at=page.due_at.isoformat() if page.due_at else None,
+        once=page.kind is BillKind.ORDER,
+        exact=page.mode is BillMode.EXACT,
+        url=url,
+        invoice_url=f"{url}/invoice.pdf",
+        embed_url=f"{url}/embed",
+    )
+
+
+def _plain(amount: Decimal, currency: str) -> str:
+    return plain(to_minor(amount, currency), currency)
+
+
+def _payment(payment: Paid, lang: str, zone: str) -> dict[str, str]:
+    return {
+        "date": formats.date(lang, payment.at, zone),
+        "amount": formats.money(lang, payment.amount, payment.currency),
+        "reference": payment.reference or "",
+    }
+
+
+def _methods(page: Page, lang: str, methods: Sequence[Method], amount: str) -> list[dict[str, Any]]:
+    """Every way to pay, the one of the last payment first. Nothing is guessed from a phone's prefix."""
+    last = next((method for method in methods if page.wallet and _is_called(method, page.wallet)), None)
+    ranked = sorted(methods, key=lambda method: method is not last)
+    return [_method(method, lang, page.number, amount, last=method is last) for method in ranked]
+
+
+def _is_called(method: Method, channel: str) -> bool:
+    names = (method.id, method.name, method.short_name, *method.also_known_as)
+    return _bare(channel) in {_bare(name) for name in names}
+
+
+def _bare(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.casefold())
+
+
+def _method(method: Method, lang: str, number: str, amount: str, *, last: bool) -> dict[str, Any]:
     ways = ((way, method.fill(lang, way, number=number, amount=amount)) for way in _WAYS)
     return {
         "name": method.name,
         "company": method.company_number or "",
+        "code": method.ussd_code,
+        "dial": f"tel:{quote(method.ussd_code, safe='*')}" if method.ussd_code else "",
+        "last": last,
         "ways": [{"way": way, "steps": steps} for way, steps in ways if steps],
     }

@@ -33,6 +33,8 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+# These would forbid what a page for other sites' frames allows by its own policy.
+_UNFRAMED = frozenset({"X-Frame-Options", "Cross-Origin-Resource-Policy"})
 _HSTS = "max-age=31536000"
 _CLIENT_LEFT = 499
 ErrorPage = Callable[[web.Request, Exception], web.Response]
@@ -106,8 +108,10 @@ def headers(*, https: bool) -> Callable[[web.Request, web.StreamResponse], Await
     """What to add to every answer just before it goes out; what a handler set itself stays."""
 
     async def add(request: web.Request, response: web.StreamResponse) -> None:
+        framed = "frame-ancestors 'none'" not in response.headers.get("Content-Security-Policy", _NOTHING)
         for name, value in _HEADERS.items():
-            response.headers.setdefault(name, value)
+            if not (framed and name in _UNFRAMED):
+                response.headers.setdefault(name, value)
         if https:
             response.headers.setdefault("Strict-Transport-Security", _HSTS)
         response.headers["Server"] = "tuma"

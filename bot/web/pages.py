@@ -1,179 +1,125 @@
-"""What customers open: the page of a bill, and the page that stops messages.
+"""What customers open: the page of a bill, the same as a PDF, and the word that it changed.
 
-Complete without JavaScript, in Swahili and English, one answer of a few kilobytes. A page says no more than the
-messages did and never names the customer; it is found only by its token. GET never changes anything, since scanners
-follow links; POST stops messages without a question, as mail programs' one-click button needs.
+A page says no more than the messages did and never names the customer; it is found only by its token. With JavaScript
+it turns to paid by itself; without, it is complete and a link reads it again.
 
-Source: RFC 8058, one-click unsubscribe.
+Source: HTML Living Standard, server-sent events.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+import asyncio
+import random
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 
 from aiohttp import web
 
-from bot.errors import NotFound, StoreUnavailable
+from bot.engine.live import Word
+from bot.errors import NotFound
+from bot.render.invoice_pdf import pdf
 from bot.render.payment_methods import Method
-from bot.web import billpage, bodies, problems
-from bot.web.pagefiles import LANGUAGES, PageFiles
-from bot.web.routes import Answer, Handler, Route
-from channels.base import ChannelName
+from bot.web import billpage
+from bot.web.pagewriter import SCRIPT, PageWriter, route
+from bot.web.routes import Answer, Route
 
 if TYPE_CHECKING:
     from bot.engine.engine import Engine
     from bot.engine.views import Page
     from bot.settings import Settings
 
-_LARGEST_FORM = 16 * 1024
-_HTML = Answer(meaning="A page for people", media_type="text/html")
-_STYLE = "style.css"
-_ALL = "all"
-_CHANNELS = frozenset(ChannelName)
+_BEAT_S = 25.0
+_LONGEST_S = 900.0
+# PDFs are drawn beside the event loop, a few at once.
+_DRAWN_AT_ONCE = 2
 
 
 class Pages:
-    """The addresses that messages link to."""
+    """The addresses of one bill."""
 
-    def __init__(self, engine: Engine, settings: Settings, methods: Sequence[Method]) -> None:
-        self._engine = engine
-        self._settings = settings
-        self._files = PageFiles(settings.templates)
-        self._methods = methods
-        self._headers = {"Content-Security-Policy": self._files.policy(_STYLE)}
+    def __init__(
+        self, engine: Engine, settings: Settings, methods: Sequence[Method], writer: PageWriter
+    ) -> None:
+        self._engine, self._writer, self._methods = engine, writer, methods
+        self._zone, self._public_url = settings.timezone, settings.public_url
+        self._drawing = asyncio.Semaphore(_DRAWN_AT_ONCE)
 
     def routes(self) -> list[Route]:
-        """The customer's pages, for the route table."""
+        """The addresses, for the route table."""
         return [
-            self._route("GET", "/pay/{token}", self.pay, "A customer's bill"),
-            self._route("GET", "/out/{token}", self.ask, "Asks before messages are stopped"),
-            self._route("POST", "/out/{token}", self.stop, "Stops messages (one click, RFC 8058)", 400),
+            route("GET", "/pay/{token}", self.pay, "A customer's bill"),
+            self._made("invoice.pdf", self.invoice, "The bill, or its receipt, as a PDF", "application/pdf"),
+            self._made(
+                "live", self.live, "Says when the bill changes (server-sent events)", "text/event-stream"
+            ),
         ]
 
-    def _route(self, method: str, path: str, handler: Handler, summary: str, *more: int) -> Route:
-        answers = dict.fromkeys(sorted({200, 404, 503, *more}), _HTML)
+    def _made(self, name: str, handler: object, summary: str, media_type: str) -> Route:
         return Route(
-            method=method,
-            path=path,
-            handler=handler,
+            method="GET",
+            path="/pay/{token}/" + name,
+            handler=handler,  # type: ignore[arg-type]
             summary=summary,
             tag="pages",
-            html=True,
-            answers=answers,
+            html=name == "invoice.pdf",
+            answers={200: Answer(meaning="Found", media_type=media_type)},
+            problems=("not-found", "unavailable"),
         )
 
     async def pay(self, request: web.Request) -> web.Response:
         """Show a bill."""
         page = await self._engine.shares.by_token(request.match_info["token"])
-        lang, zone = _language(request, page.locale), self._settings.timezone
-        facts = billpage.facts(page, lang, zone)
-        return self._page("pay.html", lang, facts, billpage.values(page, lang, zone, self._methods))
+        lang = self._writer.language(request, page.locale)
+        values = {**billpage.values(page, lang, self._zone, self._methods), "oembed": self._oembed(page)}
+        facts = billpage.facts(page, lang, self._zone)
+        return self._writer.page("pay.html", lang, values, facts=facts, script=SCRIPT)
 
-    async def ask(self, request: web.Request) -> web.Response:
-        """Ask before messages are stopped."""
-        address = request.match_info["token"]
-        token, _, channel = address.partition(".")
-        page = await self._engine.shares.by_token(token)
-        lang = _language(request, page.locale)
-        stopped = [name for name in page.channels if name in page.suppressed]
-        values = {
-            "token": address,
-            "share_token": token,
-            "stopped": bool(stopped),
-            "choices": _choices(page, channel, self._words(lang)),
-        }
-        return self._page("out.html", lang, {"channels": self._listed(lang, stopped)}, values)
+    def _oembed(self, page: Page) -> str:
+        if not self._public_url:
+            return ""
+        return f"{self._public_url}/oembed?{urlencode({'url': f'{self._public_url}/pay/{page.token}'})}"
 
-    async def stop(self, request: web.Request) -> web.Response:
-        """Stop messages on the channel of the form or of the address; if neither names one, ask which (400).
+    async def invoice(self, request: web.Request) -> web.Response:
+        """Draw the bill as a PDF."""
+        page = await self._engine.shares.by_token(request.match_info["token"])
+        lang = self._writer.language(request, page.locale)
+        url = f"{self._public_url}/pay/{page.token}" if self._public_url else None
+        facts = billpage.invoice(page, lang, url)
+        words = self._writer.words(lang, billpage.facts(page, lang, self._zone))
+        async with self._drawing:
+            body = await asyncio.to_thread(pdf, facts, self._writer.look, self._methods, words, self._zone)
+        name = f"{words['receipt_title' if facts.state == 'paid' else 'bill'].lower()}-{page.number[-4:]}.pdf"
+        shown = {"Content-Disposition": f'inline; filename="{name}"'}
+        return web.Response(body=body, content_type="application/pdf", headers=shown)
 
-        Every channel is stopped only for who chose that: whatever posts nothing to the address must not do it.
-        """
-        token, _, of_address = request.match_info["token"].partition(".")
-        form = await _form(request)
-        if not (form.get("channel") or of_address or _is_one_click(form)):
-            question = await self.ask(request)
-            question.set_status(400)
-            return question
-        channel, proof = _wanted(form, of_address)
-        stopped = await self._engine.contacts.opt_out_token(token, channel, proof=proof)
-        page = await self._engine.shares.by_token(token)
-        lang = _language(request, page.locale)
-        return self._page("out_done.html", lang, {"channels": self._listed(lang, stopped)}, {})
-
-    def error_page(self, request: web.Request, error: Exception) -> web.Response:
-        """What people see instead of a page, in both languages, since nobody knows theirs."""
-        status = problems.of_error(error).status
-        name = "missing" if isinstance(error, NotFound) else "wrong" if status < 500 else "busy"
-        texts = [self._sorry(lang, name) for lang in LANGUAGES]
-        response = self._page("sorry.html", LANGUAGES[0], {}, {"texts": texts})
-        response.set_status(status)
-        if status in problems.UNREAD:
-            response.force_close()
-        if isinstance(error, StoreUnavailable):
-            response.headers["Retry-After"] = "5"
-        return response
-
-    def _sorry(self, lang: str, name: str) -> dict[str, str]:
-        words = self._words(lang)
-        return {"lang": lang, "title": words[name], "note": words[f"{name}_note"]}
-
-    def _listed(self, lang: str, channels: Sequence[str]) -> str:
-        words = self._words(lang)
-        return ", ".join(words[name] for name in channels)
-
-    def _words(self, lang: str, facts: Mapping[str, str] | None = None) -> dict[str, str]:
-        merchant = {"merchant": self._settings.merchant_name, "tin": self._settings.merchant_tin or ""}
-        return self._files.words(lang, {**merchant, **(facts or {})})
-
-    def _page(
-        self, name: str, lang: str, facts: Mapping[str, str], values: Mapping[str, Any]
-    ) -> web.Response:
-        other = next(code for code in LANGUAGES if code != lang)
-        common = {
-            "lang": lang,
-            "other": other,
-            "other_language": self._words(other)["language"],
-            "words": self._words(lang, facts),
-            "merchant": self._settings.merchant_name,
-            "contact": self._settings.merchant_contact or "",
-            "tin": self._settings.merchant_tin or "",
-        }
-        text = self._files.render(name, _STYLE, {**common, **values})
-        return web.Response(text=text, content_type="text/html", headers=self._headers)
+    async def live(self, request: web.Request) -> web.StreamResponse:
+        """Say once that the bill is no longer what `seen` was; nothing is read while it stays so."""
+        async with self._engine.live.watch(request.match_info["token"]) as (page, word):
+            response = web.StreamResponse(headers={"X-Accel-Buffering": "no"})
+            response.content_type = "text/event-stream"
+            await response.prepare(request)
+            # Whoever must come again does not do so with everybody else.
+            await response.write(f"retry: {random.randint(3000, 9000)}\n\n".encode())
+            if request.query.get("seen") != page.version or await _changed(word, response):
+                await response.write(b"data: changed\n\n")
+            return response
 
 
-def _language(request: web.Request, default: str) -> str:
-    asked = request.query.get("lang", default)
-    return asked if asked in LANGUAGES else default if default in LANGUAGES else LANGUAGES[0]
+async def _changed(word: Word, response: web.StreamResponse) -> bool:
+    """Wait for the word, keeping the connection awake; False if the reader shall come again."""
+    until = asyncio.get_running_loop().time() + _LONGEST_S
+    while asyncio.get_running_loop().time() < until:
+        done, _ = await asyncio.wait([word], timeout=_BEAT_S)
+        if done:
+            return word.result()
+        await response.write(b":\n\n")
+    return False
 
 
-def _choices(page: Page, channel: str, words: Mapping[str, str]) -> list[dict[str, str]]:
-    """The buttons: the channel of the address, or each that is left; and all of them if there are several."""
-    left = [name for name in page.channels if name not in page.suppressed]
-    shown = [channel] if channel in left else left
-    choices = [{"channel": name, "label": words["out_one"].format(channel=words[name])} for name in shown]
-    return [*choices, {"channel": _ALL, "label": words["out_all"]}] if len(left) > 1 else choices
-
-
-def _wanted(form: Mapping[str, str], of_address: str) -> tuple[str | None, str]:
-    """Channel (None for all of them) and proof of an opt-out. Raises NotFound for an unknown channel."""
-    one_click = _is_one_click(form)
-    # A mail program presses the button of a mail, whatever address it was given.
-    channel = form.get("channel") or of_address or ChannelName.EMAIL
-    if channel != _ALL and channel not in _CHANNELS:
-        raise NotFound("no such channel")
-    return None if channel == _ALL else channel, "one-click unsubscribe" if one_click else "opt-out page"
-
-
-def _is_one_click(form: Mapping[str, str]) -> bool:
-    return form.get("List-Unsubscribe") == "One-Click"
-
-
-async def _form(request: web.Request) -> Mapping[str, str]:
-    raw = await bodies.read(request, _LARGEST_FORM)
-    if request.content_type == "multipart/form-data":
-        # RFC 8058 allows it for its one fixed field, which is all that is looked for.
-        return {"List-Unsubscribe": "One-Click"} if b"List-Unsubscribe" in raw and b"One-Click" in raw else {}
-    return bodies.form(raw)
+def share_token(path: str) -> str:
+    """The token in the path of a customer's page. Raises NotFound if it is none."""
+    before, found, token = path.partition("/pay/")
+    if before or not found or "/" in token:
+        raise NotFound("no such page")
+    return token

@@ -13,13 +13,19 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler
 
+from bot.billpay.desk import BillDesk
 from bot.web import problems
 from bot.web.api import Api
+from bot.web.bills import BillApi
 from bot.web.bodies import LIMITS, Limits
+from bot.web.check import Check
+from bot.web.embed import Embeds
 from bot.web.gate import Gate, headers
 from bot.web.letters import Letters
 from bot.web.metrics import Metrics
+from bot.web.optout import OptOut
 from bot.web.pages import Pages
+from bot.web.pagewriter import PageWriter
 from bot.web.routes import Route
 from bot.web.system import System
 from bot.web.webhooks import Updates, Webhooks
@@ -44,23 +50,38 @@ def build(
     updates: Updates | None = None,
     roles: Sequence[str] = (),
     limits: Limits | None = None,
+    desk: BillDesk | None = None,
 ) -> web.Application:
-    """The application. `updates` takes Telegram's updates, None when they are fetched by polling.
+    """The application. `updates` takes Telegram's updates, None when they are fetched by polling; without a `desk`
+    bills change here alone, and ClickPesa is not told.
 
     Raises TemplateError if a page file is missing or wrong.
     """
     metrics = Metrics()
-    pages = Pages(engine, settings, renderer.merchant.methods)
+    writer = PageWriter(settings, renderer.look)
+    check = Check(engine, writer, settings.proxies)
+    pages = [
+        *Pages(engine, settings, renderer.merchant.methods, writer).routes(),
+        *Embeds(engine, settings, writer).routes(),
+        *OptOut(engine, writer).routes(),
+        *check.routes(),
+    ]
     system = System(engine, settings, metrics, roles)
-    gate = Gate(engine.api_keys, metrics, pages.error_page)
+    gate = Gate(engine.api_keys, metrics, writer.error_page)
     app = web.Application(middlewares=gate.middlewares(), client_max_size=_MAX_BODY)
     app[LIMITS] = limits or Limits()
-    hooks = Webhooks(engine, settings, metrics, updates)
-    api = [*Api(engine, settings, metrics).routes(), *Letters(engine, settings).routes()]
-    routes = [*api, *hooks.routes(), *pages.routes(), *system.routes()]
+    hooks = Webhooks(engine, settings, metrics, updates, check)
+    bills = BillApi(engine, settings, desk or BillDesk(None, engine.changes, engine.bills))
+    api = [
+        *Api(engine, settings, metrics).routes(),
+        *bills.routes(),
+        *Letters(engine, settings).routes(),
+    ]
+    routes = [*api, *hooks.routes(), *pages, *system.routes()]
     system.documented = routes
     for route in routes:
         _add(app, gate, route)
+    app.on_shutdown.append(lambda _: engine.live.close())
     app.on_response_prepare.append(headers(https=(settings.public_url or "").startswith("https://")))
     return app
 

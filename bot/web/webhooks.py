@@ -14,6 +14,7 @@ import hmac
 import re
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
+from xml.sax.saxutils import escape
 
 import msgspec
 import structlog
@@ -25,6 +26,7 @@ from bot.domain.bill import SettleResult
 from bot.errors import NotFound, Refused
 from bot.web import bodies, problems
 from bot.web.answers import json_answer
+from bot.web.check import Check
 from bot.web.metrics import Metrics
 from bot.web.problems import Rejected
 from bot.web.routes import Answer, Body, Route
@@ -41,7 +43,6 @@ _LARGEST = 256 * 1024
 _SECRET_HEADER = "X-Telegram-Bot-Api-Secret-Token"  # noqa: S105 - the name of a header
 _STOP = frozenset({"STOP", "STOPALL", "UNSUBSCRIBE", "ACHA", "ACHENI"})
 _START = frozenset({"START", "UNSTOP", "ANZA"})
-_EMPTY_TWIML = '<?xml version="1.0" encoding="UTF-8"?><Response/>'
 
 
 class PaymentAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,11 +58,14 @@ class PaymentAnswer(msgspec.Struct, frozen=True, kw_only=True):
 class Webhooks:
     """The addresses that providers call."""
 
-    def __init__(self, engine: Engine, settings: Settings, metrics: Metrics, updates: Updates | None) -> None:
+    def __init__(
+        self, engine: Engine, settings: Settings, metrics: Metrics, updates: Updates | None, check: Check
+    ) -> None:
         self._engine = engine
         self._settings = settings
         self._metrics = metrics
         self._updates = updates
+        self._check = check
 
     def routes(self) -> list[Route]:
         """The provider addresses, for the route table."""
@@ -162,17 +166,22 @@ class Webhooks:
         return web.Response(status=204)
 
     async def customer_message(self, request: web.Request) -> web.Response:
-        """Open WhatsApp's window for the sender, and obey the words that stop and start messages."""
+        """Open WhatsApp's window for the sender, obey the words that stop and start messages, and answer whoever asks
+        there whether a bill is real. SMS is not answered: it is one-way in Tanzania.
+        """
         form = await self._twilio_form(request)
         try:
             inbound = twilio_status.parse_inbound(form)
         except ValueError as error:
             raise self._not_understood("twilio", error) from error
+        answer = None
         if inbound.sender is not None:
             await self._engine.contacts.inbound(inbound.kind, inbound.sender)
             await self._obey(inbound, inbound.sender)
+            if inbound.kind == "whatsapp":
+                answer = await self._check.reply(inbound.text, "whatsapp", inbound.sender)
         self._count("twilio", "inbound")
-        return web.Response(text=_EMPTY_TWIML, content_type="text/xml")
+        return web.Response(text=twiml(answer), content_type="text/xml")
 
     async def _obey(self, inbound: twilio_status.Inbound, sender: str) -> None:
         word = inbound.opt_out_type or keyword(inbound.text)
@@ -267,6 +276,12 @@ def _payment_answer(result: SettleResult) -> PaymentAnswer:
         canceled=result.canceled,
         messages=result.receipts,
     )
+
+
+def twiml(answer: str | None) -> str:
+    """What Twilio shall do about an incoming message: nothing, or write back over the channel it came from."""
+    inner = f"<Response><Message>{escape(answer)}</Message></Response>" if answer else "<Response/>"
+    return f'<?xml version="1.0" encoding="UTF-8"?>{inner}'
 
 
 def keyword(text: str) -> str:

@@ -41,7 +41,9 @@ def test_every_column_reaches_its_field() -> None:
         "SMS email,all,school,yes\n"
     )
     (cells,) = csv.DictReader(io.StringIO(row))
-    assert set(cells) == set(COLUMNS)
+    assert {*cells, "create"} == set(COLUMNS)
+    made = read(number="", create="Order")
+    assert (made.bill.number, made.bill.create) == (None, BillKind.ORDER)
     job = share.from_row(cells, settings=SETTINGS)
     assert (job.bill.kind, job.bill.term, job.bill.mode) == (BillKind.CUSTOMER, "2", BillMode.EXACT)
     assert (job.bill.currency, job.bill.description) == ("USD", "Fees")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import tempfile
 import time
@@ -14,12 +15,13 @@ import redis
 from bot.domain.dead import DeadFilter
 from bot.engine.engine import Engine
 from bot.engine.inbox import Inbox
+from bot.engine.offline import renamed
 from bot.engine.scheduler import Scheduler
 from bot.engine.scripts import now_ms
 from channels.base import ChannelName, Delivery, StatusUpdate
 from tests.conftest import Valkey, start_valkey
 from tests.engine.conftest import job, paid, settings_for
-from tests.engine.endings import INVALID, SENT, end, hold
+from tests.engine.endings import DOUBT, INVALID, SENT, end, hold
 from tests.engine.test_worker import Scripted, settled, until, working
 
 _SLOTS = 16384
@@ -144,6 +146,25 @@ async def test_a_decision_about_a_message_in_doubt_on_a_cluster(engine: Engine) 
     assert (await engine.ledger.check()).differences == []
 
 
+async def test_asking_about_a_message_in_doubt_on_a_cluster(engine: Engine) -> None:
+    accepted = await engine.shares.accept_many([job(f"95{n:02}") for n in range(12)])
+    await end(engine, DOUBT)
+    scripts, now = engine.records.scripts, now_ms()
+    for p in range(engine.partitions):
+        await scripts.run(scripts.due(p, now, 100, {"sms": "resend"}, ["sms"]))
+    waiting = await engine.records.asks("sms", now_ms(), 10)
+    assert len({p for p, _ in waiting}) > 4
+    asked = await scripts.run_many([scripts.ask(p, now_ms(), "sms", id, 1000) for p, id in waiting])
+    for (p, id), question in zip(waiting, asked, strict=True):
+        assert question is not None
+        await scripts.run(scripts.asked(p, now_ms(), id, question.token, ("absent", now_ms(), 1, 100, "")))
+        await scripts.run(scripts.due(p, now_ms(), 100, {"sms": "resend"}, ["sms"]))
+    ids = [one.messages[0] for one in accepted]  # type: ignore[union-attr]
+    assert {(await engine.messages.get(id)).possible_duplicate for id in ids} == {True}
+    assert len(await end(engine, SENT)) == len(waiting) >= len(ids)
+    assert (await engine.ledger.check()).differences == []
+
+
 async def _link_of(engine: Engine, accepted: object) -> str:
     token = accepted.token  # type: ignore[attr-defined]
     p, _, sid = token.partition("-")
@@ -171,3 +192,37 @@ async def _known(engine: Engine, ids: list[str]) -> bool:
     with contextlib.suppress(NotFound):
         return all([await engine.shares.get(id) for id in ids])
     return False
+
+
+async def test_pages_are_read_watched_and_checked_on_a_cluster(cluster: str) -> None:
+    engine = await Engine.open(settings_for(cluster, partitions=None))
+    try:
+        accepted = await engine.shares.accept(job("88001"))
+        async with engine.live.watch(accepted.token) as (page, word):
+            assert page.amount == 45000
+            await engine.payments.settle(paid("88001"))
+            async with asyncio.timeout(20):
+                assert await word
+        assert (await engine.shares.by_token(accepted.token)).amount == 0
+        checked = await engine.checks.ask("88001", "web", "somebody")
+        assert checked is not None
+        assert checked.status == "settled"
+    finally:
+        await engine.close()
+
+
+async def test_what_processes_share_about_clickpesa_on_a_cluster(engine: Engine) -> None:
+    assert await engine.calls.take("now") == 0
+    await engine.calls.rest(60)
+    assert await engine.calls.take("now") > 50
+    assert await engine.calls.today() == 1
+    assert await engine.leases.hold("sweep", "one", 60)
+    assert not await engine.leases.hold("sweep", "other", 60)
+    await engine.leases.drop("sweep", "one")
+    await engine.tokens.claim("clickpesa", "one", 60)
+    known = engine.sweeps.now().replace(microsecond=0)
+    await engine.sweeps.save("{}", known)
+    assert (await engine.sweeps.load(), await engine.sweeps.known_until()) == ("{}", known)
+    await engine.shares.accept(job("4321000917"))
+    offline = await renamed(engine.records, paid("000917"), "4321")
+    assert offline.number == "4321000917"

@@ -242,6 +242,28 @@ async def test_the_page_fits_a_small_phone(city: Sandbox, page: Page) -> None:
     assert await page.evaluate("document.documentElement.scrollWidth") <= 320
 
 
+async def test_any_number_is_paid_on_the_page_from_a_chosen_wallet(
+    city: Sandbox, page: Page, tuma: Tuma
+) -> None:
+    city.bill(BILL, 45000, exact=True)
+    await page.get_by_label("Number", exact=True).fill(BILL)
+    await page.get_by_label("Amount", exact=True).fill("1,000")
+    await page.locator("#pay-wallet").select_option("CRDB")
+    await page.get_by_label("Payer", exact=True).fill("Babu")
+    await page.locator("#pay-now").click()
+    says = page.locator("#pay-says")
+    await expect(says).to_contain_text("only exactly 45000")
+    await page.get_by_role("button", name="Try without money").click()
+    await expect(says).to_contain_text("FAILED. Webhook answered 200.")
+    await page.get_by_label("Amount", exact=True).fill("45,000")
+    await page.get_by_label("Lose the webhook").check()
+    await page.locator("#pay-now").click()
+    await expect(says).to_contain_text("SUCCESS. No webhook was answered.")
+    assert len(tuma.calls) == 1
+    [_, paid] = city.clickpesa.bills[BILL].payments
+    assert (paid.wallet, paid.payer_name) == ("CRDB", "Babu")
+
+
 async def test_the_weather_says_what_was_set_by_hand(page: Page) -> None:
     about = page.locator("#about")
     await expect(about).to_have_text("Nothing goes wrong.")

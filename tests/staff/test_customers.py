@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bot.engine.checks import MOST
 from bot.errors import NotFound
 from tests.staff.conftest import CUSTOMER, VIEWER, Office
 from tests.staff.phone import eventually
@@ -220,3 +221,32 @@ async def test_group_chats_are_not_answered(office: Office) -> None:
     await office.admin.says("/help")
     assert len(office.admin.messages) == 1
     assert not [m for m in office.city.world.messages if m.address == "-500"]
+
+
+async def test_anybody_can_check_whether_a_number_is_real(office: Office) -> None:
+    await office.share("55042914871931", description="Fees of Juma")
+    said = await office.customer.says("/check 5504 2914 8719 31")
+    assert "Yes, this is a bill from Shule. Amount to pay: TZS 45,000." in said
+    assert "Asha" not in said
+    assert "Juma" not in said
+    assert "Shule has no such number" in await office.customer.says("/hakiki 55042914871932")
+    assert "/check 55042914871931" in await office.customer.says("/check")
+
+
+async def test_a_paid_a_closed_and_a_stopped_number_are_told_as_such(office: Office) -> None:
+    for number, amount in (("5601", 45000), ("5602", 20000), ("5603", None)):
+        await office.share(number)
+        if amount:
+            await office.pay(number, amount)
+    await office.engine.bills.stop("5603", by="test")
+    assert "has been paid" in await office.customer.says("/check 5601")
+    assert "is closed. Do not pay to it" in await office.customer.says("/check 5602")
+    assert "has been stopped" in await office.customer.says("/check 5603")
+
+
+async def test_a_chat_cannot_check_for_ever_and_another_still_can(office: Office) -> None:
+    await office.share("5604")
+    for _ in range(MOST["telegram"]):
+        await office.customer.says("/check 5604")
+    assert "checked many times" in await office.customer.says("/check 5604")
+    assert "Yes, this is a bill" in await office.phone(2002).says("/check 5604")

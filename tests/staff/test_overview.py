@@ -52,7 +52,8 @@ async def test_everybody_has_a_command_list_in_each_language(office: Office) -> 
     await office.viewer.says("/help")
     lists = {code: office.city.telegram.commands[f"all_private_chats::{code}"] for code in ("", "sw", "en")}
     assert all(
-        [c["command"] for c in found] == ["start", "bills", "language", "stop"] for found in lists.values()
+        [c["command"] for c in found] == ["start", "bills", "check", "language", "stop"]
+        for found in lists.values()
     )
     assert lists["sw"][1]["description"] == "Bili zangu"
     assert lists["en"][1]["description"] == "My bills"

@@ -1,0 +1,100 @@
+"""The facts of one bill as a page of their own: an invoice while it is to be paid, a receipt once it is.
+
+They come from the customer's page or from a message; bot.render.invoice_pdf draws them. Amounts are Decimal in the
+major unit, times are aware UTC.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from bot.domain.message import Kind
+from bot.render import locale as formats
+from bot.render.facts import Facts, PaymentFacts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """Money that counts for the bill."""
+
+    at: datetime
+    amount: Decimal
+    currency: str
+    reference: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invoice:
+    """What the page says of a bill. `state`: open, paid, closed, held, stopped. `url` is where the QR code leads."""
+
+    locale: str
+    state: str
+    name: str | None
+    number: str
+    description: str | None
+    amount: Decimal
+    total: Decimal
+    paid: Decimal
+    credit: Decimal
+    currency: str
+    due_at: datetime | None
+    order_number: bool
+    exact: bool
+    payments: tuple[Received, ...]
+    url: str | None
+
+    def money(self, amount: Decimal) -> str:
+        """An amount as the page writes it."""
+        return formats.money(self.locale, amount, self.currency)
+
+    def facts(self, zone: str) -> dict[str, str]:
+        """What the words of the page name."""
+        return {
+            "amount": self.money(self.amount),
+            "total": self.money(self.total),
+            "paid": self.money(self.paid),
+            "due": formats.long_date(self.locale, self.due_at, zone) if self.due_at else "",
+            "ending": self.number[-4:],
+        }
+
+
+def has_invoice(facts: Facts) -> bool:
+    """Whether a message is about a bill as such, or about money that came in for it."""
+    return facts.kind is not Kind.PAYMENT_FAILED
+
+
+def of_message(facts: Facts, locale: str) -> Invoice:
+    """The bill as one message tells it."""
+    payment = facts.payment
+    return Invoice(
+        locale=locale,
+        state=_state(payment),
+        name=facts.name,
+        number=facts.number,
+        description=facts.description,
+        amount=facts.amount,
+        total=facts.total,
+        paid=facts.paid,
+        credit=payment.credit if payment else Decimal(0),
+        currency=facts.currency,
+        due_at=facts.due_at,
+        order_number=facts.order_number,
+        exact=facts.exact,
+        payments=_told(payment),
+        url=facts.pay_url,
+    )
+
+
+def _state(payment: PaymentFacts | None) -> str:
+    if payment is None:
+        return "open"
+    return "paid" if payment.balance <= 0 else "closed" if payment.number_closed else "open"
+
+
+def _told(payment: PaymentFacts | None) -> tuple[Received, ...]:
+    if payment is None or payment.amount is None or payment.paid_at is None:
+        return ()
+    paid_at, amount, currency = payment.paid_at, payment.amount, payment.currency
+    return (Received(at=paid_at, amount=amount, currency=currency, reference=payment.reference),)

@@ -1,0 +1,106 @@
+"""The files that customers' pages are made of: templates, words in two languages, style sheets, one script.
+
+Files of `templates/pages`, or of the merchant's own folder where it has the same file. A page is one answer: style and
+script are inline and allowed by their hashes alone, and nothing is fetched from anywhere else.
+
+Source: W3C Content Security Policy Level 3.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import tomllib
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from bot.errors import TemplateError
+from bot.render.jinja import Sandbox
+from bot.render.library import templates_dir
+from bot.render.look import GREEN
+
+LANGUAGES = ("sw", "en")
+_FOLDER = "pages"
+# What a text may name. `channel` and `code` stay as they are until one of several is wanted.
+_BLANK = dict.fromkeys(("merchant", "tin", "amount", "total", "paid", "due", "channels", "ending"), "")
+_BLANK |= {"channel": "{channel}", "code": "{code}"}
+
+
+def language(name: str, otherwise: str = LANGUAGES[0]) -> str:
+    """A language that pages have: `name`, or else `otherwise`, or else the first."""
+    return name if name in LANGUAGES else otherwise if otherwise in LANGUAGES else LANGUAGES[0]
+
+
+class PageFiles:
+    """Reads and renders the page files. Raises TemplateError at once if there are no words."""
+
+    def __init__(self, overrides: Path | None = None, colour: str = GREEN) -> None:
+        own = [overrides / _FOLDER] if overrides is not None else []
+        self._folders = [*own, templates_dir() / _FOLDER]
+        self._sandbox = Sandbox(self._source)
+        self._words = self._read_words()
+        self._colour = colour
+
+    def policy(self, style: str, *, script: str | None = None, frames: Sequence[str] = ()) -> str:
+        """Content-Security-Policy of a page with these files; `frames` are the origins that may frame it."""
+        own = [f"style-src {_hash(self._style(style))}", "img-src data:", "form-action 'self'"]
+        if script is not None:
+            own += [f"script-src {_hash(self._read(script).strip())}", "connect-src 'self'"]
+        ancestors = " ".join(frames) or "'none'"
+        return "; ".join(("default-src 'none'", *own, "base-uri 'none'", f"frame-ancestors {ancestors}"))
+
+    def words(self, lang: str, facts: Mapping[str, str]) -> dict[str, str]:
+        """Every text of a language with facts filled in, blank where there are none. Raises TemplateError."""
+        filled, known = dict(self._words[lang]), {**_BLANK, **facts}
+        for name, text in filled.items():
+            if "{" not in text and "}" not in text:
+                continue
+            try:
+                filled[name] = text.format_map(known)
+            except (KeyError, ValueError, IndexError) as error:
+                raise TemplateError(f"{_FOLDER}/words.toml: {lang}.{name}: {error}") from error
+        return filled
+
+    def render(self, name: str, style: str, values: Mapping[str, Any], script: str | None = None) -> str:
+        """One page with its style sheet and script. Raises TemplateError naming file, line and variable."""
+        inline = {"style": self._style(style), "script": self._read(script).strip() if script else ""}
+        return self._sandbox.render(name, {**inline, **values})
+
+    def _style(self, name: str) -> str:
+        return f":root{{--brand:{self._colour}}}\n{self._read(name).strip()}"
+
+    def _source(self, name: str) -> str | None:
+        if "/" in name or "\\" in name or name.startswith("."):
+            return None
+        path = next((path for folder in self._folders if (path := folder / name).is_file()), None)
+        return None if path is None else _text(path, path.stat().st_mtime_ns)
+
+    def _read(self, name: str) -> str:
+        text = self._source(name)
+        if text is None:
+            raise TemplateError(f"{_FOLDER}/{name} is missing")
+        return text
+
+    def _read_words(self) -> dict[str, dict[str, str]]:
+        try:
+            words = tomllib.loads(self._read("words.toml"))
+        except tomllib.TOMLDecodeError as error:
+            raise TemplateError(f"{_FOLDER}/words.toml: not valid TOML: {error}") from error
+        missing = [lang for lang in LANGUAGES if not isinstance(words.get(lang), dict)]
+        if missing:
+            raise TemplateError(f"{_FOLDER}/words.toml: no section {missing[0]}")
+        return {lang: words[lang] for lang in LANGUAGES}
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+@lru_cache(maxsize=64)
+def _text(path: Path, changed_ns: int) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise TemplateError(f"{_FOLDER}/{path.name}: not UTF-8 text") from error

@@ -1,0 +1,257 @@
+"""The PDF of a bill: one page, right in every state and language, small, quick, and never with a dead number."""
+
+from __future__ import annotations
+
+import gc
+import random
+import re
+import statistics
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pypdfium2  # type: ignore[import-untyped]
+import pytest
+from PIL import Image
+
+from bot.domain.message import Kind
+from bot.render import invoice as invoices
+from bot.render.invoice import Invoice, Received
+from bot.render.invoice_pdf import pdf
+from bot.render.look import Look, read_logo
+from bot.render.pagefiles import PageFiles
+from bot.render.payment_methods import methods
+from bot.render.templates import Renderer
+from channels.base import ChannelName, EmailContent
+from tests.render.examples import facts, paid, rendered
+
+NUMBER, ZONE = "55042914871931", "Africa/Dar_es_Salaam"
+LOOK = Look(name="Shule ya Msingi Uhuru", contact="+255 22 212 3456", tin="123-456-789")
+PAID = Received(
+    at=datetime(2026, 11, 20, 9, tzinfo=UTC),
+    amount=Decimal(20000),
+    currency="TZS",
+    reference="55042914871931LCPA1B2C3",
+)
+OPEN = Invoice(
+    locale="en",
+    state="open",
+    name="Asha Juma",
+    number=NUMBER,
+    description="Term 2 fees",
+    amount=Decimal(45000),
+    total=Decimal(45000),
+    paid=Decimal(0),
+    credit=Decimal(0),
+    currency="TZS",
+    due_at=datetime(2026, 12, 1, 6, tzinfo=UTC),
+    order_number=True,
+    exact=False,
+    payments=(),
+    url="https://bili.example.co.tz/pay/3-3yUjRk2wQm8nTz5x",
+)
+SETTLED = replace(OPEN, state="paid", amount=Decimal(0), paid=Decimal(45000), payments=(PAID, PAID))
+CLOSED = replace(OPEN, state="closed", amount=Decimal(25000), paid=Decimal(20000), payments=(PAID,))
+
+
+def drawn(invoice: Invoice, look: Look = LOOK) -> bytes:
+    merchant = {"merchant": look.name, "tin": f"TIN {look.tin}"}
+    words = PageFiles().words(invoice.locale, {**merchant, **invoice.facts(ZONE)})
+    return pdf(invoice, look, methods("123456"), words, ZONE)
+
+
+def text_of(data: bytes) -> str:
+    """What a reader can select on the one page."""
+    document = pypdfium2.PdfDocument(data)
+    assert len(document) == 1
+    return " ".join(document[0].get_textpage().get_text_range().split())
+
+
+def test_an_open_bill_has_everything_to_pay_it() -> None:
+    text = text_of(drawn(OPEN))
+    for part in ("Asha Juma", "Term 2 fees", "TZS 45,000", "1 December 2026", "5504 2914 8719 31"):
+        assert part in text
+    for part in (
+        "Mixx by Yas",
+        "M-Pesa",
+        "Airtel Money",
+        "HaloPesa",
+        "CRDB",
+        "4. Type 889999",
+        "TIN 123-456-789",
+    ):
+        assert part in text
+    assert "takes one payment only" in text
+    assert "never asks for your PIN" in text
+
+
+def test_it_speaks_swahili() -> None:
+    text = text_of(drawn(replace(OPEN, locale="sw")))
+    for part in ("Kiasi cha kulipa", "Namba ya malipo", "1 Desemba 2026", "Lipia Bili"):
+        assert part in text
+
+
+def test_after_payment_it_is_a_receipt_without_number_and_steps() -> None:
+    text = text_of(drawn(SETTLED))
+    for part in ("Receipt", "Paid. Thank you!", "55042914871931LCPA1B2C3", "ending in 1931"):
+        assert part in text
+    assert "5504 2914" not in text
+    assert "Dial" not in text
+
+
+@pytest.mark.parametrize("state", ["closed", "held", "stopped"])
+@pytest.mark.parametrize("locale", ["sw", "en"])
+def test_a_number_that_must_not_be_paid_is_not_on_it(state: str, locale: str) -> None:
+    text = text_of(drawn(replace(CLOSED, state=state, payments=(), locale=locale)))
+    assert not re.search(r"5504\s?2914", text)
+    assert "889999" not in text
+
+
+def test_a_part_payment_says_what_was_paid_and_what_is_left() -> None:
+    text = text_of(drawn(CLOSED))
+    assert "You have paid TZS 20,000 and still owe TZS 25,000" in text
+    partly = replace(OPEN, amount=Decimal(25000), paid=Decimal(20000), order_number=False, payments=(PAID,))
+    text = text_of(drawn(partly))
+    assert "Whole bill TZS 45,000 Paid so far TZS 20,000 Still to pay TZS 25,000" in text
+    assert "5504 2914 8719 31" in text
+
+
+def test_long_names_and_large_amounts_stay_on_the_page_and_apart() -> None:
+    long = replace(
+        OPEN,
+        name="Zuhura Émile Ng'ombe " * 8,
+        description="x" * 300,
+        amount=Decimal("999999999.50"),
+        total=Decimal("999999999.50"),
+        number="ABCDEFGH12345678901Z",
+    )
+    look = replace(LOOK, name="Chuo Kikuu cha Sayansi na Teknolojia cha Mbeya, Idara ya Fedha " * 3)
+    data = drawn(long, look)
+    assert "TZS 999,999,999.50" in text_of(data)
+    assert "ABCD EFGH 1234 5678 901Z" in text_of(data)
+    boxes = rectangles(data)
+    assert all(left >= 48 - 1 and right <= 595 - 48 + 1 for left, _, right, _ in boxes)
+    assert all(bottom >= 10 and top <= 842 for _, bottom, _, top in boxes)
+    assert [pair for pair in overlaps(boxes) if pair] == []
+
+
+def rectangles(data: bytes) -> list[tuple[float, float, float, float]]:
+    """Where each run of text stands: left, bottom, right, top, in points."""
+    page = pypdfium2.PdfDocument(data)[0].get_textpage()
+    return [page.get_rect(at) for at in range(page.count_rects())]
+
+
+def overlaps(boxes: list[tuple[float, float, float, float]]) -> list[Any]:
+    return [
+        (one, other)
+        for at, one in enumerate(boxes)
+        for other in boxes[at + 1 :]
+        if one[0] < other[2] - 1 and other[0] < one[2] - 1 and one[1] < other[3] - 1 and other[1] < one[3] - 1
+    ]
+
+
+def test_what_is_missing_leaves_a_whole_page() -> None:
+    bare = replace(OPEN, name=None, description=None, due_at=None, url=None)
+    text = text_of(drawn(bare, Look(name="Duka")))
+    assert "TZS 45,000" in text
+    assert "None" not in text
+    assert "TIN" not in text.replace("TIN None", "")
+
+
+def test_letters_that_the_fonts_lack_are_written_without_their_marks() -> None:
+    text = text_of(drawn(replace(OPEN, name="Ṣọlá Łukasz Đỗ 李 \u202e", description="Ada – “ndiyo” … €")))
+    assert "Solá ?ukasz ?o ?" in text
+    assert "Ada – “ndiyo” … €" in text
+
+
+def test_the_code_leads_to_the_page() -> None:
+    data = drawn(OPEN)
+    assert str(OPEN.url).encode() in data  # the code is a link too
+    picture = pypdfium2.PdfDocument(data)[0].render(scale=3).to_pil().convert("L")
+    # What stands there is the very pattern that the library makes for this address.
+    import segno
+
+    rows = [list(row) for row in segno.make(str(OPEN.url), error="m", micro=False).matrix]
+    left, top, cell = (595 - 48 - 112) * 3, (92 + 34 - 10) * 3, 112 * 3 / len(rows)
+    seen = [
+        [
+            picture.getpixel((int(left + (x + 0.5) * cell), int(top + (y + 0.5) * cell))) < 128
+            for x in range(len(row))
+        ]
+        for y, row in enumerate(rows)
+    ]
+    assert seen == [[bool(module) for module in row] for row in rows]
+
+
+def test_the_largest_page_is_small_and_quick(tmp_path: Path) -> None:
+    Image.frombytes("RGB", (40, 44), random.Random(1).randbytes(40 * 44 * 3)).save(tmp_path / "logo.png")
+    look = replace(LOOK, logo=read_logo(tmp_path / "logo.png"))
+    long = replace(OPEN, description="Ada ya muhula " * 20, name="Asha Juma " * 20, payments=(PAID,) * 24)
+    assert len(drawn(long, look)) < 60 * 1024
+    gc.collect()
+    took = []
+    for _ in range(15):
+        began = time.perf_counter()
+        drawn(long, look)
+        took.append(time.perf_counter() - began)
+    assert statistics.median(took) < 0.050
+
+
+def test_the_same_facts_make_the_same_bytes() -> None:
+    assert drawn(OPEN) == drawn(OPEN)
+
+
+# In mail
+
+
+def email(mode: Any, kind: Kind = Kind.INSTRUCTIONS, locale: str = "en", **changes: Any) -> EmailContent:
+    made = Renderer(merchant_name="Shule", look=LOOK, email_invoice=mode)
+    return rendered(EmailContent, facts(kind, ChannelName.EMAIL, locale, **changes), made)
+
+
+@pytest.mark.parametrize("kind", [Kind.INSTRUCTIONS, Kind.REMINDER, Kind.BILL_CHANGED, Kind.RECEIPT])
+@pytest.mark.parametrize("locale", ["sw", "en"])
+def test_mail_links_the_invoice(kind: Kind, locale: str) -> None:
+    mail = email("link", kind=kind, locale=locale)
+    assert f"/invoice.pdf?lang={locale}" in mail.text
+    assert f"/invoice.pdf?lang={locale}" in mail.html
+    assert mail.attachment is None
+
+
+def test_mail_attaches_the_invoice() -> None:
+    mail = email("attach", number=NUMBER)
+    assert mail.attachment is not None
+    assert (mail.attachment.name, mail.attachment.media_type) == ("bill-1931.pdf", "application/pdf")
+    assert "5504 2914 8719 31" in text_of(mail.attachment.data)
+    assert "invoice.pdf" not in mail.text
+
+
+def test_mail_attaches_the_receipt() -> None:
+    mail = email("attach", kind=Kind.RECEIPT)
+    assert mail.attachment is not None
+    assert re.fullmatch(r"(bill|receipt)-[0-9]{4}\.pdf", mail.attachment.name)
+
+
+@pytest.mark.parametrize("mode", ["none", "link", "attach"])
+def test_a_failed_payment_has_no_invoice(mode: str) -> None:
+    mail = email(mode, kind=Kind.PAYMENT_FAILED)
+    assert mail.attachment is None
+    assert "invoice.pdf" not in mail.text + mail.html
+
+
+def test_mail_has_none_where_that_is_set() -> None:
+    mail = email("none")
+    assert mail.attachment is None
+    assert "invoice.pdf" not in mail.text + mail.html
+
+
+def test_a_receipt_that_closed_its_number_is_a_warning() -> None:
+    told = paid(Kind.RECEIPT, ChannelName.EMAIL, balance=Decimal(25000), number_closed=True)
+    assert invoices.of_message(told, "en").state == "closed"
+    told = paid(Kind.RECEIPT, ChannelName.EMAIL, balance=Decimal(25000), number_closed=False)
+    assert invoices.of_message(told, "en").state == "open"
+    told = paid(Kind.RECEIPT, ChannelName.EMAIL, balance=Decimal(0), number_closed=True)
+    assert invoices.of_message(told, "en").state == "paid"
