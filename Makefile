@@ -6,7 +6,7 @@ ARGS ?=
 export UV_PYTHON_DOWNLOADS := never
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check up lock pictures clean
+.PHONY: help setup demo test check chaos up lock pictures clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ up: $(VENV)/.run ## Run tuma with the settings in .env
 
 test: $(VENV)/.dev ## Run every test, on a Valkey that the tests start
 	$(BIN)/pytest $(ARGS)
+
+chaos: $(VENV)/.dev ## Kill, freeze and starve everything for ten minutes, and judge what was sent (docs/proofs)
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 check: $(VENV)/.dev ## Lint, formatting and types
 	$(BIN)/ruff check .

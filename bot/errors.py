@@ -2,7 +2,9 @@
 
 TumaError
 +-- ConfigError         a setting is missing or wrong; the program cannot start
-+-- StoreUnavailable    Redis is away, loading, full or read-only; try again
++-- StoreUnavailable    Redis is away, loading or read-only; try again
+|   +-- StoreFull       Redis has no memory left for what is new
+|   +-- NotReplicated   the primary has it, no replica said so in time
 +-- Refused             input that cannot be taken; carries problems, HTTP 400 or 422
 |   +-- Conflict        the same id or term with other content, HTTP 409
 +-- NotFound            no such share, bill, message, HTTP 404
@@ -41,6 +43,14 @@ class ConfigError(TumaError):
 
 class StoreUnavailable(TumaError):
     """Redis cannot take the write now. Nothing was accepted; the caller may repeat."""
+
+
+class StoreFull(StoreUnavailable):
+    """Redis is at its `maxmemory`. Payments, stops and what was accepted go on; new shares wait."""
+
+
+class NotReplicated(StoreUnavailable):
+    """The primary took it, but too few replicas said in time that they have it. Repeating it is safe."""
 
 
 class Refused(TumaError):

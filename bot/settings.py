@@ -13,8 +13,9 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import time
+from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -22,6 +23,18 @@ from bot.errors import ConfigError
 
 # Who can carry SMS, in the order in which they are used where SMS_PROVIDERS does not say.
 SMS_PROVIDERS = ("twilio", "africastalking")
+# Of one SMS segment, and of one message on the other channels. The figure for SMS is only a round one.
+PRICES = (("sms", Decimal(25)), ("whatsapp", Decimal(0)), ("email", Decimal(0)), ("telegram", Decimal(0)))
+# Kinds of messages, and whether they ask for money.
+KINDS = {
+    "instructions": True,
+    "reminder": True,
+    "bill_changed": True,
+    "receipt": False,
+    "payment_failed": False,
+}
+# Nobody can ask Telegram whether a message arrived, so its default is to leave that to staff.
+IN_DOUBT = (("sms", "resend"), ("whatsapp", "resend"), ("email", "resend"), ("telegram", "hold"))
 _SHORTEST_KEY = 16  # characters of an API key, bytes of a signing key: less can be guessed
 
 
@@ -159,12 +172,27 @@ def _hours(value: str) -> tuple[time, time]:
 def _policies(value: str) -> tuple[tuple[str, str], ...]:
     pairs = []
     for part in _list(value):
-        channel, _, policy = part.partition(":")
-        if channel not in {"sms", "whatsapp", "email", "telegram"} or policy not in {"hold", "resend"}:
+        where, _, policy = part.partition(":")
+        channel, dot, kind = where.partition(".")
+        known = channel in dict(IN_DOUBT) and (kind in KINDS if dot else True)
+        if not known or policy not in {"hold", "resend", "blind"}:
             raise ValueError(
-                "expected channel:policy pairs with policy hold or resend, such as telegram:hold"
+                "expected channel:policy or channel.kind:policy pairs with policy resend, hold or blind, "
+                "such as telegram:hold,telegram.receipt:resend"
             )
-        pairs.append((channel, policy))
+        pairs.append((where, policy))
+    return tuple(pairs)
+
+
+def _timeouts(value: str) -> tuple[tuple[str, float], ...]:
+    pairs = []
+    for part in _list(value):
+        channel, _, seconds = part.partition(":")
+        if channel not in dict(TIMEOUTS) or not re.fullmatch(r"[0-9]{1,3}(\.[0-9]+)?", seconds, re.ASCII):
+            raise ValueError("expected channel:seconds pairs, such as email:30")
+        if not 1 <= float(seconds) <= 300:
+            raise ValueError("expected 1 to 300 seconds for a channel, such as email:30")
+        pairs.append((channel, float(seconds)))
     return tuple(pairs)
 
 
@@ -205,6 +233,22 @@ def _figures(what: str, *names: str, whole: bool = False) -> Callable[[str], tup
         return tuple(found.items())
 
     return parse
+
+
+def _amount(value: str) -> Decimal:
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,4})?", value):
+        raise ValueError("expected an amount with at most four decimals, such as 25 or 0.0075")
+    return Decimal(value)
+
+
+def _prices(value: str) -> tuple[tuple[str, Decimal], ...]:
+    prices = dict(PRICES)
+    for part in _list(value):
+        channel, _, amount = part.partition(":")
+        if channel not in prices:
+            raise ValueError("expected channel:amount pairs, such as sms:25,whatsapp:60")
+        prices[channel] = _amount(amount)
+    return tuple(prices.items())
 
 
 _RATE = "a figure a second such as 10 or 0.5, 0 for no limit"
@@ -262,8 +306,8 @@ def _setting(
     return field(default=default, metadata=metadata, repr=not secret)
 
 
-# Nobody can ask Telegram whether a message arrived, so its default is to leave that to staff.
-IN_DOUBT = (("sms", "resend"), ("whatsapp", "resend"), ("email", "resend"), ("telegram", "hold"))
+# Seconds, as in channels.base.REQUEST_TIMEOUT_S; a test compares them.
+TIMEOUTS = (("sms", 15), ("whatsapp", 15), ("email", 60), ("telegram", 20))
 
 
 def _unset(**values: str | None) -> list[str]:
@@ -519,15 +563,37 @@ class Settings:
         parse=_count,
     )
     # Engine
+    replicas: int | None = _setting(
+        "TUMA_REPLICAS",
+        "How many Redis replicas must have what was accepted, paid, stopped or opted out before tuma says so. Unset: "
+        "one where any is connected; `0`: none; another number: always that many, or the answer is 503.",
+        parse=_count,
+    )
+    replica_wait_ms: int = _setting(
+        "TUMA_REPLICA_WAIT_MS",
+        "How long to wait for them, in ms; then the answer is 503, and repeating it is safe.",
+        1000,
+        parse=_whole,
+    )
     lease_ms: int = _setting(
         "TUMA_LEASE_MS",
         "Longest time between handing a message out and starting to send it, in ms.",
         2000,
         parse=_whole,
     )
+    request_timeouts: tuple[tuple[str, float], ...] = _setting(
+        "TUMA_REQUEST_TIMEOUTS",
+        "The longest one request to a provider may take, per channel in seconds, the same for every process: "
+        "a lost worker's messages are in doubt only after it. Channels that are not named keep theirs.",
+        TIMEOUTS,
+        parse=_timeouts,
+    )
     in_doubt: tuple[tuple[str, str], ...] = _setting(
         "TUMA_IN_DOUBT",
-        "What to do with a message that may have been sent, per channel: `resend` once, flagged, or `hold` for staff.",
+        "What to do with a message that may have been sent, if its provider does not have it or cannot be asked: "
+        "`resend` once, flagged, or `hold` for staff. A provider that can be asked, but not now, is waited for; "
+        "`blind` is `resend` that does not wait. Per channel, for what asks for money; receipts and notices are "
+        "`resend` unless named, such as `telegram.receipt:hold`.",
         IN_DOUBT,
         parse=_policies,
     )
@@ -545,7 +611,7 @@ class Settings:
     )
     in_doubt_wait_ms: int = _setting(
         "TUMA_IN_DOUBT_WAIT_MS",
-        "How long to wait for a callback before that policy applies, in ms.",
+        "How long to wait for a callback, and to ask the provider four times, before that policy applies, in ms.",
         60_000,
         parse=_whole,
     )
@@ -599,6 +665,21 @@ class Settings:
         "does not say to how many: yours may bear more); no limit elsewhere but that of each process.",
         parse=_figures("a whole number, 0 for no limit,", *SMS_PROVIDERS, "smtp", "telegram", whole=True),
     )
+    # Costs
+    prices: tuple[tuple[str, Decimal], ...] = _setting(
+        "TUMA_PRICES",
+        "What sending costs, in your own currency: of one SMS segment, of one message on the other channels. The "
+        "default is only a round figure; ask your provider.",
+        PRICES,
+        parse=_prices,
+    )
+    cost_cap: Decimal | None = _setting(
+        "TUMA_COST_CAP",
+        "Most that the messages of one bill may cost, by `TUMA_PRICES`. What would exceed it (a reminder, the next "
+        "channel of a `first` route, another try of an SMS that did not arrive) is not sent, staff are told once, and "
+        "channels that cost nothing go on. Instructions and receipts are always sent. Unset: no cap.",
+        parse=_amount,
+    )
     # Logs
     log_level: str = _setting(
         "TUMA_LOG_LEVEL",
@@ -614,6 +695,10 @@ class Settings:
     def zone(self) -> ZoneInfo:
         """The merchant's time zone."""
         return ZoneInfo(self.timezone)
+
+    def price(self, channel: str) -> Decimal:
+        """What one SMS segment, or one message of another channel, costs."""
+        return dict(self.prices)[channel]
 
     @property
     def sweep_every_s(self) -> int:
@@ -661,9 +746,18 @@ class Settings:
     def _twilio_lacks(self) -> list[str]:
         return _unset(TWILIO_ACCOUNT_SID=self.twilio_account_sid, TWILIO_AUTH_TOKEN=self.twilio_auth_token)
 
-    def in_doubt_policy(self, channel: str) -> Literal["hold", "resend"]:
-        """What to do with a message of `channel` that may have been sent."""
-        return cast(Literal["hold", "resend"], {**dict(IN_DOUBT), **dict(self.in_doubt)}[channel])
+    def request_timeout_s(self, channel: str) -> float:
+        """The longest one request over `channel` may take, in seconds."""
+        return float({**dict(TIMEOUTS), **dict(self.request_timeouts)}[channel])
+
+    def in_doubt_policies(self) -> dict[str, str]:
+        """What to do with a message that may have been sent, by `channel.kind`: resend, hold or blind."""
+        given = {**dict(IN_DOUBT), **dict(self.in_doubt)}
+        return {
+            f"{channel}.{kind}": given.get(f"{channel}.{kind}", given[channel] if asks else "resend")
+            for channel, _ in IN_DOUBT
+            for kind, asks in KINDS.items()
+        }
 
 
 def load(env: Mapping[str, str] | None = None, dotenv: Path | None = Path(".env")) -> Settings:

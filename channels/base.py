@@ -155,20 +155,27 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The provider took the message. `provider_id` is its id; `segments` is None where the word means nothing."""
+    """The provider took the message. `provider_id` is its id; `segments` is None where the word means nothing.
+
+    `error` is set only by `Askable.find`, and only for a message that has failed since: what that means.
+    """
 
     provider_id: str
     delivery: Delivery
     segments: int | None = None
+    error: ChannelError | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
     """What is known of a message in doubt, so that its provider can be asked whether it has it.
 
-    `text` is the text as it was sent, None where a lost worker took it along; `number` the control number that is in
-    the body in any case. `handed_out_at` is aware: nothing the provider took before it can be this message.
-    `exclude` holds provider ids that other messages already own. Errors: ValueError for a time without a zone.
+    `text` is the text as it was sent, None where a lost worker took it along; `likely` what it would be now; `number`
+    the control number that is in the body in any case. `handed_out_at` is aware: nothing the provider took before it
+    can be this message. `exclude` holds provider ids that other messages already own. `alone`: no other message with
+    this number can have reached this person without its provider id being known, so that the number in a body says
+    enough. `providers` names the SMS providers that may have it, None where nobody knows which.
+    Errors: ValueError for a time without a zone.
     """
 
     message_id: str
@@ -177,6 +184,9 @@ class Trace:
     number: str
     handed_out_at: datetime
     exclude: frozenset[str] = frozenset()
+    likely: tuple[str, ...] = ()
+    alone: bool = True
+    providers: frozenset[str] | None = None
 
     def __post_init__(self) -> None:
         if self.handed_out_at.utcoffset() is None:
@@ -185,12 +195,16 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class StatusUpdate:
-    """What a provider's callback says of one message. `error` classifies a failed or undelivered one."""
+    """What a provider's callback says of one message. `error` classifies a failed or undelivered one.
+
+    `attempt` says which attempt at the message it is about, None where the provider does not tell.
+    """
 
     message_id: str | None
     provider_id: str
     delivery: Delivery
     error: ChannelError | None = None
+    attempt: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

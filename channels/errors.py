@@ -78,7 +78,12 @@ class Throttled(ChannelError):
 
 
 class Uncertain(ChannelError):
-    """The request may have been taken: timeout, reset or 5xx after it went out."""
+    """The request may have been taken: timeout, reset or 5xx after it went out.
+
+    `provider` names who may have it, where a channel has several.
+    """
+
+    provider: str | None = None
 
 
 class Unaskable(Uncertain):

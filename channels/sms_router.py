@@ -2,8 +2,8 @@
 
 Promises: a message that a provider took, or may have taken, stays with it. Another one is tried only after an error
 that says for certain that it was not taken (refused connection, too many requests, refused credentials), and only
-while the lease lasts; what is wrong with the person or the text is wrong everywhere and ends the attempt. Keeps which
-provider it last tried for a message, in this process, so that `find` asks that one; of other messages it asks all.
+while the lease lasts; what is wrong with the person or the text is wrong everywhere and ends the attempt. An error that
+leaves a message in doubt says with whom, so that `find` asks that one; where nobody knows, it asks all.
 
 Does not repeat anything and does not share its choices: only the counts they rest on (`sms_health`).
 """
@@ -15,7 +15,6 @@ import logging
 import math
 import random
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 
 from channels.base import Accepted, Askable, Channel, ChannelName, Outgoing, Probe, Trace
@@ -37,7 +36,6 @@ NOT_TAKEN = (Unavailable, Throttled, Misconfigured)
 _FAULTS: Mapping[type[ChannelError], int] = {Misconfigured: 20, Unavailable: 2, Uncertain: 2, Throttled: 1}
 # How long a provider rests that was too busy and did not say for how long, or that refused our account.
 _REST_S: Mapping[type[ChannelError], float] = {Throttled: 2.0, Misconfigured: 60.0}
-_REMEMBERED = 20_000
 _SHARES_KEPT_S = 0.5
 _SAY_EVERY_S = 30.0
 _log = logging.getLogger(__name__)
@@ -57,7 +55,6 @@ class SmsRouter:
     ) -> None:
         self._config, self._made, self._chance = config, made, chance
         self._watch = watch or Watch()
-        self._tried: OrderedDict[str, str] = OrderedDict()
         self._rests: dict[str, tuple[float, ChannelError]] = {}
         self._shares: dict[str, float] = {}
         self._shares_until = 0.0
@@ -92,7 +89,6 @@ class SmsRouter:
         self._watch.refresh_soon()
         errors: list[ChannelError] = []
         for name in self._order():
-            self._remember(outgoing.message_id, name)
             try:
                 accepted = await self._made[name].send(outgoing)
             except NOT_TAKEN as error:
@@ -103,6 +99,7 @@ class SmsRouter:
                 break
             except Uncertain as error:
                 self._fault(name, error)
+                error.provider = name
                 raise
             else:
                 self._watch.note(name, Seen.ACCEPTED)
@@ -133,12 +130,6 @@ class SmsRouter:
             if mark < 0:
                 return name
         return next(iter(parts))  # standbys that get nothing as yet, in their order
-
-    def _remember(self, message_id: str, name: str) -> None:
-        self._tried[message_id] = name
-        self._tried.move_to_end(message_id)
-        if len(self._tried) > _REMEMBERED:
-            self._tried.popitem(last=False)
 
     def _fault(self, name: str, error: ChannelError) -> None:
         self._watch.note(name, Seen.FAULT, _FAULTS[_kind(error)])
@@ -174,13 +165,12 @@ class SmsRouter:
     # Asking
 
     async def find(self, trace: Trace) -> Accepted | None:
-        """Ask the provider that had it; where this process does not know which, every one.
+        """Ask the providers that may have it; where nobody knows which, every one.
 
         Errors: Unaskable when one that may have it cannot be asked, otherwise what kept one from answering.
         """
-        tried = self._tried.get(trace.message_id)
         unanswered: list[ChannelError] = []
-        for name in [tried] if tried else list(self._made):
+        for name in self._made if trace.providers is None else sorted(trace.providers):
             try:
                 found = await self._ask(name, trace)
             except ChannelError as error:
@@ -193,7 +183,7 @@ class SmsRouter:
         return None
 
     async def _ask(self, name: str, trace: Trace) -> Accepted | None:
-        channel = self._made[name]
+        channel = self._made.get(name)  # one that was taken out of the settings since tells nothing
         if isinstance(channel, Askable):
             return await channel.find(trace)
         raise Unaskable(f"{name} question", "this provider does not tell which messages it has")

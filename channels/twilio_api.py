@@ -84,7 +84,7 @@ class TwilioApi:
         for filters in ({"PageSize": _RECENT}, dated):
             match = search(await self._list({"To": to, **filters}), trace, templated=templated)
             if match is not None:
-                return Accepted(match.sid, _delivery(match.status), _segments(match.num_segments))
+                return _found(match)
         return None
 
     async def _list(self, filters: dict[str, object]) -> list[Listed]:
@@ -143,6 +143,13 @@ def _accepted(response: Response) -> Accepted:
     if delivery in {Delivery.FAILED, Delivery.UNDELIVERED}:
         raise classify(message.error_code, 0, sync=False)
     return Accepted(message.sid, delivery, _segments(message.num_segments))
+
+
+def _found(listed: Listed) -> Accepted:
+    delivery = _delivery(listed.status)
+    ended = delivery in {Delivery.FAILED, Delivery.UNDELIVERED}
+    error = classify(listed.error_code, 0, sync=False) if ended else None
+    return Accepted(listed.sid, delivery, _segments(listed.num_segments), error)
 
 
 def _delivery(status: str) -> Delivery:

@@ -2,7 +2,7 @@
 
 Promises never to name a message that another one owns, that came in, or that is older than the hand-out. A body is
 compared as a whole where it is known as sent; where Twilio itself made it of a template, or nobody knows it any more,
-the control number in it decides. Pure: asks nobody.
+the control number in it decides, unless another message with that number may be meant. Pure: asks nobody.
 
 Source: Twilio message resource, https://www.twilio.com/docs/messaging/api/message-resource (`direction`,
 `date_created` in RFC 2822), and its list operation.
@@ -33,6 +33,7 @@ class Listed(msgspec.Struct, frozen=True):
     direction: str | None = None
     date_created: str | None = None
     num_segments: str | int | None = None
+    error_code: int | None = None
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -84,7 +85,10 @@ def _bodies(trace: Trace, *, templated: bool) -> list[Callable[[str], bool]]:
     if trace.text is not None:
         text = _lines(trace.text)
         signs.append(lambda body: _lines(body) == text)
-    if trace.text is None or templated:
+    if trace.likely:
+        likely = {_lines(each) for each in trace.likely}
+        signs.append(lambda body: _lines(body) in likely)
+    if trace.alone and (trace.text is None or templated):
         number = _number(trace.number)
         signs.append(lambda body: number.search(body) is not None)
     return signs

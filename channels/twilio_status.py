@@ -56,7 +56,7 @@ def verify(url: str, params: Mapping[str, Any], signature: str, auth_token: str)
 
 
 def parse_status(query: Mapping[str, str], form: Mapping[str, str]) -> StatusUpdate:
-    """Read a status callback; `query` carries our message id as `m`.
+    """Read a status callback; `query` carries our message id as `m` and the attempt as `a`.
 
     Errors: ValueError for a callback without a SID or with a status that no outgoing message has.
     """
@@ -64,7 +64,14 @@ def parse_status(query: Mapping[str, str], form: Mapping[str, str]) -> StatusUpd
     delivery = Delivery.__members__.get(_field(form, "MessageStatus", "SmsStatus").upper())
     if not provider_id or delivery is None:
         raise ValueError("not a message status: MessageSid and a known MessageStatus are needed")
-    return StatusUpdate(query.get("m") or None, provider_id, delivery, _error(delivery, form))
+    attempt = query.get("a", "")
+    return StatusUpdate(
+        query.get("m") or None,
+        provider_id,
+        delivery,
+        _error(delivery, form),
+        int(attempt) if attempt.isdecimal() and len(attempt) < 10 else None,
+    )
 
 
 def parse_inbound(form: Mapping[str, str]) -> Inbound:

@@ -10,7 +10,7 @@ import typer
 
 from bot.cli import runtime
 from bot.cli.output import JsonFlag, emit, facts, say, table
-from bot.domain.bill import BillView, ShareView
+from bot.domain.bill import BillView, ShareView, TermView
 from bot.errors import NotFound
 
 if TYPE_CHECKING:
@@ -135,13 +135,20 @@ def _print_bill(bill: BillView) -> None:
             "Shares": bill.shares,
         }
     )
-    terms = ((t.term, t.amount, t.paid, t.balance, t.due_at, t.mode, t.description) for t in bill.terms)
-    table(("Term", "Amount", "Paid", "Balance", "Due", "Mode", "Description"), terms)
+    terms = (
+        (t.term, t.amount, t.paid, t.balance, t.due_at, t.mode, t.description, _cost(t)) for t in bill.terms
+    )
+    table(("Term", "Amount", "Paid", "Balance", "Due", "Mode", "Description", "Sending cost"), terms)
     if bill.payments:
         paid = (
             (p.received_at, p.amount, p.status, p.channel, p.payer, p.reason, p.id) for p in bill.payments
         )
         table(("Received", "Amount", "Status", "Channel", "Payer", "Note", "Payment"), paid, title="Payments")
+
+
+def _cost(term: TermView) -> str | None:
+    """What the messages of a bill have cost, and whether that is all they may."""
+    return f"{term.cost or '0'}, cap reached" if term.cost_cap_reached_at else term.cost
 
 
 def _print_share(share: ShareView) -> None:
@@ -156,7 +163,7 @@ def _print_share(share: ShareView) -> None:
             m.kind,
             m.channel,
             m.to,
-            m.state,
+            m.asking or m.state,
             m.outcome,
             m.delivery,
             m.error or m.reason,

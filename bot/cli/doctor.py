@@ -76,8 +76,10 @@ def doctor_command(
 
 
 async def _examine(settings: Settings, ledger: bool) -> tuple[list[Check], LedgerReport | None]:
-    store, channels, clickpesa, public = await asyncio.gather(
-        _store(settings, ledger), _channels(settings), _clickpesa(settings), _public_url(settings)
+    # Redis first: channels load their libraries, seconds on a busy machine in which no answer of Redis is read.
+    store = await _store(settings, ledger)
+    channels, clickpesa, public = await asyncio.gather(
+        _channels(settings), _clickpesa(settings), _public_url(settings)
     )
     channels = [_paused(check, store.paused.get(check.name)) for check in channels]
     templates = await asyncio.to_thread(_templates, settings)

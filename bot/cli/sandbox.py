@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +18,7 @@ from bot.cli.serve import stopped_by_signals
 if TYPE_CHECKING:
     from bot.replay import Options
     from bot.sandbox.faults import Faults
+    from bot.settings import Settings
 
 app = typer.Typer(invoke_without_command=True)
 _SERVERS = ("twilio", "africastalking", "telegram", "clickpesa", "smtp", "page")
@@ -78,12 +80,12 @@ def replay_command(
     seed: Seed = None,
     paid: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of customers who pay, 0 to 1.")] = 0.5,
     sms_price: Annotated[
-        str,
-        typer.Option(metavar="AMOUNT", help="Price of one SMS segment. The default is only a round figure."),
-    ] = "25",
+        str | None, typer.Option(metavar="AMOUNT", help="Price of one SMS segment. Default: TUMA_PRICES.")
+    ] = None,
     whatsapp_price: Annotated[
-        str, typer.Option(metavar="AMOUNT", help="Price of one WhatsApp message.")
-    ] = "0",
+        str | None,
+        typer.Option(metavar="AMOUNT", help="Price of one WhatsApp message. Default: TUMA_PRICES."),
+    ] = None,
     first: Annotated[int | None, typer.Option(min=1, help="Only the first rows.")] = None,
     sheet: Annotated[str | None, typer.Option(help="Sheet of an XLSX file. Default: the first.")] = None,
     as_json: JsonFlag = False,
@@ -94,13 +96,13 @@ def replay_command(
     compressed time; some customers pay. Nothing leaves this machine, and your own data is not touched. Exit code 1: a
     row was refused, or tuma broke a promise (a message lost, sent twice unflagged, or sent after payment).
     """
-    options = _options(profile, seed, paid, sms_price, whatsapp_price)
+    settings = _priced(runtime.settings(), sms=sms_price, whatsapp=whatsapp_price)
+    options = _options(profile, seed, paid, settings)
     path = None if file == "-" else Path(file)
     if path is not None and not path.is_file():
         raise typer.BadParameter(f"there is no file {file}", param_hint="FILE|-")
     from bot.cli.replaying import replay_file
 
-    settings = runtime.settings()
     runtime.quiet_logs(settings)
     if not replay_file(path, sheet, first, settings, options, as_json=as_json):
         raise typer.Exit(FAILED)
@@ -212,7 +214,7 @@ def _rate(text: str) -> float:
         raise typer.BadParameter(f"{text} is not a rate, such as 0.05 or 5%", param_hint="FAULT") from error
 
 
-def _options(profile: str | None, seed: int | None, paid: float, sms: str, whatsapp: str) -> Options:
+def _options(profile: str | None, seed: int | None, paid: float, settings: Settings) -> Options:
     from bot.replay import Options
     from bot.sandbox.profiles import find
 
@@ -226,9 +228,15 @@ def _options(profile: str | None, seed: int | None, paid: float, sms: str, whats
         profile=weather,
         seed=secrets.randbelow(10**6) if seed is None else seed,
         paying=paid,
-        sms_price=_price(sms, "--sms-price"),
-        whatsapp_price=_price(whatsapp, "--whatsapp-price"),
+        sms_price=settings.price("sms"),
+        whatsapp_price=settings.price("whatsapp"),
     )
+
+
+def _priced(settings: Settings, **given: str | None) -> Settings:
+    """The settings with the prices of the command line, which count for the cost cap too."""
+    prices = {name: _price(text, f"--{name}-price") for name, text in given.items() if text is not None}
+    return replace(settings, prices=tuple({**dict(settings.prices), **prices}.items()))
 
 
 def _price(text: str, option: str) -> Decimal:

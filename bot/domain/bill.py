@@ -82,7 +82,7 @@ class PaymentView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TermView(msgspec.Struct, frozen=True, kw_only=True):
-    """One bill of a number."""
+    """One bill of a number. `cost` of its messages, None where no cap is set; since when nothing more may be spent."""
 
     term: str
     amount: str
@@ -91,6 +91,8 @@ class TermView(msgspec.Struct, frozen=True, kw_only=True):
     due_at: datetime | None
     description: str | None
     mode: BillMode
+    cost: str | None = None
+    cost_cap_reached_at: datetime | None = None
 
 
 class BillView(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,8 +113,28 @@ class BillView(msgspec.Struct, frozen=True, kw_only=True):
     next_reminder_at: datetime | None
 
 
+class Asking(msgspec.Struct, frozen=True, kw_only=True):
+    """How far asking the provider about a message in doubt has come.
+
+    `answers`: how often it said that it does not have it, `of` so many that are believed; `obstacle`: why it could not
+    be asked the last time.
+    """
+
+    answers: int
+    of: int
+    obstacle: str | None = None
+
+    def __str__(self) -> str:
+        return f"asking the provider, {self.answers} of {self.of}" + (
+            f" ({self.obstacle})" if self.obstacle else ""
+        )
+
+
 class MessageView(msgspec.Struct, frozen=True, kw_only=True):
-    """One message. `text` is what was sent, while it is retained; `replayed_as` the message that took its place."""
+    """One message. `text` is what was sent, while it is retained; `replayed_as` the message that took its place.
+
+    `asking` is there while it is in doubt and its provider is being asked.
+    """
 
     id: str
     share: str
@@ -135,6 +157,7 @@ class MessageView(msgspec.Struct, frozen=True, kw_only=True):
     due_at: datetime | None
     sent_at: datetime | None
     replayed_as: str | None = None
+    asking: Asking | None = None
 
 
 class SkippedChannel(msgspec.Struct, frozen=True):

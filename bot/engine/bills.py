@@ -40,7 +40,7 @@ class Bills:
     async def stop(self, number: str, *, by: str) -> int:
         """Ask for nothing more under this number; messages cancelled. Raises NotFound."""
         now, scripts = now_ms(), self._records.scripts
-        canceled = await scripts.run(scripts.stop(self._records.partition(number), now, number, by))
+        canceled = await scripts.run_kept(scripts.stop(self._records.partition(number), now, number, by))
         if canceled < 0:
             raise NotFound(f"no bill with number {number}")
         await self._records.audit(by, "stop", number, now)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import Literal
 
 import msgspec
 
@@ -176,22 +177,21 @@ class Contacts:
         """Nothing more to this address on this channel: consent first, then what waits. How many messages."""
         key, now = self.key(KIND[channel], address), now_ms()
         consent = msgspec.json.encode(_Consent(reason, now, proof)).decode()
-        with guard():
-            pipe = self._records.client.pipeline()
-            pipe.hsetnx(key, f"x:{channel}", consent)  # the first word is the proof; a repeat adds nothing
-            pipe.persist(key)
-            await pipe.execute()
+        await self._say("out", channel, address, consent)
         return await self._each_number(key, channel, address, reason)
 
     async def opt_in(self, channel: str, address: str, *, proof: str) -> None:
         """The contact wants messages on this channel again."""
         key, now = self.key(KIND[channel], address), now_ms()
-        with guard():
-            await self._records.client.hdel(key, f"x:{channel}")
-            await self._records.client.hset(
-                key, f"y:{channel}", msgspec.json.encode(_Consent("opted in", now, proof)).decode()
-            )
+        await self._say(
+            "in", channel, address, msgspec.json.encode(_Consent("opted in", now, proof)).decode()
+        )
         await self._each_number(key, channel, address, "")
+
+    async def _say(self, word: Literal["out", "in"], channel: str, address: str, said: str) -> None:
+        kind, scripts = KIND[channel], self._records.scripts
+        p = keys.contact_partition(kind, address, self._records.partitions)
+        await scripts.run_kept(scripts.consent(p, self.key(kind, address), word, channel, said))
 
     async def _each_number(self, key: str, channel: str, address: str, reason: str) -> int:
         fields, scripts, now = await self._records.client_hash(key), self._records.scripts, now_ms()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import datetime
 from typing import Any
 
@@ -13,7 +12,6 @@ from bot.engine import keys, views
 from bot.engine.records import Records
 from bot.engine.scripts import now_ms
 from bot.engine.store import guard
-from bot.engine.wakeups import BULK, URGENT, wake_word
 
 _STAFF = "staff"
 _TAKE_OVER_MS = 60_000
@@ -30,7 +28,7 @@ class Pause(msgspec.Struct, frozen=True):
 class NewsItem(msgspec.Struct, frozen=True, kw_only=True):
     """One notice for staff.
 
-    `type` is paid, unmatched, number_closed, late, dead, exhausted, callback_failed, channel_paused or
+    `type` is paid, unmatched, number_closed, late, dead, exhausted, cost_cap, callback_failed, channel_paused or
     channel_resumed.
     """
 
@@ -47,48 +45,37 @@ class Channels:
     def __init__(self, records: Records) -> None:
         self._records = records
 
-    def _keys(self) -> list[str]:
-        return [f"{keys.prefix(p)}pause" for p in range(self._records.partitions)]
-
     async def pause(self, channel: str, *, reason: str, by: str) -> None:
         """Hand nothing out on this channel until it is resumed; every message is kept."""
         now = now_ms()
         at = views.moment(str(now))
         assert at is not None  # noqa: S101 - a number always makes a time
         value = msgspec.json.encode(Pause(reason, by, at)).decode()
-        with guard():
-            fresh = await asyncio.gather(
-                *(self._records.client.hsetnx(key, channel, value) for key in self._keys())
-            )
+        fresh = await self._everywhere(channel, value)
         if fresh[0]:
-            await self._tell("channel_paused", now, {"channel": channel, "reason": reason, "by": by})
+            await self._records.tell(
+                0, "channel_paused", now, {"channel": channel, "reason": reason, "by": by}
+            )
             await self._records.audit(by, "pause", channel, now)
 
     async def resume(self, channel: str, *, by: str) -> None:
         """Hand out again, in every process."""
         now = now_ms()
-        with guard():
-            gone = await asyncio.gather(*(self._records.client.hdel(key, channel) for key in self._keys()))
-            for p in range(self._records.partitions):
-                await self._wake(p, channel)
+        gone = await self._everywhere(channel, "")
         if gone[0]:
-            await self._tell("channel_resumed", now, {"channel": channel, "by": by})
+            await self._records.tell(0, "channel_resumed", now, {"channel": channel, "by": by})
             await self._records.audit(by, "resume", channel, now)
 
     async def paused(self) -> dict[str, Pause]:
         """The channels that are paused now."""
-        found = await self._records.client_hash(self._keys()[0])
+        found = await self._records.client_hash(f"{keys.prefix(0)}pause")
         return {channel: msgspec.json.decode(value, type=Pause) for channel, value in found.items()}
 
-    async def _wake(self, p: int, channel: str) -> None:
-        for lane in (URGENT, BULK):
-            word = wake_word(channel, lane)
-            await self._records.client.execute_command("SPUBLISH", f"{keys.prefix(p)}wake", word)
-
-    async def _tell(self, kind: str, now: int, data: dict[str, str]) -> None:
-        fields: dict[Any, Any] = {"type": kind, "at": str(now), "data": msgspec.json.encode(data).decode()}
-        with guard():
-            await self._records.client.xadd(f"{keys.prefix(0)}news", fields, maxlen=2000, approximate=True)
+    async def _everywhere(self, channel: str, why: str) -> list[bool]:
+        scripts = self._records.scripts
+        return await scripts.run_many(
+            [scripts.pause(p, channel, why) for p in range(self._records.partitions)]
+        )
 
 
 class News:

@@ -22,9 +22,10 @@ from bot.engine.messages import Messages
 from bot.engine.payments import Payments
 from bot.engine.receipts import Receipts, SmsBoard
 from bot.engine.records import Records
+from bot.engine.replicas import Replicas
 from bot.engine.scripts import Scripts
 from bot.engine.shares import Shares
-from bot.engine.store import Client, connect, fix_partitions, guard
+from bot.engine.store import Client, check_ready, connect, fix_partitions, guard
 from bot.engine.sweeps import Sweeps
 from bot.engine.tokens import Tokens
 from bot.errors import ConfigError
@@ -79,9 +80,9 @@ class Engine:
         server = await start(settings.data_dir) if settings.redis_url is None else None
         client = connect(settings.redis_url or (server.url if server else ""))
         try:
-            with guard():
-                await client.ping()
-            records = Records(client, Scripts(client), await fix_partitions(client, settings.partitions))
+            await check_ready(client)
+            scripts = Scripts(client, Replicas(client, settings.replicas, settings.replica_wait_ms))
+            records = Records(client, scripts, await fix_partitions(client, settings.partitions))
             await check_format(records)
         except BaseException:
             await client.aclose()

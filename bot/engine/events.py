@@ -74,15 +74,8 @@ class Events:
 
     async def _give_up(self, event: Event, reason: str) -> None:
         p = self._records.partition(event.number)
-        fields: dict[Any, Any] = {
-            "type": "callback_failed",
-            "at": str(now_ms()),
-            "data": msgspec.json.encode(
-                {"number": event.number, "event": event.id, "reason": reason}
-            ).decode(),
-        }
-        with guard():
-            await self._records.client.xadd(f"{keys.prefix(p)}news", fields, maxlen=2000, approximate=True)
+        data = {"number": event.number, "event": event.id, "reason": reason}
+        await self._records.tell(p, "callback_failed", now_ms(), data)
         await self.delivered(event)
 
 

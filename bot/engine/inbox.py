@@ -62,6 +62,11 @@ class Inbox:
             except StoreUnavailable as error:
                 _log.warning("intake_waits", error=str(error))
                 await asyncio.sleep(1)
+            except ResponseError as error:
+                # The stream was deleted, or a replica that had no group yet took over: made again at once.
+                if not str(error).startswith("NOGROUP"):
+                    raise
+                _log.warning("inbox_made_again")
 
     async def _turn(self) -> None:
         entries: list[Entry] = []

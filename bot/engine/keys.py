@@ -20,6 +20,7 @@
     tuma:check:<hash>        string  how often somebody asked whether a bill is real, for an hour
     tuma:inbox               stream  share jobs of any producer; on a cluster also tuma:inbox:{p}
     tuma:rejected            stream  jobs that could not be taken: job, error, entry
+    tuma:{p}:price           hash    cost cap and prices, only where a cap is set (bot.engine.costs)
     tuma:{p}:...             everything of an account, see lua/_lib.lua
     tuma:{p}:c:<share id>    hash    claim of a share id, p = crc32(share id) % partitions
     tuma:{p}:k:<kind>:<addr> hash    contact: consent, chat, last inbound, its numbers
@@ -74,10 +75,14 @@ def claim(p: int, share_id: str) -> str:
     return f"{prefix(p)}c:{share_id}"
 
 
+def contact_partition(kind: str, address: str, partitions: int) -> int:
+    """Where a contact lives."""
+    return partition(f"{kind}:{address}", partitions)
+
+
 def contact(kind: str, address: str, partitions: int) -> str:
     """The record of a contact: `kind` is phone, email or telegram."""
-    name = f"{kind}:{address}"
-    return f"{prefix(partition(name, partitions))}k:{name}"
+    return f"{prefix(contact_partition(kind, address, partitions))}k:{kind}:{address}"
 
 
 def inbox(p: int | None = None) -> str:

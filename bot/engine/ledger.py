@@ -7,6 +7,7 @@ from collections import Counter
 import msgspec
 
 from bot.engine import keys
+from bot.engine.doubt import ASKED
 from bot.engine.records import Records
 from bot.engine.store import guard
 
@@ -15,7 +16,12 @@ _WAITING = ("scheduled", "queued", "handed_out", "in_doubt")
 
 
 class Stats(msgspec.Struct, frozen=True, kw_only=True):
-    """Counts over all partitions. `waiting` is per channel and lane ("sms.urgent"), handed-out ones included."""
+    """Counts over all partitions. `waiting` is per channel and lane ("sms.urgent"), handed-out ones included.
+
+    `asking`: of those in doubt, how many are to be asked about just now. `doubts`: how doubts ended so far: `adopted`
+    (the provider has it), `confirmed` (a callback came), `resent`, `held` for staff; `twice`: what was sent again and
+    turned out to have been taken before.
+    """
 
     created: int
     scheduled: int
@@ -29,6 +35,8 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     dead: int
     unmatched: int
     open_bills: int
+    asking: int = 0
+    doubts: dict[str, int] = {}
 
 
 class LedgerReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +81,8 @@ class Ledger:
             dead=totals["dead"],
             unmatched=totals["unmatched"],
             open_bills=totals["open"],
+            asking=totals["asking"],
+            doubts={name[6:]: count for name, count in sorted(totals.items()) if name.startswith("doubt:")},
         )
 
     async def _add(self, p: int, totals: Counter[str], waiting: Counter[str]) -> None:
@@ -83,11 +93,14 @@ class Ledger:
             pipe.hgetall(f"{prefix}n")
             pipe.zcard(f"{prefix}dead")
             pipe.zcard(f"{prefix}um")
+            for name in ASKED:
+                pipe.zcard(f"{prefix}ask:{name}")
             for ch, lane in lanes:
                 pipe.xlen(f"{prefix}q:{ch}:{lane}")
-            counters, dead, unmatched, *lengths = await pipe.execute()
+            counters, dead, unmatched, *rest = await pipe.execute()
         totals.update({name: int(count) for name, count in counters.items()})
-        totals.update({"dead": dead, "unmatched": unmatched})
+        asking, lengths = sum(rest[: len(ASKED)]), rest[len(ASKED) :]
+        totals.update({"dead": dead, "unmatched": unmatched, "asking": asking})
         names = [f"{ch}.{'urgent' if lane == 'u' else 'bulk'}" for ch, lane in lanes]
         waiting.update(dict(zip(names, lengths, strict=True)))
 

@@ -31,6 +31,7 @@ _STRIKES = {"30005": 2}
 _ANOTHER_TRY_S = 300.0
 _MOST_TRIES = 5
 _EVERY = DeadFilter()
+_ANOTHERS = -2
 
 
 class Messages:
@@ -49,6 +50,16 @@ class Messages:
 
     async def delivery(self, update: StatusUpdate) -> bool:
         """Apply a provider's callback; True if it changed anything. Raises NotFound for a message that is not ours."""
+        return await self._apply(update, ["0", ""]) > 0
+
+    async def found(self, update: StatusUpdate, segments: int | None) -> bool:
+        """Apply what a provider said when it was asked about a message in doubt, as if it had called back.
+
+        False if what was found belongs to another message of the same number. Raises NotFound.
+        """
+        return await self._apply(update, ["1", text(segments)]) != _ANOTHERS
+
+    async def _apply(self, update: StatusUpdate, how: list[str]) -> int:
         p, local = keys.parse_message_id(update.message_id or "", self._records.partitions)
         fields = await self._fields(p, local)
         silenced = await self._silences(fields, update.error)
@@ -61,10 +72,12 @@ class Messages:
             silenced,
             "1" if self._confirms(fields["ch"], update.delivery) else "0",
             *_another_try(update.error, int(fields.get("rt") or 0)),
+            text(update.attempt),
+            *how,
         ]
         # First what concerns the person: should Redis go away in between, a repeated callback changes no message.
         await self._consequences(fields, update, silenced)
-        return await self._records.scripts.run(self._records.scripts.delivery(p, now_ms(), values)) > 0
+        return await self._records.scripts.run(self._records.scripts.delivery(p, now_ms(), values))
 
     async def _consequences(self, fields: dict[str, str], update: StatusUpdate, silenced: str) -> None:
         """What an outcome means beyond its own message."""

@@ -55,7 +55,7 @@ class Payments:
     async def _settle(self, event: PaymentEvent, *, force: bool) -> SettleResult:
         scripts = self._records.scripts
         call = scripts.settle(self._records.partition(event.number), now_ms(), _fields(event, force=force))
-        outcome, payment, reason, canceled, receipts, matched = await scripts.run(call)
+        outcome, payment, reason, canceled, receipts, matched = await scripts.run_kept(call)
         if matched and matched != event.number:
             # Staff gave this money to another number; that it went back is news for the bill there.
             there = msgspec.structs.replace(event, number=matched, ids=(payment, *event.ids))

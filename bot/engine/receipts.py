@@ -113,6 +113,15 @@ class Receipts:
                 await self._count(provider, update, sent_s)
         return changed
 
+    async def found(self, update: StatusUpdate, segments: int | None) -> bool:
+        """Apply what a provider said when it was asked about a message in doubt.
+
+        False if what was found belongs to another message. Raises NotFound, StoreUnavailable.
+        """
+        view = await self._messages.get(update.message_id or "")
+        several = self._several and view.channel == ChannelName.SMS
+        return await self._messages.found(_another_way(update) if several else update, segments)
+
     async def _count(self, provider: str, update: StatusUpdate, sent_s: float) -> None:
         if isinstance(update.error, Misconfigured):
             await self._board.add(minute_of(time.time()), {field_of(provider, Seen.FAULT): _BLAME})
@@ -154,7 +163,7 @@ def _another_way(update: StatusUpdate) -> StatusUpdate:
     if not isinstance(error, Misconfigured):
         return update
     softened = Unavailable(error.code, error.detail, retry_after_s=_ANOTHER_WAY_S, most_retries=1)
-    return StatusUpdate(update.message_id, update.provider_id, update.delivery, softened)
+    return StatusUpdate(update.message_id, update.provider_id, update.delivery, softened, update.attempt)
 
 
 def _kept(update: StatusUpdate) -> bytes:

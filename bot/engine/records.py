@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
+import msgspec
+
 from bot.domain.bill import MessageView, PaymentView
 from bot.engine import keys, views
 from bot.engine.scripts import Scripts
@@ -12,6 +14,7 @@ from bot.engine.store import Client, guard
 from bot.errors import NotFound
 
 _AUDIT_KEPT = 100_000
+_NEWS_KEPT = 2000
 
 
 class Records:
@@ -81,12 +84,21 @@ class Records:
             )
         return cast(list[str], found)
 
+    async def asks(self, channel: str, now: int, limit: int) -> list[tuple[int, str]]:
+        """Partition and inner id of messages in doubt to be asked about now, up to `limit` of each partition."""
+        with guard():
+            pipe = self.client.pipeline()
+            for p in range(self.partitions):
+                pipe.zrangebyscore(f"{keys.prefix(p)}ask:{channel}", "-inf", now, start=0, num=limit)
+            found = cast(list[list[str]], await pipe.execute())
+        return [(p, local) for p, locals_ in enumerate(found) for local in locals_]
+
     async def audit(self, by: str, action: str, subject: str, now: int) -> None:
         """Note what a person did, for whoever asks later."""
-        with guard():
-            await self.client.xadd(
-                keys.AUDIT,
-                {"by": by, "action": action, "subject": subject, "at": str(now)},
-                maxlen=_AUDIT_KEPT,
-                approximate=True,
-            )
+        fields = {"by": by, "action": action, "subject": subject, "at": str(now)}
+        await self.scripts.run(self.scripts.note(keys.AUDIT, _AUDIT_KEPT, fields))
+
+    async def tell(self, p: int, kind: str, now: int, data: dict[str, str]) -> None:
+        """Put a notice on the board that staff read (bot.engine.control.News)."""
+        fields = {"type": kind, "at": str(now), "data": msgspec.json.encode(data).decode()}
+        await self.scripts.run(self.scripts.note(f"{keys.prefix(p)}news", _NEWS_KEPT, fields))

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Awaitable, Callable
 
 import structlog
 
+from bot.engine import doubt
 from bot.engine.records import Records
 from bot.engine.retention import Retention
 from bot.engine.scripts import now_ms
 from bot.engine.shares import Shares
 from bot.errors import StoreUnavailable
 from bot.settings import Settings
-from channels.base import REQUEST_TIMEOUT_S, ChannelName
+from channels.base import ChannelName
 
 _BATCH = 500
 _LOOK_S = 1.0
@@ -30,20 +30,23 @@ class Scheduler:
     def __init__(self, records: Records, shares: Shares, settings: Settings) -> None:
         self._records, self._shares, self._settings = records, shares, settings
         self._retention = Retention(records)
-        self._policies = {str(name): settings.in_doubt_policy(name) for name in ChannelName}
+        self._policies = settings.in_doubt_policies()
+        # Between two questions about a message its timer comes: with a short wait that must not be what takes long.
+        self._look_s = min(_LOOK_S, max(settings.in_doubt_wait_ms / 10_000, 0.02))
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set."""
-        reclaim_at = time.monotonic()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._tick_on(stop))
+            # Apart from the timers and from each other: a full server refuses some of them, and tidying makes room.
+            for work in (lambda: self.reclaim(now_ms()), self._shares.redrive, self._retention.turn):
+                group.create_task(every(_RECLAIM_S, work, stop))
+
+    async def _tick_on(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
-            wait = _LOOK_S
+            wait = self._look_s
             try:
                 wait = await self.tick(now_ms())
-                if time.monotonic() >= reclaim_at:
-                    await self.reclaim(now_ms())
-                    await self._shares.redrive()
-                    await self._retention.turn()
-                    reclaim_at = time.monotonic() + _RECLAIM_S
             except StoreUnavailable as error:
                 _log.warning("scheduler_waits", error=str(error))
             with contextlib.suppress(TimeoutError):
@@ -56,27 +59,30 @@ class Scheduler:
         nearest: int | None = None
         while partitions:
             answers = await scripts.run_many(
-                [scripts.due(p, now, _BATCH, self._policies) for p in partitions]
+                [scripts.due(p, now, _BATCH, self._policies, doubt.ASKED) for p in partitions]
             )
             for _, following in answers:
                 if following is not None and (nearest is None or following < nearest):
                     nearest = following
             partitions = [p for p, (handled, _) in zip(partitions, answers, strict=True) if handled == _BATCH]
-        return min(max((nearest - now_ms()) / 1000, 0.0), _LOOK_S) if nearest is not None else _LOOK_S
+        return (
+            min(max((nearest - now_ms()) / 1000, 0.0), self._look_s) if nearest is not None else self._look_s
+        )
 
     async def next_due(self) -> int | None:
         """When the next timer comes, in ms, None when none waits. Handles nothing."""
         calls = [
-            self._records.scripts.due(p, now_ms(), 0, self._policies) for p in range(self._records.partitions)
+            self._records.scripts.due(p, now_ms(), 0, self._policies, doubt.ASKED)
+            for p in range(self._records.partitions)
         ]
         found = [due for _, due in await self._records.scripts.run_many(calls) if due is not None]
         return min(found, default=None)
 
     async def reclaim(self, now: int) -> int:
-        """Put in doubt what lost workers held; how many messages."""
+        """Put in doubt what lost workers held, unless a callback told of it; how many messages."""
         scripts, wait = self._records.scripts, self._settings.in_doubt_wait_ms
         calls = [
-            scripts.reclaim(p, now, name, idle_ms=self._idle_ms(name), wait_ms=wait)
+            scripts.reclaim(p, now, name, idle_ms=self._idle_ms(name), wait_ms=doubt.first_ms(name, wait))
             for p in range(self._records.partitions)
             for name in ChannelName
         ]
@@ -86,7 +92,7 @@ class Scheduler:
         return taken
 
     def _idle_ms(self, name: ChannelName) -> int:
-        return self._settings.lease_ms + int(REQUEST_TIMEOUT_S[name] * 1000) + _MARGIN_MS
+        return self._settings.lease_ms + int(self._settings.request_timeout_s(name) * 1000) + _MARGIN_MS
 
 
 async def every(seconds: float, work: Callable[[], Awaitable[object]], stop: asyncio.Event) -> None:

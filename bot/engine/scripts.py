@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
@@ -17,6 +17,7 @@ import msgspec
 from redis.exceptions import NoScriptError
 
 from bot.engine import keys
+from bot.engine.replicas import Replicas
 from bot.engine.store import Client, guard
 
 T = TypeVar("T")
@@ -88,6 +89,15 @@ class HandedOut(msgspec.Struct, frozen=True):
     account: Mapping[str, str]
 
 
+class Question(msgspec.Struct, frozen=True):
+    """A message in doubt that this process asks about; see lua/ask.lua. `token` is good until the lease ends."""
+
+    token: str
+    held: HandedOut
+    owned: Sequence[str]
+    alone: bool
+
+
 def _dump(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
@@ -95,8 +105,9 @@ def _dump(value: Any) -> str:
 class Scripts:
     """Builds calls and makes them. Every method that names a script only builds the call."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, replicas: Replicas | None = None) -> None:
         self._client = client
+        self._replicas = replicas or Replicas(client)
         self._scripts: dict[str, Script] = {}
         for path in sorted(_FOLDER.glob("[a-z]*.lua")):
             text = _load(path.stem)
@@ -114,21 +125,58 @@ class Scripts:
                 reply = await self._client.eval(script.text, len(call.keys), *call.keys, *map(str, call.args))
         return call.parse(reply)
 
+    async def run_kept(self, call: Call[T]) -> T:
+        """As `run_many_kept`, one call."""
+        [answer] = await self.run_many_kept([call])
+        return answer
+
     async def run_many(self, calls: Sequence[Call[T]]) -> list[T]:
         """Make many calls in one round trip a server, in order. Raises StoreUnavailable; some may have been made."""
         if not calls:
             return []
-        with guard():
-            pipe: Any = (
-                self._client.pipeline()
-                if _is_cluster(self._client)
-                else self._client.pipeline(transaction=False)
-            )
-            for call in calls:
-                # The cluster pipeline blocks the method `evalsha`, not the command; it routes by the declared keys.
-                sha = self._scripts[call.script].sha
-                pipe.execute_command("EVALSHA", sha, len(call.keys), *call.keys, *map(str, call.args))
-            replies = await pipe.execute(raise_on_error=False)
+        pipe = self._pipeline()
+        self._add(pipe, calls)
+        return await self._answers(calls, await _execute(pipe))
+
+    async def run_many_kept(self, calls: Sequence[Call[T]]) -> list[T]:
+        """As `run_many`; when it returns, what was written is on replicas too, as far as there are any.
+
+        Raises StoreUnavailable, also when no replica has it in time (NotReplicated): all may have been made.
+        """
+        if not calls:
+            return []
+        prefixes = list(dict.fromkeys(call.keys[0] for call in calls))
+        pipe = self._pipeline()
+        self._add(pipe, calls)
+        # On the same connection as the writes: another may lead to a server that never had them.
+        asked = await self._replicas.ask(pipe, prefixes)
+        replies = await _execute(pipe)
+        answers = await self._answers(calls, replies[: len(calls)])
+        self._replicas.check(asked, replies[len(calls) :])
+        forgotten = any(isinstance(reply, NoScriptError) for reply in replies)
+        if asked and (forgotten or self._replicas.moved(asked, prefixes)):
+            await self.reached(prefixes)
+        return answers
+
+    async def reached(self, prefixes: Iterable[str]) -> None:
+        """Wait until replicas have all that was written to these partitions. Raises StoreUnavailable."""
+        pipe = self._pipeline()
+        asked = await self._replicas.ask(pipe, prefixes)
+        if asked:
+            self._replicas.check(asked, await _execute(pipe))
+
+    def _pipeline(self) -> Any:
+        if _is_cluster(self._client):
+            return self._client.pipeline()
+        return self._client.pipeline(transaction=False)
+
+    def _add(self, pipe: Any, calls: Sequence[Call[Any]]) -> None:
+        for call in calls:
+            # The cluster pipeline blocks the method `evalsha`, not the command; it routes by the declared keys.
+            sha = self._scripts[call.script].sha
+            pipe.execute_command("EVALSHA", sha, len(call.keys), *call.keys, *map(str, call.args))
+
+    async def _answers(self, calls: Sequence[Call[T]], replies: Sequence[Any]) -> list[T]:
         return [await self._answer(call, reply) for call, reply in zip(calls, replies, strict=True)]
 
     async def _answer(self, call: Call[T], reply: Any) -> T:
@@ -150,10 +198,13 @@ class Scripts:
             lambda reply: (reply[0], reply[1], reply[2]),
         )
 
-    def confirm(self, p: int, share_id: str, sid: str, *, accepted: str | None) -> Call[bool]:
-        """Confirm a claim for the share `accepted` (its sid), or release it after a refusal (None)."""
+    def confirm(self, p: int, share_id: str, sid: str, *, accepted: str | None) -> Call[int]:
+        """Confirm a claim for the share `accepted` (its sid), or release it after a refusal (None).
+
+        1, 0 if it was not open any more, -1 if there is no such claim.
+        """
         args = (share_id, sid, "0" if accepted is None else "1", accepted or "")
-        return Call("confirm", (keys.prefix(p), keys.claim(p, share_id)), args, bool)
+        return Call("confirm", (keys.prefix(p), keys.claim(p, share_id)), args, int)
 
     def accept(self, p: int, now: int, job: Mapping[str, Any]) -> Call[list[str]]:
         """Put a share on its bill: ['ok', settled, id...], ['repeated'] or ['refused', code, detail]."""
@@ -195,12 +246,14 @@ class Scripts:
         """Record outcomes; returns the ids that were stale."""
         return Call("finish", (keys.prefix(p),), (now, _dump(results)), list)
 
-    def due(self, p: int, now: int, limit: int, policies: Mapping[str, str]) -> Call[tuple[int, int | None]]:
-        """Handle due timers: how many, and when the next is due in ms."""
+    def due(
+        self, p: int, now: int, limit: int, policies: Mapping[str, str], asked: Sequence[str] = ()
+    ) -> Call[tuple[int, int | None]]:
+        """Handle due timers: how many, and when the next is due in ms. `asked`: channels whose workers ask first."""
         return Call(
             "due",
             (keys.prefix(p),),
-            (now, limit, _dump(policies)),
+            (now, limit, _dump(policies), " ".join(asked)),
             lambda reply: (int(reply[0]), int(float(reply[1])) if reply[1] else None),
         )
 
@@ -208,8 +261,27 @@ class Scripts:
         """Put what dead consumers held for `idle_ms` in doubt."""
         return Call("reclaim", (keys.prefix(p),), (now, channel, idle_ms, 100, wait_ms), int)
 
+    def ask(self, p: int, now: int, channel: str, message: str, lease_ms: int) -> Call[Question | None]:
+        """Take a message in doubt to ask about it; None if there is nothing to ask now."""
+
+        def parse(reply: Any) -> Question | None:
+            if not reply:
+                return None
+            token, m, s, a, owned, alone = reply
+            fields = pairs(m)
+            held = HandedOut(p, message, "", int(fields["a"]), fields["ln"], fields, pairs(s), pairs(a))
+            return Question(token, held, owned, alone == "1")
+
+        return Call("ask", (keys.prefix(p),), (now, channel, message, lease_ms), parse)
+
+    def asked(
+        self, p: int, now: int, message: str, token: str, values: tuple[str, int, int, int, str]
+    ) -> Call[bool]:
+        """Note an answer that did not name a message in doubt; values as in lua/asked.lua from ARGV 4 on."""
+        return Call("asked", (keys.prefix(p),), (now, message, token, *values), bool)
+
     def delivery(self, p: int, now: int, values: Sequence[str]) -> Call[int]:
-        """Apply a provider's callback; values as in lua/delivery.lua from ARGV 2 on."""
+        """Apply what a provider said; values as in lua/delivery.lua from ARGV 2 on."""
         return Call("delivery", (keys.prefix(p),), (now, *values), int)
 
     # Limits
@@ -309,6 +381,18 @@ class Scripts:
 
         return Call("page", (keys.prefix(p),), (sid, payments), parse)
 
+    def note(self, stream: str, most: int, fields: Mapping[str, str]) -> Call[str]:
+        """Put an entry at the end of a stream that keeps about `most`."""
+        return Call("note", (stream,), (most, *(part for pair in fields.items() for part in pair)), str)
+
+    def pause(self, p: int, channel: str, why: str) -> Call[bool]:
+        """Pause a channel in one partition, or resume it (''): whether that changed anything."""
+        return Call("pause", (keys.prefix(p),), (channel, why), bool)
+
+    def consent(self, p: int, contact: str, word: Literal["out", "in"], channel: str, said: str) -> Call[int]:
+        """Note a contact's no or yes to a channel; `contact` is its key."""
+        return Call("consent", (keys.prefix(p), contact), (word, channel, said), int)
+
     # Dead letters and contacts
 
     def replay(self, p: int, now: int, valid: int, mode: str, ids: Sequence[str]) -> Call[list[list[str]]]:
@@ -326,6 +410,11 @@ class Scripts:
     def give_up(self, p: int, number: str, kind: str, address: str, *, sure: bool) -> Call[bool]:
         """Whether no share of a number has this address any more; `sure` takes it off the number's contacts then."""
         return Call("give_up", (keys.prefix(p),), (number, kind, address, "1" if sure else "0"), bool)
+
+
+async def _execute(pipe: Any) -> list[Any]:
+    with guard():
+        return list(await pipe.execute(raise_on_error=False))
 
 
 def _is_cluster(client: Client) -> bool:

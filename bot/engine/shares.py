@@ -25,7 +25,7 @@ from bot.engine.edits import ContactEdits
 from bot.engine.records import Records
 from bot.engine.scripts import now_ms, text
 from bot.engine.views import Page
-from bot.errors import Conflict, NotFound, Problem, Refused
+from bot.errors import Conflict, NotFound, Problem, Refused, StoreFull, StoreUnavailable
 from bot.settings import Settings
 from channels.base import ChannelName
 
@@ -72,6 +72,7 @@ class Shares:
             self._claim([jobs[i] for i in open_jobs]), self._reaches([jobs[i] for i in open_jobs])
         )
         todo: list[tuple[int, str, Reach]] = []
+        repeated: list[str] = []
         for i, (state, sid, number), reach in zip(open_jobs, claims, reaches, strict=True):
             if state == "conflict":
                 answers[i] = Conflict(
@@ -79,8 +80,12 @@ class Shares:
                 )
             elif state == "done":
                 answers[i] = await self._repeated(number, sid)
+                repeated.append(keys.prefix(self._records.partition(number)))
             else:
                 todo.append((i, sid, reach))
+        if repeated:
+            # The first telling may have ended before a replica had it.
+            await self._records.scripts.reached(dict.fromkeys(repeated))
         for i, answer in zip([t[0] for t in todo], await self._complete(jobs, todo), strict=True):
             answers[i] = answer
         return [answer for answer in answers if answer is not None]
@@ -214,12 +219,15 @@ class Shares:
         scripts = self._records.scripts
         now = now_ms()
         # Also without a usable channel: what an earlier try accepted must be found before it is refused.
-        replies = await scripts.run_many(
-            [
-                scripts.accept(self._place(jobs[i]), now, self._accept_args(jobs[i], sid, reach, now))
-                for i, sid, reach in todo
-            ]
-        )
+        calls = [
+            scripts.accept(self._place(jobs[i]), now, self._accept_args(jobs[i], sid, reach, now))
+            for i, sid, reach in todo
+        ]
+        try:
+            replies = await scripts.run_many_kept(calls)
+        except StoreFull:
+            await self._release([(jobs[i], sid) for i, sid, _ in todo])
+            raise
         sids = [self._accepted_as(sid, reply) for (_, sid, _), reply in zip(todo, replies, strict=True)]
         await self._contacts.touch(
             [
@@ -247,7 +255,7 @@ class Shares:
         refused = [(job, sid) for job, sid, accepted in claims if accepted is None]
         places = [f"{keys.prefix(self._place(job))}s:{sid}" for job, sid in refused]
         made = dict(zip([job.id for job, _ in refused], await self._records.hashes(places), strict=True))
-        await scripts.run_many(
+        confirmed = await scripts.run_many(
             [
                 scripts.confirm(
                     self._records.partition(job.id),
@@ -256,6 +264,21 @@ class Shares:
                     accepted=sid if accepted is None and made[job.id] else accepted,
                 )
                 for job, sid, accepted in claims
+            ]
+        )
+        if any(there < 0 and accepted for there, (_, _, accepted) in zip(confirmed, claims, strict=True)):
+            # A failover to a server that never had the claim: the share is there, and repeating it finds it.
+            raise StoreUnavailable("Redis changed hands meanwhile; send it again, unchanged")
+
+    async def _release(self, claims: Sequence[tuple[ShareJob, str]]) -> None:
+        """Give back the ids of shares that were not made, so that what was refused is not made by itself later."""
+        scripts = self._records.scripts
+        made = await self._records.hashes([f"{keys.prefix(self._place(job))}s:{sid}" for job, sid in claims])
+        await scripts.run_many(
+            [
+                scripts.confirm(self._records.partition(job.id), job.id, sid, accepted=None)
+                for (job, sid), share in zip(claims, made, strict=True)
+                if not share
             ]
         )
 

@@ -12,12 +12,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import redis.exceptions as errors
-from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster, Sentinel
+from redis.asyncio import BlockingConnectionPool, Connection, Redis, RedisCluster, Sentinel
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from bot.engine import keys
-from bot.errors import ConfigError, StoreUnavailable
+from bot.errors import ConfigError, StoreFull, StoreUnavailable
 
 Client = Redis | RedisCluster
 _AWAY = (
@@ -41,7 +41,12 @@ _AWAY_WORDS = (
     "BUSY ",
     "UNKILLABLE",
     "NOAUTH",
+    # A blocking call on a primary that became a replica, and WAIT there.
+    "UNBLOCKED",
+    "WAIT cannot be used",
 )
+_READ_ONLY = "Redis is a read-only replica here: REDIS_URL must lead to the primary"
+_FULL = "Redis is full (maxmemory): it takes payments and stops, and nothing new until it has memory"
 _OPTIONS: dict[str, Any] = {
     "decode_responses": True,
     # Foreign producers may add bytes that are no UTF-8; the inbox refuses what was replaced here.
@@ -57,12 +62,29 @@ def guard() -> Iterator[None]:
     """Translate what the library raises when Redis cannot take a command now into StoreUnavailable."""
     try:
         yield
+    except errors.OutOfMemoryError as error:
+        raise StoreFull(_FULL) from error
+    except errors.ReadOnlyError as error:
+        raise StoreUnavailable(_READ_ONLY) from error
     except _AWAY as error:
         raise StoreUnavailable(f"Redis cannot answer now: {type(error).__name__}") from error
     except errors.ResponseError as error:
-        if str(error).startswith(_AWAY_WORDS):
-            raise StoreUnavailable(f"Redis cannot take this now: {str(error).split(' ', 1)[0]}") from error
-        raise
+        if not str(error).startswith(_AWAY_WORDS):
+            raise
+        word = str(error).split(" ", 1)[0]
+        if word == "OOM":
+            raise StoreFull(_FULL) from error
+        raise StoreUnavailable(f"Redis cannot take this now: {word}") from error
+
+
+async def check_ready(client: Client) -> None:
+    """Raise StoreUnavailable unless Redis answers, and is no replica, which would take nothing."""
+    found: Any = client
+    with guard():
+        if isinstance(client, RedisCluster):
+            await found.ping()
+        elif (await found.info("replication")).get("role") == "slave":
+            raise StoreUnavailable(_READ_ONLY)
 
 
 def connect(url: str) -> Client:
@@ -83,7 +105,25 @@ def connect(url: str) -> Client:
         client: Redis = sentinel.master_for(name, retry=retry, **auth, **_OPTIONS)
         return client
     pool = BlockingConnectionPool.from_url(url, max_connections=64, timeout=30, retry=retry, **_OPTIONS)
+    pool.connection_class = _leaving(pool.connection_class)
     return Redis.from_pool(pool)
+
+
+def _leaving(kind: type[Any]) -> type[Any]:
+    """Connections of this kind that end when their server says that it is a replica.
+
+    A name or a virtual address that moves to the new primary is looked up only by a new connection. Those of
+    Sentinel do this by themselves.
+    """
+
+    async def read_response(self: Connection, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return await kind.read_response(self, *args, **kwargs)
+        except errors.ReadOnlyError:
+            await self.disconnect(nowait=True)
+            raise
+
+    return type(kind.__name__, (kind,), {"read_response": read_response})
 
 
 def _hosts(netloc: str) -> Iterator[tuple[str, str, str]]:

@@ -12,6 +12,7 @@ import msgspec
 
 from bot.domain import dead
 from bot.domain.bill import (
+    Asking,
     BillKind,
     BillMode,
     BillStatus,
@@ -28,10 +29,14 @@ from bot.domain.dead import DeadLetter
 from bot.domain.message import Kind, Lane, Outcome, State
 from bot.domain.money import from_minor, plain
 from bot.engine import keys
+from bot.engine.doubt import ASKED, TIMES
 
 Fields = Mapping[str, str]
 # Which kind of address a channel uses.
 KIND = {"sms": "phone", "whatsapp": "phone", "email": "email", "telegram": "telegram"}
+
+# Costs are kept in ten-thousandths, so that a price of 0.0075 is exact.
+COST_UNIT = 10_000
 
 
 class Blob(msgspec.Struct, kw_only=True):
@@ -135,7 +140,13 @@ def status(account: Fields) -> BillStatus:
     return BillStatus.HELD if state is BillStatus.OPEN and minor(account, "kept") > 0 else state
 
 
-def term(account: Fields, name: str) -> TermView:
+def cost(shares: Sequence[Fields], name: str) -> str | None:
+    """What the messages of one bill have cost, in the currency of TUMA_PRICES; None where no cost cap was set."""
+    spent = [int(s["sp"]) for s in shares if s["term"] == name and s.get("sp")]
+    return f"{(Decimal(sum(spent)) / COST_UNIT).normalize():f}" if spent else None
+
+
+def term(account: Fields, name: str, shares: Sequence[Fields] = ()) -> TermView:
     """One bill of a number."""
     currency = account["cur"]
     return TermView(
@@ -146,6 +157,8 @@ def term(account: Fields, name: str) -> TermView:
         due_at=moment(account.get(f"td:{name}")),
         description=account.get(f"tx:{name}"),
         mode=BillMode(account[f"tm:{name}"]),
+        cost=cost(shares, name),
+        cost_cap_reached_at=moment(account.get(f"cap:{name}")),
     )
 
 
@@ -193,7 +206,15 @@ def message(p: int, local: str, fields: Fields, share_id: str) -> MessageView:
         due_at=moment(fields.get("due")),
         sent_at=moment(fields.get("sat")),
         replayed_as=keys.message_id(p, fields["re"]) if fields.get("re") else None,
+        asking=_asking(fields),
     )
+
+
+def _asking(fields: Fields) -> Asking | None:
+    answered = fields.get("aw") in ("absent", "unaskable")
+    if fields["st"] != State.IN_DOUBT or fields["ch"] not in ASKED or answered:
+        return None
+    return Asking(answers=int(fields.get("aq") or 0), of=TIMES, obstacle=fields.get("ae") or None)
 
 
 def dead_letter(p: int, local: str, fields: Fields, share: Fields, died_ms: int) -> DeadLetter:
@@ -279,7 +300,7 @@ def bill(number: str, account: Fields, shares: Sequence[Fields], payments: list[
         balance=plain(sum(balance(account, name) for name in names), currency),
         paid=plain(minor(account, "paid"), currency),
         credit=plain(minor(account, "credit"), currency),
-        terms=[term(account, name) for name in names],
+        terms=[term(account, name, shares) for name in names],
         payments=payments,
         shares=[s["id"] for s in shares],
         contacts=[mask(address) for _, address in contacts_of(account)],

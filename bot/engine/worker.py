@@ -18,6 +18,7 @@ from functools import partial
 import structlog
 
 from bot.domain.calendar import from_ms, quiet_until, to_ms
+from bot.engine import doubt
 from bot.engine.compose import Composer, retained
 from bot.engine.contacts import Contacts
 from bot.engine.control import Channels
@@ -27,6 +28,7 @@ from bot.engine.records import Records
 from bot.engine.scripts import HandedOut, now_ms
 from bot.engine.wakeups import BULK, SWEEP_S, URGENT, Wakeups, wake_word
 from bot.errors import StoreUnavailable, TemplateError
+from bot.render.segments import count
 from bot.settings import Settings
 from channels.base import DELIVERY_RANK, Accepted, Channel, ChannelName, Content, Outgoing
 from channels.errors import (
@@ -38,6 +40,7 @@ from channels.errors import (
     RecipientOptedOut,
     Throttled,
     Unavailable,
+    Uncertain,
 )
 
 _RETRY_MOST_MS = 900_000
@@ -338,7 +341,7 @@ class Worker:
         except Exception as error:
             # Nobody knows how far it came, so it is in doubt.
             _log.exception("send_broke", channel=channel.name, message=held.id)
-            return self._doubt(held, type(error).__name__, text)
+            return self._doubt(channel, held, type(error).__name__, text)
         self._blaming[channel.name].clear()
         _log.debug("sent", channel=channel.name, message=held.id, kind=held.message["k"], lane=held.lane)
         return self._sent(channel, held, accepted, text)
@@ -382,7 +385,7 @@ class Worker:
             pid=accepted.provider_id,
             dl=accepted.delivery,
             dr=str(DELIVERY_RANK[accepted.delivery]),
-            seg=str(accepted.segments or ""),
+            seg=str(accepted.segments or (count(text).segments if channel.name is ChannelName.SMS else "")),
             txt=text,
             # Without callbacks nothing will ever confirm a rung, and every rung would go out.
             ok="1" if confirmed or not callbacks else "0",
@@ -404,8 +407,10 @@ class Worker:
                 return self._throttled(channel, held, error)
             case Unavailable():
                 return self._later(held, error)
+            case Uncertain(provider=provider):
+                return self._doubt(channel, held, str(error), text, provider)
             case _:
-                return self._doubt(held, str(error), text)
+                return self._doubt(channel, held, str(error), text)
 
     def _silence(self, channel: Channel, held: HandedOut, error: ChannelError) -> None:
         proof, to = f"provider: {error}", held.message["to"]
@@ -445,9 +450,11 @@ class Worker:
             err=str(error),
         )
 
-    def _doubt(self, held: HandedOut, error: str, text: str) -> Result:
-        at = str(now_ms() + self._settings.in_doubt_wait_ms)
-        return _result(held, "doubt", at=at, err=error, txt=text)
+    def _doubt(
+        self, channel: Channel, held: HandedOut, error: str, text: str, provider: str | None = None
+    ) -> Result:
+        at = now_ms() + doubt.first_ms(channel.name, self._settings.in_doubt_wait_ms)
+        return _result(held, "doubt", at=str(at), err=error, txt=text, pv=provider or "*")
 
 
 def _result(held: HandedOut, outcome: str, **fields: str) -> Result:

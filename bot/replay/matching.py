@@ -2,8 +2,8 @@
 
 Twilio and mail carry tuma's message id. Telegram does not: there the id in the answer that tuma got tells, and what
 is left had its answer lost and is known by chat, text and time: first one for each message that tuma itself doubts,
-then a second one for those it flagged as possible duplicates, and whatever remains goes to a message with that text,
-where it counts as taken twice.
+then a second one for those it flagged as possible duplicates. What a lost worker sent has no text on record, and gets
+what nobody else claimed. Whatever remains goes to a message with that text, where it counts as taken twice.
 """
 
 from __future__ import annotations
@@ -56,13 +56,19 @@ class Matching:
         for chat, view in doubted:
             if view.possible_duplicate and len(self._telegram[view.id]) < 2:
                 self._take(view, self._alike(chat, view)[:1])
+        for chat, view in doubted:
+            if view.text is None:
+                self._take(view, self._since(chat, view)[:1])
         for chat, view in chats:
             self._take(view, self._alike(chat, view))
 
     def _alike(self, chat: str, view: MessageView) -> list[Message]:
-        """What nobody has taken yet, with this text and not from before this message was made."""
+        """What nobody has claimed yet, with this text and not from before this message was made."""
+        return [each for each in self._since(chat, view) if _sent(each) == view.text]
+
+    def _since(self, chat: str, view: MessageView) -> list[Message]:
         since = view.created_at - _EARLIER
-        return [each for each in self._left[chat] if each.at >= since and _sent(each) == view.text]
+        return [each for each in self._left[chat] if each.at >= since]
 
     def _take(self, view: MessageView, found: list[Message]) -> None:
         for each in found:

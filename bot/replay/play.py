@@ -147,6 +147,8 @@ class Play:
             await self.engine.channels.resume(channel, by="replay")
         if stats.handed_out or stats.queued:
             return f"{stats.queued} queued and {stats.handed_out} handed out"
+        if stats.asking:
+            return f"{stats.asking} in doubt, to be asked about"
         if self.stage.city.busy:
             return f"{self.stage.city.busy} message(s) or webhook(s) of the sandbox"
         return None

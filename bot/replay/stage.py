@@ -27,7 +27,7 @@ from bot.sandbox.city import Sandbox
 from bot.sandbox.faults import Faults
 from bot.sandbox.profiles import Profile
 from bot.sandbox.twilio_carrier import Pace
-from bot.settings import Settings, load
+from bot.settings import PRICES, Settings, load
 
 STAND_IN = "https://tuma.example"
 # A request that is never answered is cut after this, not after the channel's own long timeout: time is compressed.
@@ -66,8 +66,8 @@ class Options:
     profile: Profile
     seed: int
     paying: float = 0.5
-    sms_price: Decimal = Decimal(25)
-    whatsapp_price: Decimal = Decimal(0)
+    sms_price: Decimal = dict(PRICES)["sms"]
+    whatsapp_price: Decimal = dict(PRICES)["whatsapp"]
 
 
 @dataclass(frozen=True, slots=True)

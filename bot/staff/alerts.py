@@ -53,6 +53,7 @@ _NUMBER_TYPES = {
     "exhausted": "alert.exhausted",
     "number_closed": "alert.number_closed",
     "late": "alert.late",
+    "cost_cap": "alert.cost_cap",
 }
 
 

@@ -191,6 +191,8 @@ def _message(say: Speech, m: MessageView) -> Html:
 
 def _standing(say: Speech, m: MessageView) -> str:
     """The most that is known: delivery, else outcome, else state."""
+    if m.asking is not None:
+        return say.plain("messages.asking", answers=m.asking.answers, of=m.asking.of)
     if m.state is not State.DONE or m.outcome is None:
         return say.word("state", m.state)
     delivery = m.delivery or ""

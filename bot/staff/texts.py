@@ -155,6 +155,7 @@ SW: Mapping[str, str] = {
     "messages.none": "Bado hakuna ujumbe.",
     "messages.line": "{moment} · {kind} · {channel} · {state}",
     "messages.duplicate": "huenda umefika mara mbili",
+    "messages.asking": "haijulikani kama umefika; mtoa huduma anaulizwa ({answers} kati ya {of})",
     "kind.instructions": "maelekezo",
     "kind.reminder": "ukumbusho",
     "kind.receipt": "risiti",
@@ -255,6 +256,7 @@ SW: Mapping[str, str] = {
     "alert.dead": "⚠️ <code>{number}</code>: ujumbe ({kind}, {channel}) umeshindikana: {why}.",
     "alert.exhausted": "⚠️ <code>{number}</code>: hakuna njia nyingine ya kumfikia mteja ({kind}).",
     "alert.number_closed": "🔒 <code>{number}</code> imefungwa kwa malipo ya sehemu; deni lililobaki {balance}.",
+    "alert.cost_cap": "💰 <code>{number}</code>: gharama ya kutuma imefika kikomo; vikumbusho vya kulipia vimesimama.",
     "alert.late": "⏰ <code>{number}</code>: malipo yamekuja baada ya bili kusimamishwa.",
     "alert.channel_paused": "⏸ {channel} imesitishwa: {why}.",
     "alert.channel_resumed": "▶️ {channel} inaendelea.",
@@ -267,9 +269,12 @@ SW: Mapping[str, str] = {
     "news.dead": "Ujumbe ulioshindikana",
     "news.exhausted": "Wateja wasiofikika",
     "news.number_closed": "Namba zilizofungwa kwa malipo ya sehemu",
+    "news.cost_cap": "Bili zilizofika kikomo cha gharama",
     "news.late": "Malipo baada ya kusimamishwa",
     "news.channel_paused": "Njia zilizositishwa",
     "news.channel_resumed": "Njia zinazoendelea",
+    "news.callback_failed": "Taarifa zisizofika kwenye mfumo wako",
+    "news.unknown_event": "Taarifa za ClickPesa zisizojulikana",
 }
 
 EN: Mapping[str, str] = {
@@ -419,6 +424,7 @@ EN: Mapping[str, str] = {
     "messages.none": "No messages yet.",
     "messages.line": "{moment} · {kind} · {channel} · {state}",
     "messages.duplicate": "may have arrived twice",
+    "messages.asking": "in doubt; asking the provider ({answers} of {of})",
     "kind.instructions": "instructions",
     "kind.reminder": "reminder",
     "kind.receipt": "receipt",
@@ -519,6 +525,7 @@ EN: Mapping[str, str] = {
     "alert.dead": "⚠️ <code>{number}</code>: {kind} by {channel} failed: {why}.",
     "alert.exhausted": "⚠️ <code>{number}</code>: no channel is left to reach the customer ({kind}).",
     "alert.number_closed": "🔒 <code>{number}</code> closed at a partial payment; {balance} is still owed.",
+    "alert.cost_cap": "💰 <code>{number}</code>: its messages cost as much as they may; paid reminders have ended.",
     "alert.late": "⏰ <code>{number}</code>: a payment came after the bill was stopped.",
     "alert.channel_paused": "⏸ {channel} is paused: {why}.",
     "alert.channel_resumed": "▶️ {channel} goes on.",
@@ -531,9 +538,12 @@ EN: Mapping[str, str] = {
     "news.dead": "Failed messages",
     "news.exhausted": "Customers out of reach",
     "news.number_closed": "Numbers closed at a partial payment",
+    "news.cost_cap": "Bills at their cost cap",
     "news.late": "Payments after a stop",
     "news.channel_paused": "Channels paused",
     "news.channel_resumed": "Channels resumed",
+    "news.callback_failed": "Events that did not reach your system",
+    "news.unknown_event": "ClickPesa events of an unknown kind",
 }
 
 TABLES: Mapping[str, Mapping[str, str]] = {"sw": SW, "en": EN}

@@ -48,7 +48,9 @@ KINDS: Mapping[str, Kind] = {
     "refused": Kind(422, "The input cannot be taken", "Correct each field in `errors` and send it again."),
     "error": Kind(500, "Something went wrong here", "Send it again later; the same id is never taken twice."),
     "not-implemented": Kind(501, "That format is not there", "Ask for one that `detail` names."),
-    "unavailable": Kind(503, "The store cannot take this now", "Nothing was accepted; send it again soon."),
+    "unavailable": Kind(
+        503, "The store cannot take this now", "Send it again soon, unchanged: nothing is taken twice."
+    ),
 }
 
 
@@ -104,7 +106,7 @@ def of_error(error: Exception) -> web.Response:
         case web.HTTPException():
             return respond(details(_of_status(error.status)), _kept(error.headers))
         case StoreUnavailable():
-            return respond(details("unavailable"), {"Retry-After": "5"})
+            return respond(details("unavailable", str(error)), {"Retry-After": "5"})
         case _:
             return respond(_of_tuma(error))
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import msgspec
 from aiohttp import web
 
-from bot.engine.store import guard
+from bot.engine.limits import standing
+from bot.engine.store import check_ready
 from bot.errors import StoreUnavailable
 from bot.render.pagefiles import PageFiles
 from bot.web import docs, openapi
@@ -88,18 +89,18 @@ class System:
         return json_answer(Alive())
 
     async def readyz(self, request: web.Request) -> web.Response:
-        """Say whether Redis answers. Raises StoreUnavailable."""
+        """Say whether Redis answers and takes writes. Raises StoreUnavailable."""
         try:
             async with asyncio.timeout(_PING_S):
-                with guard():
-                    await self._engine.redis.ping()
+                await check_ready(self._engine.redis)
         except TimeoutError as error:
             raise StoreUnavailable("Redis does not answer") from error
         return json_answer(Ready(roles=self._roles))
 
     async def metrics(self, request: web.Request) -> web.Response:
-        """Read the ledger and answer everything counted. Raises StoreUnavailable."""
-        body = self._metrics.exposition(await self._engine.ledger.stats())
+        """Read the ledger and the limits and answer everything counted. Raises StoreUnavailable."""
+        stats, limits = await asyncio.gather(self._engine.ledger.stats(), standing(self._engine.records))
+        body = self._metrics.exposition(stats, limits)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
 
     async def openapi(self, request: web.Request) -> web.Response:

@@ -17,7 +17,14 @@ from bot.sandbox.twilio import TwilioMessage
 from bot.sandbox.twilio_carrier import Pace
 from channels.base import Askable, ChannelName, Delivery, SmsContent, Trace, WhatsAppContent
 from channels.config import TwilioConfig
-from channels.errors import Misconfigured, Throttled, Unavailable
+from channels.errors import (
+    ChannelError,
+    Misconfigured,
+    RecipientInvalid,
+    RecipientOptedOut,
+    Throttled,
+    Unavailable,
+)
 from channels.sms import Sms
 from channels.whatsapp import WhatsApp
 from tests.channels.rigs import BODY, SmsRig, TelegramRig, WhatsAppRig
@@ -183,6 +190,44 @@ async def test_where_nobody_knows_the_text_the_number_in_it_decides(asked: Asked
 async def test_a_number_inside_a_longer_one_is_another_number(asked: Asked, body: str) -> None:
     await asked.took(body)
     assert await asked.sms.find(asked.trace(text=None)) is None
+
+
+async def test_where_nobody_knows_the_text_the_likely_one_beats_the_number(asked: Asked) -> None:
+    likely = await asked.took(BODY)
+    asked.clock.ahead = timedelta(seconds=20)
+    newer = await asked.took(f"Umelipa {NUMBER}")
+    found = await asked.sms.find(asked.trace(text=None, likely=("Habari", BODY)))
+    assert found is not None
+    assert found.provider_id == likely
+    found = await asked.sms.find(asked.trace(text=None, likely=("Habari",)))
+    assert found is not None
+    assert found.provider_id == newer
+
+
+async def test_where_another_message_with_the_number_may_be_meant_the_number_decides_nothing(
+    asked: Asked,
+) -> None:
+    await asked.took(f"Umelipa {NUMBER}")
+    await asked.took(f"Umelipa {NUMBER}", to=f"whatsapp:{PHONE}")
+    assert await asked.sms.find(asked.trace(text=None, likely=(BODY,), alone=False)) is None
+    assert await asked.whatsapp.find(asked.trace(alone=False)) is None
+    sid = await asked.took()
+    found = await asked.sms.find(asked.trace(text=None, likely=(BODY,), alone=False))
+    assert found is not None
+    assert found.provider_id == sid
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [(30006, RecipientInvalid), (30003, Unavailable), (21610, RecipientOptedOut), (None, Unavailable)],
+)
+async def test_what_has_failed_since_is_found_with_what_that_means(
+    asked: Asked, code: int | None, error: type[ChannelError]
+) -> None:
+    async with listing(listed(status="undelivered", error_code=code)) as (channel, _):
+        found = await channel.find(asked.trace())
+    assert found is not None
+    assert isinstance(found.error, error)
 
 
 @pytest.mark.parametrize("status", ["failed", "canceled", "undelivered", "delivered"])

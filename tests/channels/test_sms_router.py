@@ -96,8 +96,8 @@ def nowhere() -> str:
     return f"http://127.0.0.1:{free_port()}"
 
 
-def trace(message_id: str = MESSAGE_ID) -> Trace:
-    return Trace(message_id, "+255754123456", BODY, NUMBER, datetime.now(UTC))
+def trace(providers: frozenset[str] | None = None) -> Trace:
+    return Trace(MESSAGE_ID, "+255754123456", BODY, NUMBER, datetime.now(UTC), providers=providers)
 
 
 def listed() -> dict[str, str]:
@@ -280,12 +280,14 @@ async def test_an_outage_is_logged_once_and_not_for_every_message(
 async def test_the_provider_that_had_a_message_is_asked_about_it(pair: Pair) -> None:
     router = pair.router()
     pair.twilio.server.behaviour = "reset"
-    with pytest.raises(Uncertain):
+    with pytest.raises(Uncertain) as lost:
         await router.send(pair.outgoing())
+    assert lost.value.provider == "twilio"
     pair.twilio.server.behaviour = "ok"
-    assert await router.find(trace()) is None
+    left = trace(providers=frozenset({"twilio"}))
+    assert await router.find(left) is None
     pair.twilio.server.listed = [listed()]
-    found = await router.find(trace())
+    found = await router.find(left)
     assert found is not None
     assert found.provider_id == "SM1"
 
@@ -293,13 +295,20 @@ async def test_the_provider_that_had_a_message_is_asked_about_it(pair: Pair) -> 
 async def test_a_message_left_with_one_that_tells_nothing_stays_in_doubt(pair: Pair) -> None:
     router = pair.router(twilio=nowhere())
     pair.local.server.behaviour = "reset"
-    with pytest.raises(Uncertain):
+    with pytest.raises(Uncertain) as lost:
         await router.send(pair.outgoing())
+    assert lost.value.provider == "africastalking"
+    pair.twilio.server.listed = [listed()]
     with pytest.raises(Unaskable):
-        await router.find(trace())
+        await router.find(trace(providers=frozenset({"africastalking"})))
 
 
-async def test_of_a_message_of_another_process_everybody_is_asked(pair: Pair) -> None:
+async def test_a_provider_that_was_taken_out_of_the_settings_cannot_be_asked(pair: Pair) -> None:
+    with pytest.raises(Unaskable):
+        await pair.router().find(trace(providers=frozenset({"twilio", "beem"})))
+
+
+async def test_where_nobody_knows_who_has_a_message_everybody_is_asked(pair: Pair) -> None:
     router = pair.router()
     with pytest.raises(Unaskable):
         await router.find(trace())

@@ -98,7 +98,13 @@ def test_nothing_makes_the_check_raise_or_pass(url: str, form: dict[str, Any], s
 def test_a_status_names_our_message_and_its_own() -> None:
     update = parse_status({"m": "0a-x.1", "a": "2"}, {"MessageSid": "SM1", "MessageStatus": "delivered"})
     assert (update.message_id, update.provider_id) == ("0a-x.1", "SM1")
-    assert (update.delivery, update.error) == (Delivery.DELIVERED, None)
+    assert (update.delivery, update.error, update.attempt) == (Delivery.DELIVERED, None, 2)
+
+
+@pytest.mark.parametrize("attempt", ["", "x", "-1", "9" * 40])
+def test_an_attempt_that_is_none_is_left_out(attempt: str) -> None:
+    form = {"MessageSid": "SM1", "MessageStatus": "delivered"}
+    assert parse_status({"m": "0a-x.1", "a": attempt}, form).attempt is None
 
 
 @pytest.mark.parametrize("delivery", list(Delivery))

@@ -14,7 +14,7 @@ from bot.domain.bill import PaymentEvent
 from bot.engine.engine import Engine
 from bot.settings import load
 from tests.cli.conftest import Tuma
-from tests.engine.endings import INVALID, REFUSED, end, hold
+from tests.engine.endings import DOUBT, INVALID, REFUSED, end, hold
 
 NUMBER = "55042914871931"
 
@@ -56,6 +56,13 @@ def test_status_shows_bill_share_and_messages(tuma: Tuma, bill: dict[str, Any]) 
     assert ran.code == 0
     for text in (NUMBER, "Asha", "+255•••3456", "TZS 45000", bill["id"], "instructions", "queued"):
         assert text in ran.out
+
+
+def test_status_says_how_far_asking_about_a_doubt_has_come(tuma: Tuma, bill: dict[str, Any]) -> None:
+    on_engine(tuma, lambda engine: end(engine, {**DOUBT, "at": "99999999999999"}))
+    message = tuma("status", NUMBER, "--json").json["shares"][0]["messages"][0]
+    assert message["asking"] == {"answers": 0, "of": 4, "obstacle": None}
+    assert "asking the provider, 0 of 4" in " ".join(tuma("status", NUMBER).out.split())
 
 
 def test_status_is_found_by_share_as_well(tuma: Tuma, bill: dict[str, Any]) -> None:

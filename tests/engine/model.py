@@ -292,7 +292,7 @@ class Model:
 
     def _just_asked_for(self, message: Message) -> bool:
         fresh = self.now - message.made < 600_000
-        return message.kind == "instructions" and message.lane == "u" and message.attempt == 0 and fresh
+        return message.kind == "instructions" and message.lane == "u" and fresh and message.first_try
 
     def _give_up(self, message: Message, outcome: str, why: str, in_book: str | None = None) -> None:
         """It ends unsent: the next rung takes over, or staff see it."""
@@ -338,6 +338,7 @@ class Model:
             elif at >= m.valid:
                 self._give_up(m, "expired", why)
             else:
+                m.tries += 1
                 self.postpone(m, at)
         return True
 

@@ -29,6 +29,7 @@ class Message:
     outcome: str = ""
     why: str = ""
     attempt: int = 0
+    tries: int = 0
     again: int = 0
     rank: int = -1
     provider_id: str = ""
@@ -40,6 +41,11 @@ class Message:
     next_rung: bool = False
     buried: str = ""
     replayed: str = ""
+
+    @property
+    def first_try(self) -> bool:
+        """Whether nothing was tried yet that a provider could have taken or refused."""
+        return self.tries == 0 and not self.maybe_second
 
     @property
     def id(self) -> str:

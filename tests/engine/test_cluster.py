@@ -20,7 +20,7 @@ from bot.engine.scripts import now_ms
 from channels.base import ChannelName, Delivery, StatusUpdate
 from tests.conftest import Valkey, start_valkey
 from tests.engine.conftest import job, paid, settings_for
-from tests.engine.endings import INVALID, SENT, end, hold
+from tests.engine.endings import DOUBT, INVALID, SENT, end, hold
 from tests.engine.test_worker import Scripted, settled, until, working
 
 _SLOTS = 16384
@@ -142,6 +142,25 @@ async def test_a_decision_about_a_message_in_doubt_on_a_cluster(engine: Engine) 
     await hold(engine)
     [held] = await engine.messages.dead(only=DeadFilter(number="9399"))
     assert (await engine.messages.settle_doubt(held.id, True, by="cli")).outcome == "arrived"
+    assert (await engine.ledger.check()).differences == []
+
+
+async def test_asking_about_a_message_in_doubt_on_a_cluster(engine: Engine) -> None:
+    accepted = await engine.shares.accept_many([job(f"95{n:02}") for n in range(12)])
+    await end(engine, DOUBT)
+    scripts, now = engine.records.scripts, now_ms()
+    for p in range(engine.partitions):
+        await scripts.run(scripts.due(p, now, 100, {"sms": "resend"}, ["sms"]))
+    waiting = await engine.records.asks("sms", now_ms(), 10)
+    assert len({p for p, _ in waiting}) > 4
+    asked = await scripts.run_many([scripts.ask(p, now_ms(), "sms", id, 1000) for p, id in waiting])
+    for (p, id), question in zip(waiting, asked, strict=True):
+        assert question is not None
+        await scripts.run(scripts.asked(p, now_ms(), id, question.token, ("absent", now_ms(), 1, 100, "")))
+        await scripts.run(scripts.due(p, now_ms(), 100, {"sms": "resend"}, ["sms"]))
+    ids = [one.messages[0] for one in accepted]  # type: ignore[union-attr]
+    assert {(await engine.messages.get(id)).possible_duplicate for id in ids} == {True}
+    assert len(await end(engine, SENT)) == len(waiting) >= len(ids)
     assert (await engine.ledger.check()).differences == []
 
 

@@ -71,8 +71,25 @@ class Life:
 
     async def time_passes(self) -> None:
         self.now += self.rng.choice([1, 1000, 60_000, 3_600_000, 86_400_000])
-        policies = {name: self.rng.choice(["resend", "hold"]) for name in map(str, ChannelName)}
-        await self.engine.records.scripts.run(self.engine.records.scripts.due(self.p, self.now, 50, policies))
+        policies = {name: self.rng.choice(["resend", "hold", "blind"]) for name in map(str, ChannelName)}
+        asked = self.rng.choice([(), ("sms", "whatsapp")])
+        scripts = self.engine.records.scripts
+        await scripts.run(scripts.due(self.p, self.now, 50, policies, asked))
+
+    async def ask(self) -> None:
+        scripts = self.engine.records.scripts
+        for p, id in await self.engine.records.asks("sms", self.now, 2):
+            taken = await scripts.run(scripts.ask(p, self.now, "sms", id, 1000))
+            answer = self.rng.choice(["absent", "absent", "later", "unaskable", "found", "lost"])
+            if taken is None or answer == "lost":
+                continue
+            if answer == "found":
+                status, rank = self.rng.choice([("sent", "3"), ("undelivered", "4")])
+                values = [id, f"SM{id}", status, rank, "", "", "0", "", "0", "", "1", "1"]
+                await scripts.run(scripts.delivery(p, self.now, values))
+            else:
+                noted = (answer, self.now + 10, 2, 60_000, "")
+                await scripts.run(scripts.asked(p, self.now, id, taken.token, noted))
 
     async def reclaim(self) -> None:
         for name in CHANNELS:
@@ -89,6 +106,11 @@ class Life:
             "",
             "",
             "1" if rank == "5" else "0",
+            "",
+            "0",
+            self.rng.choice(["", "1", "2"]),
+            "0",
+            "",
         ]
         await self.engine.records.scripts.run(self.engine.records.scripts.delivery(self.p, self.now, values))
 
@@ -134,7 +156,16 @@ async def live(engine: Engine, seed: int, fenced: set[str]) -> Life:
     )
     life.share = (await engine.shares.accept(made)).token.partition("-")[2]
     steps = [life.hand_out, life.hand_out, life.finish, life.finish, life.time_passes, life.reclaim]
-    steps += [life.delivery, life.resend, life.suppress, life.replay, life.arrived, life.edit_contact]
+    steps += [
+        life.ask,
+        life.ask,
+        life.delivery,
+        life.resend,
+        life.suppress,
+        life.replay,
+        life.arrived,
+        life.edit_contact,
+    ]
     pay_at = rng.randrange(STEPS)
     for step in range(STEPS):
         await (life.pay() if step == pay_at else rng.choice(steps)())

@@ -14,12 +14,13 @@ import pytest
 from bot.app import renderer
 from bot.domain.bill import BillKind
 from bot.domain.message import Kind, Lane, Outcome, State
+from bot.engine.asking import Asker
 from bot.engine.compose import Composer
 from bot.engine.engine import Engine
 from bot.engine.scheduler import Scheduler
 from bot.engine.scripts import now_ms
 from bot.engine.worker import Worker, backoff_ms
-from channels.base import Accepted, ChannelName, Delivery, Outgoing, Probe, StatusUpdate, check_lease
+from channels.base import Accepted, Channel, ChannelName, Delivery, Outgoing, Probe, StatusUpdate, check_lease
 from channels.errors import (
     ChannelError,
     ContentRejected,
@@ -60,7 +61,7 @@ class Scripted:
 
 
 @asynccontextmanager
-async def working(engine: Engine, *channels: Scripted, schedule: bool = True) -> AsyncIterator[Worker]:
+async def working(engine: Engine, *channels: Channel, schedule: bool = True) -> AsyncIterator[Worker]:
     """A worker and a scheduler at work until the block ends."""
     stop = asyncio.Event()
     composer = Composer(engine.records, renderer(engine.settings), engine.settings)
@@ -73,7 +74,8 @@ async def working(engine: Engine, *channels: Scripted, schedule: bool = True) ->
         {c.name: c for c in channels},
         "test",
     )
-    tasks = [asyncio.create_task(worker.run(stop))]
+    asker = Asker(engine.records, engine.receipts, composer, engine.settings, {c.name: c for c in channels})
+    tasks = [asyncio.create_task(worker.run(stop)), asyncio.create_task(asker.run(stop))]
     if schedule:
         tasks.append(asyncio.create_task(Scheduler(engine.records, engine.shares, engine.settings).run(stop)))
     try:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from bot.domain.message import Kind
 from bot.errors import ConfigError
-from bot.settings import load
+from bot.settings import KINDS, load
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
@@ -18,6 +19,10 @@ SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
         ("TUMA_LEASE_MS", "x", "expected a whole number of 1 or more"),
         ("TUMA_LEASE_MS", "0", "expected a whole number of 1 or more"),
         ("TUMA_LEASE_MS", "1.5", "expected a whole number of 1 or more"),
+        ("TUMA_IN_DOUBT", "fax:hold", "channel:policy or channel.kind:policy"),
+        ("TUMA_IN_DOUBT", "sms:maybe", "policy resend, hold or blind"),
+        ("TUMA_IN_DOUBT", "sms.greeting:hold", "channel.kind:policy"),
+        ("TUMA_IN_DOUBT", "sms.:hold", "channel.kind:policy"),
         ("TUMA_REGION", "Tanzania", "two capital letters"),
         ("TUMA_REGION", "tz", "two capital letters"),
         ("TUMA_REGION", "255", "two capital letters"),
@@ -80,3 +85,20 @@ def test_a_file_gives_way_to_the_environment(tmp_path: Path) -> None:
     file.write_text("\ufeffTUMA_LOCALE=en\nexport MERCHANT_NAME='Shule Uhuru' # ours\nOTHER\n")
     settings = load({"TUMA_LOCALE": "sw"}, dotenv=file)
     assert (settings.locale, settings.merchant_name) == ("sw", "Shule Uhuru")
+
+
+def test_policies_of_a_doubt_are_those_of_the_kind_then_of_the_channel() -> None:
+    usual = load({}, dotenv=None).in_doubt_policies()
+    assert {usual[f"telegram.{kind}"] for kind in ("instructions", "reminder", "bill_changed")} == {"hold"}
+    assert (usual["telegram.receipt"], usual["telegram.payment_failed"]) == ("resend", "resend")
+    assert {usual[f"{channel}.reminder"] for channel in ("sms", "whatsapp", "email")} == {"resend"}
+    given = load(
+        {"TUMA_IN_DOUBT": "sms:hold, telegram.receipt:hold,email.reminder:blind"}, dotenv=None
+    ).in_doubt_policies()
+    assert (given["sms.instructions"], given["sms.receipt"]) == ("hold", "resend")
+    assert (given["telegram.receipt"], given["email.reminder"]) == ("hold", "blind")
+    assert (given["email.instructions"], given["telegram.reminder"]) == ("resend", "hold")
+
+
+def test_every_kind_of_message_has_a_policy() -> None:
+    assert set(KINDS) == set(Kind)

@@ -81,3 +81,18 @@ def test_another_text_or_chat_is_a_stray() -> None:
     sure = view("3-x.1", provider_id="7")
     matching = Matching([taken("7"), taken("8", text="Asante"), taken("9", address="5")], [(CHAT, sure)])
     assert (ids(matching, sure), matching.strays([sure])) == ([["7"]], 2)
+
+
+def test_what_a_lost_worker_sent_has_no_text_and_gets_what_nobody_else_claims() -> None:
+    known = view("3-x.1", provider_id="7")
+    lost = view("3-x.2", 10, state=State.IN_DOUBT, text=None)
+    matching = Matching([taken("7"), taken("8", 10, text="Risiti")], [(CHAT, known), (CHAT, lost)])
+    assert ids(matching, known, lost) == [["7"], ["8"]]
+    assert matching.strays([known, lost]) == 0
+
+
+def test_what_was_taken_before_a_lost_worker_had_it_stays_a_stray() -> None:
+    lost = view("3-x.2", 10, state=State.IN_DOUBT, text=None)
+    matching = Matching([taken("7", text="Risiti")], [(CHAT, lost)])
+    assert ids(matching, lost) == [[]]
+    assert matching.strays([lost]) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bot.domain.share import from_fields
+from tests.engine.endings import DOUBT, end
 from tests.staff.conftest import Office
 
 
@@ -44,6 +45,13 @@ async def test_viewer_gets_no_buttons_that_change_anything(office: Office) -> No
     assert office.viewer.labels == ["✉️ Messages (1)", "↻ Refresh"]
     await office.operator.says(accepted.number)
     assert office.operator.labels == ["🔁 Send again", "⏹ Stop", "✉️ Messages (1)", "↻ Refresh"]
+
+
+async def test_a_message_that_is_being_asked_about_says_how_far_that_is(office: Office) -> None:
+    accepted = await office.share(route={"mode": "all", "channels": ["sms"]})
+    await end(office.engine, {**DOUBT, "at": "99999999999999"})
+    await office.viewer.says(accepted.number)
+    await office.viewer.presses("Messages (1)", sees="in doubt; asking the provider (0 of 4)")
 
 
 async def test_name_with_markup_is_shown_as_it_is(office: Office) -> None:

@@ -41,6 +41,7 @@ NEWS = {
     "exhausted",
     "number_closed",
     "late",
+    "cost_cap",
     "channel_paused",
     "channel_resumed",
 }

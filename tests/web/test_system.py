@@ -9,6 +9,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from bot.web.problems import KINDS
+from channels.base import Delivery, StatusUpdate
+from tests.engine.endings import DOUBT, end
 from tests.web.conftest import Lonely, Site, shared
 from tests.web.test_pages import Page, get
 
@@ -50,12 +52,48 @@ async def test_the_ledgers_figures_are_there(site: Site) -> None:
     assert found[("tuma_waiting", (("channel", "sms"), ("lane", "urgent")))] == 1
 
 
+async def test_how_doubts_ended_is_there(site: Site) -> None:
+    [message] = (await shared(site, route={"mode": "all", "channels": ["sms"]}))["messages"]
+    await end(site.engine, {**DOUBT, "at": "99999999999999"})
+    assert (await figures(site))[("tuma_in_doubt", ())] == 1
+    async with site.http.get(f"/v1/messages/{message}") as response:
+        assert (await response.json())["asking"] == {"answers": 0, "of": 4, "obstacle": None}
+    await site.engine.messages.found(StatusUpdate(message, "SM1", Delivery.SENT), 1)
+    found = await figures(site)
+    assert found[("tuma_doubts", (("how", "adopted"),))] == 1
+    assert found[("tuma_in_doubt", ())] == found[("tuma_asking", ())] == 0
+    assert found[("tuma_possible_duplicates", ())] == 0
+
+
 async def test_requests_are_counted_by_template(site: Site) -> None:
     answer = await shared(site)
     await text_of(site, f"/pay/{answer['token']}")
     found = await figures(site)
     labels = (("method", "GET"), ("route", "/pay/{token}"), ("status", "200"))
     assert found[("tuma_http_requests_total", labels)] == 1
+
+
+async def test_figures_say_how_the_rates_stand(site: Site) -> None:
+    scripts = site.engine.records.scripts
+    request = {
+        **{
+            "ch": "sms",
+            "who": "w",
+            "want": 4,
+            "bulk": 4,
+            "urgent": False,
+            "cost": 1,
+            "back": 0,
+            "every": 1e6,
+        },
+        **{"burst": 3, "spare": 1, "busy": 0, "keep": 1, "places": []},
+    }
+    for _ in range(2):
+        await scripts.run(scripts.lease(request))
+    found, sms = await figures(site), (("channel", "sms"),)
+    assert (found[("tuma_limit_rate", sms)], found[("tuma_limit_used_total", sms)]) == (1, 3)
+    assert found[("tuma_limit_waits_total", sms)] == 1
+    assert 1 <= found[("tuma_limit_tokens", sms)] < 4
 
 
 async def test_figures_hold_no_token_number_contact_or_made_up_word(site: Site) -> None:

@@ -3,8 +3,9 @@
 -- KEYS[1] is the partition's prefix `tuma:{p}:`. Every key below carries that hash tag, so all of it is one slot.
 -- Records:  a:<number> account   s:<sid> share   m:<sid>.<n> message   p:<pid> payment   x:<number>:<alias> payment id
 --           c:<share id> claim   k:<kind>:<address> contact (both in the slot of their own name)
--- Indexes:  timers, um (payments for staff), up:<number> (payments before their share), pn:<number> (its payments),
---           dead, names, claims, cbdue and cbtry (events), hints
+-- Indexes:  timers, ask:<channel> (in doubt, to be asked about now), um (payments for staff),
+--           up:<number> (payments before their share), pn:<number> (its payments), dead, names, claims, cbdue and cbtry (events), hints
+-- Costs:    price: cap and price by channel, in ten-thousandths, only where a cap is set
 -- Streams:  q:<channel>:u|b (group `w`), news;  lists: cb:<number>;  counters: n;  pauses: pause
 --           seen: until when ClickPesa's payments are known, a copy for hand_out
 -- Units: money in minor units as decimal text, time in ms since 1970 as decimal text.
@@ -132,7 +133,23 @@ local function leave(id, m)
     redis.call('XACK', stream(m.ch, m.ln), GROUP, m.e)
     redis.call('XDEL', stream(m.ch, m.ln), m.e)
   end
-  if m.st == 'in_doubt' then redis.call('ZREM', P .. 'timers', 'd:' .. id) end
+  if m.st == 'in_doubt' then
+    redis.call('ZREM', P .. 'timers', 'd:' .. id)
+    redis.call('ZREM', P .. 'ask:' .. m.ch, id)
+  end
+end
+
+-- What sending costs, as workers and schedulers were told; a share's `sp` is what its messages have cost.
+local prices
+local function price(channel)
+  prices = prices or record(P .. 'price') or {}
+  return num(prices[channel])
+end
+
+local function spend(sid, amount)
+  if amount ~= 0 and redis.call('EXISTS', P .. 's:' .. sid) == 1 then
+    redis.call('HINCRBY', P .. 's:' .. sid, 'sp', int(amount))
+  end
 end
 
 local function move(id, m, to)
@@ -149,8 +166,17 @@ local function unbury(id, m)
   if m.st == 'done' then redis.call('EXPIRE', P .. 'm:' .. id, KEEP_MESSAGE_S) end
 end
 
+local function waits(m) return m ~= nil and (m.st == 'scheduled' or m.st == 'queued') end
+
 local function done(id, m, outcome, why, now)
   local doubted = m.st == 'in_doubt'
+  -- What certainly never left costs nothing.
+  if m.c and outcome ~= 'sent' and not doubted and m.dup ~= '1' then spend(sid_of(id), -num(m.c)) end
+  if m.dup == '1' and waits(m) then
+    -- The second one never went out.
+    redis.call('HDEL', P .. 'm:' .. id, 'dup')
+    count('duplicates', -1)
+  end
   leave(id, m)
   redis.call('HSET', P .. 'm:' .. id, 'o', outcome, 'why', why or '', 'end', now, 'e', '')
   move(id, m, 'done')
@@ -160,8 +186,6 @@ local function done(id, m, outcome, why, now)
   redis.call('ZREM', P .. 'timers', 'c:' .. id)
   if doubted then unbury(id, m) end
 end
-
-local function waits(m) return m ~= nil and (m.st == 'scheduled' or m.st == 'queued') end
 
 -- What nobody will send any more, for staff to see, mend and replay. Of a bill that asks for nothing there is nothing
 -- to mend. A dead letter outlives other done messages: it stays until staff act, or as long as its share.
@@ -221,11 +245,30 @@ end
 
 local function usable(s, channel) return address(s, channel) and not suppressed(s, channel) end
 
--- The next channel of a first route after `channel` (nil: from the start).
-local function next_channel(s, channel)
+-- Whether a bill's cost cap leaves room for one more message on this channel.
+local function affordable(a, s, channel)
+  local cost = price(channel)
+  if cost == 0 or not prices.cap then return true end
+  local spent = cost
+  for field, term in pairs(a) do
+    local sid = string.match(field, '^sh:(.*)$')
+    if sid and term == s.term then spent = spent + num(redis.call('HGET', P .. 's:' .. sid, 'sp')) end
+  end
+  return spent <= num(prices.cap)
+end
+
+-- Staff are told once per bill.
+local function over_cap(a, s, now)
+  if redis.call('HSETNX', P .. 'a:' .. s.num, 'cap:' .. s.term, now) == 1 then
+    news('cost_cap', now, { number = s.num, term = s.term, share = s.id })
+  end
+end
+
+-- The next channel of a first route after `channel` (nil: from the start); with an account only one within its cap.
+local function next_channel(s, channel, a)
   local passed = channel == nil
   for _, ch in ipairs(words(s.ch)) do
-    if passed and usable(s, ch) then return ch end
+    if passed and usable(s, ch) and (not a or affordable(a, s, ch)) then return ch end
     if ch == channel then passed = true end
   end
 end
@@ -246,6 +289,11 @@ local function create(s, kind, channel, opt, now)
     redis.call('HSET', P .. 'm:' .. id, 'dup', '1')
     count('duplicates', 1)
   end
+  local cost = price(channel)
+  if cost > 0 then
+    redis.call('HSET', P .. 'm:' .. id, 'c', int(cost))
+    spend(s.sid, cost)
+  end
   count('created', 1)
   count(m.st, 1)
   if later then
@@ -261,8 +309,9 @@ local function create(s, kind, channel, opt, now)
   return id
 end
 
--- The channels on which a share speaks now: all of them, or the one that worked, else the first that can.
-local function voices(s)
+-- The channels on which a share speaks now: all of them, or the one that worked, else the first that can; with an
+-- account the one that is within its cap.
+local function voices(s, a)
   if s.rm == 'all' then
     local list = {}
     for _, ch in ipairs(words(s.ch)) do
@@ -270,26 +319,38 @@ local function voices(s)
     end
     return list
   end
-  local ch = (s.okc and usable(s, s.okc)) and s.okc or next_channel(s)
+  local worked = s.okc and usable(s, s.okc) and (not a or affordable(a, s, s.okc))
+  local ch = worked and s.okc or next_channel(s, nil, a)
   return ch and { ch } or {}
 end
 
-local function speak(s, kind, opt, now)
-  local made = {}
-  for _, ch in ipairs(voices(s)) do
-    opt.rung = s.rm == 'first' and '1' or nil
-    made[#made + 1] = create(s, kind, ch, opt, now)
+-- With an account its cost cap holds; second value: whether it kept anything from being said.
+local function speak(s, kind, opt, now, a)
+  local made, list, capped = {}, voices(s, a), false
+  for _, ch in ipairs(list) do
+    if not a or affordable(a, s, ch) then
+      opt.rung = s.rm == 'first' and '1' or nil
+      made[#made + 1] = create(s, kind, ch, opt, now)
+    else
+      capped = true
+    end
   end
-  return made
+  if a and #list == 0 then capped = next_channel(s) ~= nil end
+  if capped then over_cap(a, s, now) end
+  return made, capped
 end
 
 -- A rung failed or was not confirmed: go on to the next. Once per message. True if there was a next one.
 local function advance(id, m, s, a, now)
   if m.rg ~= '1' or redis.call('HSETNX', P .. 'm:' .. id, 'adv', '1') == 0 then return false end
   if fenced(m.k) and (not payable(a, s) or s['l:' .. m.ch] ~= seq_of(id)) then return false end
-  local ch = next_channel(s, m.ch)
+  local ch = next_channel(s, m.ch, fenced(m.k) and a or nil)
   if not ch then
-    news('exhausted', now, { message = id, number = s.num, share = s.id, kind = m.k })
+    if next_channel(s, m.ch) then
+      over_cap(a, s, now)
+    else
+      news('exhausted', now, { message = id, number = s.num, share = s.id, kind = m.k })
+    end
     event(s, 'share.exhausted', now, { kind = m.k })
     return false
   end
@@ -317,22 +378,6 @@ local function confirm(id, m, s, now)
   end
 end
 
--- Nobody knows whether it arrived; unless the provider has said so before its worker could, or was lost.
-local function doubt(id, m, s, at, now)
-  local rank = num(m.dr)
-  if rank >= 1 and rank ~= 4 then
-    redis.call('HSET', P .. 'm:' .. id, 'sat', m.hat or now)
-    done(id, m, 'sent', 'the provider confirmed it', now)
-    if m.cf == '1' then return confirm(id, m, s, now) end
-  else
-    leave(id, m)
-    redis.call('HSET', P .. 'm:' .. id, 'e', '')
-    move(id, m, 'in_doubt')
-    redis.call('ZADD', P .. 'timers', at, 'd:' .. id)
-  end
-  if m.rg == '1' then redis.call('ZADD', P .. 'timers', int(num(now) + num(s.cw)), 'c:' .. id) end
-end
-
 -- Cancel what waits for a share and its timer; returns how many messages. Its dead letters end with it.
 local function hush(s, why, now)
   local canceled = 0
@@ -357,6 +402,41 @@ local function hush(s, why, now)
   return canceled
 end
 
+-- Nobody knows whether the provider took it: `at` is when it is asked or the policy applies, `with` which provider may
+-- have it ('*': any). What is looked for is every attempt from the first that was in doubt on.
+local function into_doubt(id, m, at, with, now)
+  leave(id, m)
+  redis.call('HSETNX', P .. 'm:' .. id, 'hd', m.hat or now)
+  redis.call('HSET', P .. 'm:' .. id, 'e', '', 'dat', now, 'pv', (m.pv and (m.pv .. ' ') or '') .. with)
+  redis.call('HDEL', P .. 'm:' .. id, 'aq', 'aw', 'ae')
+  move(id, m, 'in_doubt')
+  redis.call('ZADD', P .. 'timers', at, 'd:' .. id)
+  local s = m.rg == '1' and share(sid_of(id))
+  if s then redis.call('ZADD', P .. 'timers', int(num(now) + num(s.cw)), 'c:' .. id) end
+end
+
+-- The provider told of it before whoever sent it could: it is no question whether it was taken.
+local function told(m) return m.pid ~= nil and m.pid ~= '' end
+
+local function taken(id, m, s, now)
+  redis.call('HSET', P .. 'm:' .. id, 'sat', m.hat or now)
+  done(id, m, 'sent', 'the provider confirmed it', now)
+  event(s, 'message.sent', now, { message = id, channel = m.ch, kind = m.k })
+  if m.cf == '1' then return confirm(id, m, s, now) end
+  if m.rg == '1' and num(m.dr) < 4 then
+    redis.call('ZADD', P .. 'timers', int(num(now) + num(s.cw)), 'c:' .. id)
+  end
+end
+
+-- The provider took what was sent again after a doubt, and the first one too: the customer has it twice.
+local function taken_twice(id, m, pid)
+  if not told(m) or m.pid == pid or num(m.a) < 2 then return end
+  if string.find(' ' .. (m.pid2 or '') .. ' ', ' ' .. pid .. ' ', 1, true) then return end
+  m.pid2 = m.pid2 and (m.pid2 .. ' ' .. pid) or pid
+  redis.call('HSET', P .. 'm:' .. id, 'pid2', m.pid2)
+  count('doubt:twice', 1)
+end
+
 local function shares_of(a)
   local list = {}
   for field, _ in pairs(a) do
@@ -364,6 +444,19 @@ local function shares_of(a)
     if sid then list[#list + 1] = sid end
   end
   table.sort(list)
+  return list
+end
+
+-- What is retained of the other messages of a number.
+local function others_of(a, id)
+  local list = {}
+  for _, sid in ipairs(shares_of(a)) do
+    for n = 1, num(redis.call('HGET', P .. 's:' .. sid, 'n')) do
+      local other = sid .. '.' .. int(n)
+      local o = other ~= id and message(other)
+      if o then list[#list + 1] = o end
+    end
+  end
   return list
 end
 

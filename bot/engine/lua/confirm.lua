@@ -3,8 +3,10 @@
 -- KEYS    1 prefix of the id's partition  2 claim record
 -- ARGV    1 share id  2 sid of the claim  3 '1' confirm, '0' release  4 sid of the share (another one when the bill
 --         knew the id already)
--- Return  1 if this claim was still open, else 0. Cost O(log n).
-if redis.call('HGET', KEYS[2], 'sid') ~= ARGV[2] or redis.call('HGET', KEYS[2], 'st') ~= 'open' then return 0 end
+-- Return  1 if this claim was still open, 0 if not, -1 if there is none. Cost O(log n).
+local sid = redis.call('HGET', KEYS[2], 'sid')
+if not sid then return -1 end
+if sid ~= ARGV[2] or redis.call('HGET', KEYS[2], 'st') ~= 'open' then return 0 end
 redis.call('ZREM', P .. 'claims', ARGV[1])
 if ARGV[3] == '1' then
   redis.call('HSET', KEYS[2], 'st', 'done', 'sid', ARGV[4])

@@ -1,9 +1,11 @@
 #!lua flags=allow-oom
--- delivery: what a provider's callback says of a message. Applied only if it raises the rank.
+-- delivery: what a provider says of a message, by callback or because it was asked. Applied only if it raises the rank.
 -- KEYS    1 partition prefix
 -- ARGV    1 now ms  2 message id  3 provider id  4 delivery  5 rank  6 error text or ''  7 reason to suppress or ''
 --         8 '1' if it confirms the rung  9 ms when an undelivered one is worth another try, or ''  10 most such tries
--- Return  1 if it changed anything, 0 if it was late or a repeat, -1 for an unknown message. Cost O(1).
+--         11 attempt it is about, or ''  12 '1' if it was found by asking, without knowing our id  13 segments, or ''
+-- Return  1 if it changed anything, 0 if it was late or a repeat, -1 for an unknown message, -2 if what was found is
+--         another message's. Cost O(1), of what was found O(messages of the number).
 local now, id = ARGV[1], ARGV[2]
 local m = message(id)
 local s = m and share(sid_of(id))
@@ -17,18 +19,40 @@ end
 -- The provider took it and says that it did not arrive, so another one is not a second one.
 local function again(m, s)
   if ARGV[9] == '' or num(m.rt) >= num(ARGV[10]) or num(ARGV[9]) >= num(m.val) or not usable(s, m.ch) then return false end
+  local a = fenced(m.k) and account(s.num)
+  if a and not affordable(a, s, m.ch) then
+    over_cap(a, s, now)
+    return false
+  end
   local made = create(s, m.k, m.ch,
     { at = ARGV[9], lane = m.ln, valid = m.val, pay = m.pay, extra = m.j, rung = m.rg }, now)
   redis.call('HSET', P .. 'm:' .. made, 'rt', int(num(m.rt) + 1))
   return true
 end
 
--- A callback of an earlier attempt: that it failed says nothing of the one that followed.
-if rank == 4 and m.pid and m.pid ~= ARGV[3] then return 0 end
-local taken = m.st == 'in_doubt' or (m.dup == '1' and waits(m) and rank ~= 4)
-if taken then
-  redis.call('HSET', P .. 'm:' .. id, 'pid', ARGV[3], 'dl', ARGV[4], 'dr', ARGV[5], 'sat', now)
-  done(id, m, 'sent', 'the provider confirmed it', now)
+local function anothers()
+  for _, o in ipairs(others_of(account(s.num) or {}, id)) do
+    if o.pid == ARGV[3] or string.find(' ' .. (o.pid2 or '') .. ' ', ' ' .. ARGV[3] .. ' ', 1, true) then return true end
+  end
+  return false
+end
+
+local found = ARGV[12] == '1'
+local doubted = m.st == 'in_doubt'
+local again_waits = m.dup == '1' and waits(m)
+if found then
+  if not doubted and not again_waits then return 0 end
+  if anothers() then return -2 end
+end
+taken_twice(id, m, ARGV[3])
+-- A callback of an earlier attempt: that it failed says nothing of the one that followed, or is about to.
+local earlier = num(ARGV[11]) > 0 and num(ARGV[11]) < num(m.a)
+if rank == 4 and (earlier or again_waits or (m.pid and m.pid ~= ARGV[3])) then return 0 end
+if doubted or again_waits then
+  redis.call('HSET', P .. 'm:' .. id, 'pid', ARGV[3], 'dl', ARGV[4], 'dr', ARGV[5], 'sat', m.hat or now)
+  if num(ARGV[13]) > 0 then redis.call('HSET', P .. 'm:' .. id, 'seg', ARGV[13]) end
+  count(found and 'doubt:adopted' or 'doubt:confirmed', 1)
+  done(id, m, 'sent', found and 'found at the provider' or 'the provider confirmed it', now)
   if m.rg == '1' then redis.call('ZADD', P .. 'timers', int(num(now) + num(s.cw)), 'c:' .. id) end
 elseif m.dl and m.dl ~= '' and rank <= num(m.dr) then
   return 0

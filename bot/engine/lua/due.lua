@@ -1,11 +1,23 @@
 #!lua
 -- due: turn timers that have come into what they stand for.
 -- KEYS    1 partition prefix
--- ARGV    1 now ms  2 most timers  3 in-doubt policies: JSON {channel: resend | hold}
+-- ARGV    1 now ms  2 most timers
+--         3 in-doubt policies: JSON {channel or channel.kind: resend | hold | blind}
+--         4 channels whose workers ask about what is in doubt before its policy applies, separated by spaces
 -- Return  { timers handled, ms of the next timer or '' }
 -- Clock   the caller's, so tests can drive it. Cost O(handled * log timers).
 -- Members r:<sid> next reminder   m:<id> message to queue   c:<id> confirmation of a rung   d:<id> in doubt
 local now, policies = ARGV[1], cjson.decode(ARGV[3])
+local asked = {}
+for _, ch in ipairs(words(ARGV[4])) do asked[ch] = true end
+
+local function policy(m) return policies[m.ch .. '.' .. m.k] or policies[m.ch] end
+
+-- Whether a worker has still to find out what became of it. `blind` waits for no answer longer than for a callback.
+local function in_question(m)
+  return asked[m.ch] and m.aw ~= 'absent' and m.aw ~= 'unaskable'
+    and not (m.aw == 'silent' and policy(m) == 'blind')
+end
 
 -- After an outage only the latest reminder that has come goes out; the others would say the same.
 local function remind(sid)
@@ -23,7 +35,8 @@ local function remind(sid)
   if following then redis.call('ZADD', P .. 'timers', following, 'r:' .. sid) end
   if not last then return end
   local valid = following or int(num(now) + 2 * DAY * 1000)
-  if #speak(s, 'reminder', { valid = valid }, now) == 0 then
+  local made, capped = speak(s, 'reminder', { valid = valid }, now, a)
+  if #made == 0 and not capped then
     news('exhausted', now, { number = s.num, share = s.id, kind = 'reminder' })
   end
 end
@@ -44,12 +57,13 @@ local function unconfirmed(id)
   if m.st == 'done' then
     if m.o == 'sent' and num(m.dr) < 5 then advance(id, m, s, a, now) end
   elseif m.st == 'in_doubt' then
+    if in_question(m) and not next_channel(s, m.ch) then return end
     done(id, m, 'failed', 'in doubt, and not confirmed in time', now)
     if not advance(id, m, s, a, now) then bury(id, m, now, 'in doubt') end
   elseif waits(m) and m.a == '0' and redis.call('HEXISTS', P .. 'pause', m.ch) == 0 then
     -- It stands in a long queue or waits for the morning: being slow is no reason to change the channel.
     redis.call('ZADD', P .. 'timers', int(num(now) + num(s.cw)), 'c:' .. id)
-  elseif waits(m) and next_channel(s, m.ch) then
+  elseif waits(m) and next_channel(s, m.ch, fenced(m.k) and a or nil) then
     done(id, m, 'superseded', 'it could not be sent in time', now)
     advance(id, m, s, a, now)
   elseif m.st == 'handed_out' then
@@ -68,18 +82,25 @@ local function doubtful(id)
     if not open then return done(id, m, 'canceled', why .. ', while in doubt', now) end
     if s['l:' .. m.ch] ~= seq_of(id) then return done(id, m, 'superseded', 'in doubt, and a newer message', now) end
   end
-  if m.dup == '1' then
+  local over, question = num(m.val) <= num(now), in_question(m)
+  if question and not over then
+    redis.call('ZADD', P .. 'ask:' .. m.ch, now, id)
+    redis.call('ZADD', P .. 'timers', m.val, 'd:' .. id)
+  elseif m.dup == '1' then
     done(id, m, 'failed', 'in doubt twice', now)
     if not advance(id, m, s, a, now) then bury(id, m, now, 'in doubt twice') end
-  elseif policies[m.ch] == 'resend' or m.k == 'receipt' or m.k == 'payment_failed' then
+  elseif (policy(m) == 'resend' or policy(m) == 'blind') and not question then
     redis.call('HSET', P .. 'm:' .. id, 'dup', '1')
     count('duplicates', 1)
+    count('doubt:resent', 1)
+    leave(id, m)
     move(id, m, 'queued')
     enqueue(id, m, now)
-  elseif num(m.val) <= num(now) then
+  elseif over then
     done(id, m, 'expired', 'in doubt until its validity ended', now)
     bury(id, m, now, 'in doubt')
   else
+    count('doubt:held', 1)
     bury(id, m, now, 'in doubt')
     redis.call('ZADD', P .. 'timers', m.val, 'd:' .. id)
   end

@@ -5,8 +5,10 @@
 --           id, a (attempt), r (sent | failed | suppressed | retry | unsent | doubt), why, err,
 --           sent: pid (provider id), dl, dr (delivery and its rank), seg, txt, ok ('1': counts as confirmed)
 --           failed, suppressed: x (reason to suppress the channel for this share, or '')
---           retry: at (ms), cost ('1': counts as an attempt);  doubt: at (ms) when its policy applies
--- Return  ids that were stale and refused. A stale one is no longer this worker's: another attempt exists.
+--           retry: at (ms), cost ('1': counts as an attempt)
+--           doubt: at (ms) when it is asked about or its policy applies, txt, pv (provider that may have it, or '*')
+-- Return  ids that were stale and refused. A stale one is no longer this worker's: another attempt exists. That it was
+--         taken counts all the same while it is in doubt, or waits to go out again because of that.
 -- Clock   the caller's for due times. Cost O(batch).
 local now, results = ARGV[1], cjson.decode(ARGV[2])
 local stale = {}
@@ -20,8 +22,16 @@ local function ended(id, m, s, a)
   return false
 end
 
+-- It was charged as one segment; one that may have been sent before, too, may have been paid for twice.
+local function charge_rest(id, m, r)
+  local segments = m.ch == 'sms' and math.max(num(r.seg ~= '' and r.seg or '1'), 1) or 1
+  spend(sid_of(id), num(m.c) * (segments * (m.dup == '1' and 2 or 1) - 1))
+end
+
 local function sent(id, m, s, r)
+  taken_twice(id, m, r.pid)
   local rank = math.max(num(m.dr), num(r.dr))
+  if m.c then charge_rest(id, m, r) end
   redis.call('HSET', P .. 'm:' .. id, 'pid', r.pid, 'seg', r.seg, 'txt', r.txt, 'sat', now,
     'dl', num(m.dr) > num(r.dr) and m.dl or r.dl, 'dr', int(rank))
   done(id, m, 'sent', '', now)
@@ -57,16 +67,28 @@ local function retry(id, m, s, a, r)
   postpone(id, m, r.at)
 end
 
+-- A worker that was taken for dead tells of an attempt that is not the current one.
+local function overtaken(id, m, r)
+  stale[#stale + 1] = id
+  count('stale', 1)
+  if not m or r.r ~= 'sent' then return end
+  taken_twice(id, m, r.pid)
+  if not told(m) then redis.call('HSET', P .. 'm:' .. id, 'pid', r.pid, 'dl', r.dl, 'dr', r.dr) end
+end
+
 for _, r in ipairs(results) do
   local m = message(r.id)
   local s = m and share(sid_of(r.id))
-  local mine = m and s and m.a == r.a and (m.st == 'handed_out' or (m.st == 'in_doubt' and r.r == 'sent'))
+  local open = m and (m.st == 'in_doubt' or (m.dup == '1' and waits(m)))
+  local mine = s and ((m.st == 'handed_out' and m.a == r.a) or (open and r.r == 'sent'))
   if not mine then
-    stale[#stale + 1] = r.id
-    count('stale', 1)
+    overtaken(r.id, m, r)
   else
     local a = account(s.num)
-    if r.r == 'sent' then
+    if told(m) and (r.r == 'doubt' or r.r == 'retry' or r.r == 'unsent') then
+      if r.txt then redis.call('HSET', P .. 'm:' .. r.id, 'txt', r.txt) end
+      taken(r.id, m, s, now)
+    elseif r.r == 'sent' then
       sent(r.id, m, s, r)
     elseif r.r == 'failed' or r.r == 'suppressed' then
       failed(r.id, m, s, a, r, r.r)
@@ -80,7 +102,7 @@ for _, r in ipairs(results) do
       end
     else
       redis.call('HSET', P .. 'm:' .. r.id, 'err', r.err, 'txt', r.txt or '')
-      doubt(r.id, m, s, r.at, now)
+      into_doubt(r.id, m, r.at, r.pv or '*', now)
     end
   end
 end

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- hand_out: claim a batch for one consumer, with the pay fence in the same step.
 -- KEYS    1 partition prefix
 -- ARGV    1 now ms  2 channel  3 consumer  4 most in all  5 most of them bulk

@@ -1,0 +1,108 @@
+"""What tuma says of every share and message, beside what the providers took of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from bot.domain.bill import MessageView, ShareView
+from bot.engine.engine import Engine
+from bot.errors import NotFound
+from bot.replay.matching import TELEGRAM, Matching
+from bot.sandbox.clickpesa_bills import Payment
+from bot.sandbox.world import Message
+from tests.chaos.city import STAFF_CHAT, Records
+from tests.chaos.plan import Customer
+
+_AT_ONCE = 50
+_DEAD_PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One customer's bill: tuma's share (None if it knows of none) and the payments, oldest first."""
+
+    customer: Customer
+    share: ShareView | None
+    payments: Sequence[Payment]
+
+    @property
+    def told(self) -> list[Payment]:
+        """Payments that brought money and whose webhook was answered 200, in that order."""
+        found = [payment for payment in self.payments if payment.counts and payment.told]
+        return sorted(found, key=lambda payment: payment.told or payment.created)
+
+    @property
+    def fence(self) -> datetime | None:
+        """When the webhook was answered after which nobody may ask for this money any more."""
+        owed = self.customer.amount
+        for payment in self.told:
+            owed -= int(payment.amount)
+            if owed <= 0 or self.customer.kind == "order":
+                return payment.told
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Everything that a run is judged by. `dead` are the ids of dead letters, those held in doubt among them."""
+
+    cases: Sequence[Case]
+    dead: frozenset[str]
+    taken: Matching
+    accepted: int
+
+    def messages(self) -> Iterator[tuple[Case, MessageView]]:
+        """Every message with its case."""
+        for case in self.cases:
+            for view in case.share.messages if case.share else ():
+                yield case, view
+
+
+async def gather(engine: Engine, customers: Sequence[Customer], records: Records) -> Evidence:
+    """Read everything; nothing may be moving any more."""
+    paid: Mapping[str, list[Payment]] = defaultdict(list)
+    for payment in records.payments:
+        paid[payment.number].append(payment)
+    cases = [
+        Case(customer, share, paid[customer.number])
+        for at in range(0, len(customers), _AT_ONCE)
+        for customer, share in await _shares(engine, customers[at : at + _AT_ONCE])
+    ]
+    accepted = [each for each in records.accepted if each.address != str(STAFF_CHAT)]
+    chats = [
+        (str(case.customer.chat), view)
+        for case in cases
+        for view in (case.share.messages if case.share else ())
+        if view.channel == TELEGRAM
+    ]
+    return Evidence(cases, await _dead(engine), Matching(accepted, chats), len(accepted))
+
+
+async def _shares(engine: Engine, customers: Sequence[Customer]) -> list[tuple[Customer, ShareView | None]]:
+    found = await asyncio.gather(*(_share(engine, customer.share) for customer in customers))
+    return list(zip(customers, found, strict=True))
+
+
+async def _share(engine: Engine, share_id: str) -> ShareView | None:
+    try:
+        return await engine.shares.get(share_id)
+    except NotFound:
+        return None
+
+
+async def _dead(engine: Engine) -> frozenset[str]:
+    found: set[str] = set()
+    while True:
+        page = await engine.messages.dead_page(limit=_DEAD_PAGE, offset=len(found))
+        found.update(letter.id for letter in page.letters)
+        if not page.letters or len(found) >= page.total:
+            return frozenset(found)
+
+
+def takes(evidence: Evidence, view: MessageView) -> list[Message]:
+    """Every time that a provider took a message, oldest first."""
+    return evidence.taken.of(view)

@@ -1,0 +1,233 @@
+"""What must not have happened, and how often it did. The sandbox's records decide; tuma's say what was meant.
+
+`lost`: accepted, and yet unknown; sent, says tuma, but never taken; taken, but unknown to tuma; ended without having
+been sent and without being shown to staff; silenced though nobody opted out; still waiting when all was calm.
+`twice`: taken more than once without being flagged, or more than twice. `avoidable`: flagged, and taken twice,
+although the provider can be asked and no process was frozen. `after_payment`: taken later than the lease after the
+answer to the payment's webhook, not counting what a frozen process held (`after_payment_frozen`). `receipts`: one
+each payment and channel, on a route `first` one each payment, neither missing nor double.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import msgspec
+
+from bot.domain.bill import MessageView
+from bot.domain.message import Kind, Outcome, State
+from tests.chaos.evidence import Case, Evidence, takes
+
+_ASKING = (Kind.INSTRUCTIONS, Kind.REMINDER, Kind.BILL_CHANGED)
+_ASKABLE = ("sms", "whatsapp")
+_ARRIVED = ("delivered", "read")
+_UNSENT = (Outcome.FAILED, Outcome.EXPIRED)
+
+
+class Offence(msgspec.Struct, frozen=True):
+    """One thing that went wrong: which rule, which share, which message (None: the share itself), and how."""
+
+    rule: str
+    share: str
+    message: str | None
+    what: str
+
+
+class Duplicates(msgspec.Struct, frozen=True):
+    """Messages of one channel that were flagged as possible duplicates.
+
+    `frozen`: a frozen process had held them. `taken_twice`: the provider did take them twice.
+    """
+
+    flagged: int = 0
+    frozen: int = 0
+    taken_twice: int = 0
+
+
+class Judgement(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole run. `offences` holds everything that must not have happened."""
+
+    lost: int
+    twice: int
+    avoidable: int
+    after_payment: int
+    after_payment_frozen: int
+    receipts_missing: int
+    receipts_double: int
+    receipts_with_staff: int
+    duplicates: dict[str, Duplicates]
+    messages: int
+    taken: int
+    outcomes: dict[str, int]
+    by_channel: dict[str, int]
+    by_kind: dict[str, int]
+    held: int
+    dead: int
+    offences: list[Offence]
+
+    @property
+    def clean(self) -> bool:
+        """Whether every promise was kept."""
+        return not self.offences
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Looks at the evidence of one run. `frozen`: messages that a process held when it was frozen."""
+
+    evidence: Evidence
+    frozen: frozenset[str]
+    lease: timedelta
+
+    def judgement(self) -> Judgement:
+        """Everything that can be said."""
+        offences = list(self._offences())
+        rules = Counter(offence.rule for offence in offences)
+        views = [view for _, view in self.evidence.messages()]
+        receipts = [view for view in views if view.kind is Kind.RECEIPT]
+        return Judgement(
+            lost=rules["lost"],
+            twice=rules["twice"],
+            avoidable=rules["avoidable"],
+            after_payment=rules["after payment"],
+            after_payment_frozen=sum(1 for _ in self._late(frozen=True)),
+            receipts_missing=rules["receipt missing"],
+            receipts_double=rules["receipt double"],
+            receipts_with_staff=sum(view.id in self.evidence.dead for view in receipts),
+            duplicates={channel: self._duplicates(views, channel) for channel in _channels(views)},
+            messages=len(views),
+            taken=self.evidence.accepted,
+            outcomes=_counted(str(view.outcome or view.state) for view in views),
+            by_channel=_counted(view.channel for view in views),
+            by_kind=_counted(str(view.kind) for view in views),
+            held=sum(view.state is State.IN_DOUBT for view in views),
+            dead=len(self.evidence.dead),
+            offences=offences,
+        )
+
+    def _offences(self) -> Iterator[Offence]:
+        yield from self._lost()
+        yield from self._taken_twice()
+        yield from self._avoidable()
+        yield from self._late(frozen=False)
+        for case in self.evidence.cases:
+            yield from _receipts(case, self.evidence)
+
+    # Lost
+
+    def _lost(self) -> Iterator[Offence]:
+        for case in self.evidence.cases:
+            if case.share is None:
+                yield Offence("lost", case.customer.share, None, "accepted, and tuma does not know it")
+            elif not any(view.kind is Kind.INSTRUCTIONS for view in case.share.messages):
+                yield Offence("lost", case.customer.share, None, "accepted, and no instructions were made")
+        for case, view in self.evidence.messages():
+            if what := self._loss(case, view):
+                yield Offence("lost", view.share, view.id, what)
+        strays = self.evidence.taken.strays(view for _, view in self.evidence.messages())
+        for _ in range(strays):
+            yield Offence("lost", "", None, "taken by a provider, and tuma does not know it")
+
+    def _loss(self, case: Case, view: MessageView) -> str | None:
+        found = takes(self.evidence, view)
+        if view.outcome is Outcome.SENT and not found:
+            return "sent, says tuma, but no provider took it"
+        if view.outcome is Outcome.SUPPRESSED:
+            return f"silenced, though nobody opted out: {view.reason}, {view.error}"
+        if view.outcome in _UNSENT and not self._seen_to(case, view):
+            return f"{view.outcome} ({view.reason}), and neither staff nor another message know of it"
+        if view.state is not State.DONE and view.id not in self.evidence.dead:
+            return f"still {view.state} when all was calm"
+        return None
+
+    def _seen_to(self, case: Case, view: MessageView) -> bool:
+        """Whether something came of a message that was not sent: a dead letter, a late word that it arrived after all,
+        another message, or a payment.
+        """
+        arrived = view.delivery in _ARRIVED and bool(takes(self.evidence, view))
+        if arrived or view.id in self.evidence.dead or view.replayed_as:
+            return True
+        later = case.share.messages[case.share.messages.index(view) + 1 :] if case.share else []
+        return any(_same_wish(view, other) for other in later) or (view.kind in _ASKING and bool(case.fence))
+
+    # Twice
+
+    def _taken_twice(self) -> Iterator[Offence]:
+        for _, view in self.evidence.messages():
+            times = len(takes(self.evidence, view))
+            if times > 2 or (times == 2 and not view.possible_duplicate):
+                flag = "flagged" if view.possible_duplicate else "not flagged"
+                yield Offence("twice", view.share, view.id, f"taken {times} times, {flag}")
+
+    def _avoidable(self) -> Iterator[Offence]:
+        for _, view in self.evidence.messages():
+            if view.channel not in _ASKABLE or view.id in self.frozen or not view.possible_duplicate:
+                continue
+            if len(takes(self.evidence, view)) > 1:
+                what = f"taken twice, though {view.channel}'s provider can be asked: {view.error}"
+                yield Offence("avoidable", view.share, view.id, what)
+
+    def _duplicates(self, views: Iterable[MessageView], channel: str) -> Duplicates:
+        flagged = [view for view in views if view.channel == channel and view.possible_duplicate]
+        return Duplicates(
+            len(flagged),
+            sum(view.id in self.frozen for view in flagged),
+            sum(len(takes(self.evidence, view)) > 1 for view in flagged),
+        )
+
+    # After payment
+
+    def _late(self, *, frozen: bool) -> Iterator[Offence]:
+        for case, view in self.evidence.messages():
+            fence = case.fence
+            if fence is None or view.kind not in _ASKING or (view.id in self.frozen) != frozen:
+                continue
+            for message in takes(self.evidence, view):
+                if message.at > fence + self.lease:
+                    what = f"taken {_seconds(fence, message.at)} s after the webhook was answered"
+                    yield Offence("after payment", view.share, view.id, what)
+
+
+def _receipts(case: Case, evidence: Evidence) -> Iterator[Offence]:
+    if case.share is None:
+        return
+    paid, share = len(case.told), case.customer.share
+    views = [view for view in case.share.messages if view.kind is Kind.RECEIPT]
+    per_channel = Counter(view.channel for view in views)
+    wanted = case.customer.channels if case.customer.mode == "all" else ()
+    for channel in case.customer.channels:
+        if per_channel[channel] > paid:
+            what = f"{per_channel[channel]} receipts over {channel} for {paid} payments"
+            yield Offence("receipt double", share, None, what)
+        elif channel in wanted and per_channel[channel] < paid:
+            what = f"{per_channel[channel]} receipts over {channel} for {paid} payments"
+            yield Offence("receipt missing", share, None, what)
+    if not wanted and sum(_reached(view, evidence) for view in views) < paid:
+        yield Offence("receipt missing", share, None, f"fewer receipts than its {paid} payments")
+    for view in views if wanted else ():
+        if not _reached(view, evidence):
+            yield Offence("receipt missing", share, view.id, f"{view.outcome or view.state}: {view.reason}")
+
+
+def _reached(view: MessageView, evidence: Evidence) -> bool:
+    """Whether the provider took a receipt, or staff know that nobody can tell."""
+    return bool(takes(evidence, view)) or view.id in evidence.dead
+
+
+def _same_wish(view: MessageView, other: MessageView) -> bool:
+    return other.kind is view.kind or (view.kind in _ASKING and other.kind in _ASKING)
+
+
+def _channels(views: Iterable[MessageView]) -> list[str]:
+    return sorted({view.channel for view in views})
+
+
+def _counted(names: Iterable[str]) -> dict[str, int]:
+    return dict(sorted(Counter(names).items()))
+
+
+def _seconds(start: datetime, end: datetime) -> str:
+    return f"{(end - start).total_seconds():.2f}"
