@@ -330,7 +330,7 @@ def page(p: int, fields: Fields, account: Fields, payments: Sequence[Fields]) ->
         description=account.get(f"tx:{name}"),
         due_at=moment(account.get(f"td:{name}")),
         payments=counted,
-        wallet=next((paid.channel for paid in reversed(counted) if paid.channel), None),
+        wallet=next((paid.channel for paid in reversed(counted) if paid.channel), fields.get("w")),
         version=_version(fields["num"], account, name, len(counted)),
         channels=fields["ch"].split(),
         suppressed=sorted(field[2:] for field in fields if field.startswith("x:")),

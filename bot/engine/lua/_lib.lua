@@ -577,7 +577,7 @@ local function allocate(number, a, p, force, now)
     end
   end
   local facts = { am = p.am, cur = p.cur, bal = int(owed), cr = int(rest), ref = p.ref or p.pid, at = p.paid or now,
-    closed = closed and '1' or '0' }
+    closed = closed and '1' or '0', ch = p.ch }
   local made = receipts(a, 'receipt', next(told) and told or nil, p.pid, facts, now)
   news('paid', now, { payment = p.pid, number = number, amount_minor = p.am, currency = p.cur,
     balance_minor = int(owed), status = a.st })
