@@ -77,7 +77,7 @@ async def pages(stage: Stage, browser: Browser, lang: str, out: Path) -> None:
     shots = []
     for state in STATES:
         await page.goto(f"{stage.base}/pay/{await token(stage, state, lang)}?lang={lang}")
-        shots.append(picture(await page.screenshot(full_page=True)))
+        shots.append(picture(await page.screenshot(full_page=True, animations="disabled")))
     sheet(shots, out / f"pay-page-{lang}.png")
     await made.close()
 
@@ -91,14 +91,14 @@ async def look_alikes(stage: Stage, browser: Browser, out: Path) -> None:
         page = await made.new_page()
         await page.emulate_media(media=media)  # type: ignore[arg-type]
         await page.goto(bill)
-        shots.append(picture(await page.screenshot(full_page=True)))
+        shots.append(picture(await page.screenshot(full_page=True, animations="disabled")))
         await made.close()
     made = await browser.new_context(viewport={"width": 360, "height": 640})
     page = await made.new_page()
     await page.goto(f"{stage.base}/check?lang=en")
     await page.get_by_label("Control number").fill("5504 2914 8719 20")
     await page.get_by_role("button").click()
-    shots.append(picture(await page.screenshot(full_page=True)))
+    shots.append(picture(await page.screenshot(full_page=True, animations="disabled")))
     await made.close()
     sheet(
         [shot.crop((0, 0, shot.width, min(shot.height, TALLEST))) for shot in shots],
@@ -124,7 +124,7 @@ async def sandbox(stage: Stage, browser: Browser, lang: str, out: Path) -> None:
     await page.goto(stage.city.urls["page"])
     await page.get_by_label("Find").fill(f"7540000{list(LANGUAGES).index(lang) + 1}")
     await expect(page.locator(".person")).to_have_count(len(STATES))
-    shot = picture(await page.screenshot(full_page=True))
+    shot = picture(await page.screenshot(full_page=True, animations="disabled"))
     small(shot).save(out / f"sandbox-{lang}.png", optimize=True)
     await made.close()
 
