@@ -16,7 +16,7 @@ from bot.domain.contact import mask
 from bot.domain.share import Customer, ShareJob
 from bot.engine import keys, views
 from bot.engine.records import Records
-from bot.engine.scripts import now_ms, text
+from bot.engine.scripts import Call, now_ms, text
 from bot.engine.store import guard
 from bot.engine.views import KIND
 from bot.errors import Conflict, NotFound, Problem
@@ -118,13 +118,16 @@ class Contacts:
 
     async def index(self, rows: Iterable[tuple[str, str, str]]) -> None:
         """Put numbers under contacts: (number, kind, address)."""
-        with guard():
-            pipe = self._records.client.pipeline()
-            for number, kind, address in rows:
-                pipe.hset(self.key(kind, address), f"b:{number}", "1")
-                # A contact is forgotten with its last bill; what they decided about us never is.
-                pipe.expire(self.key(kind, address), KEPT_S, nx=True)
-            await pipe.execute()
+        await self._records.scripts.run_many(
+            [self._know(kind, address, {f"b:{number}": "1"}) for number, kind, address in rows]
+        )
+
+    def _know(self, kind: str, address: str, fields: Mapping[str, str]) -> Call[int]:
+        p = keys.contact_partition(kind, address, self._records.partitions)
+        return self._records.scripts.know(p, self.key(kind, address), KEPT_S, fields)
+
+    async def _note(self, kind: str, address: str, fields: Mapping[str, str]) -> None:
+        await self._records.scripts.run(self._know(kind, address, fields))
 
     async def unindex(self, number: str, kind: str, address: str) -> None:
         """Take a number off a contact."""
@@ -227,14 +230,12 @@ class Contacts:
         if reply[0] != "ok":
             raise NotFound("no such link")
         share = await self._records.share(p, sid)
+        kind = "phone" if share.get("a:phone") else "email"
+        if share.get(f"a:{kind}"):
+            await self._note(kind, share[f"a:{kind}"], {"chat": chat_id})
+        await self.index([(reply[1], "telegram", chat_id)])
         with guard():
-            pipe = self._records.client.pipeline()
-            kind = "phone" if share.get("a:phone") else "email"
-            if share.get(f"a:{kind}"):
-                pipe.hset(self.key(kind, share[f"a:{kind}"]), "chat", chat_id)
-            pipe.hset(self.key("telegram", chat_id), f"b:{reply[1]}", "1")
-            pipe.hdel(self.key("telegram", chat_id), "x:telegram")
-            await pipe.execute()
+            await self._records.client.hdel(self.key("telegram", chat_id), "x:telegram")
         await self._join_others(share, reply[1], chat_id)
         return reply[1]
 
@@ -296,15 +297,14 @@ class Contacts:
     async def inbound(self, channel: str, address: str) -> None:
         """A contact wrote to us: WhatsApp's 24 h window is open from now."""
         if channel == "whatsapp":
-            with guard():
-                await self._records.client.hset(self.key("phone", address), "wi", str(now_ms()))
+            await self._note("phone", address, {"wi": str(now_ms())})
 
     async def missed(self, channel: str, address: str) -> int:
         """A message did not reach this address; how many in a row now."""
+        field = f"f:{channel}"
         with guard():
-            count: int = await self._records.client.hincrby(
-                self.key(KIND[channel], address), f"f:{channel}", 1
-            )
+            count: int = await self._records.client.hincrby(self.key(KIND[channel], address), field, 1)
+        await self._note(KIND[channel], address, {field: str(count)})
         return count
 
     async def reached(self, channel: str, address: str) -> None:
@@ -314,8 +314,7 @@ class Contacts:
 
     async def set_locale(self, chat_id: str, locale: str) -> None:
         """The language of a Telegram chat: sw or en."""
-        with guard():
-            await self._records.client.hset(self.key("telegram", chat_id), "loc", locale)
+        await self._note("telegram", chat_id, {"loc": locale})
 
     async def locale(self, chat_id: str) -> str | None:
         """The language a chat chose, if any."""

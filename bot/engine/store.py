@@ -15,6 +15,7 @@ import redis.exceptions as errors
 from redis.asyncio import BlockingConnectionPool, Connection, Redis, RedisCluster, Sentinel
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.maint_notifications import MaintNotificationsConfig
 
 from bot.engine import keys
 from bot.errors import ConfigError, StoreFull, StoreUnavailable
@@ -54,6 +55,9 @@ _OPTIONS: dict[str, Any] = {
     "socket_timeout": 15,
     "socket_connect_timeout": 5,
     "health_check_interval": 30,
+    # With them the pool does not look whether an idle connection is still open before it hands it out, so that after a
+    # restart of the server every idle connection fails once.
+    "maint_notifications_config": MaintNotificationsConfig(enabled=False),
 }
 
 
@@ -131,15 +135,23 @@ def _hosts(netloc: str) -> Iterator[tuple[str, str, str]]:
         yield host.partition(":")
 
 
+async def first(client: Client, key: str, value: int) -> int:
+    """The number at `key`, which is `value` if there was none. Only that writes: a full server can still be opened."""
+    with guard():
+        found = await client.get(key)
+        if found is None:
+            await client.set(key, value, nx=True)
+            found = await client.get(key)
+    return int(found or value)
+
+
 async def fix_partitions(client: Client, wanted: int | None) -> int:
     """The number of partitions of this data set: `wanted` (or the default) at the first start, the stored one after.
 
     Raises ConfigError if `wanted` contradicts what is stored: every key would be looked for in the wrong place.
     """
     default = 256 if isinstance(client, RedisCluster) else 8
-    with guard():
-        await client.set(keys.PARTITIONS, wanted or default, nx=True)
-        stored = int(await client.get(keys.PARTITIONS) or 0)
+    stored = await first(client, keys.PARTITIONS, wanted or default)
     if wanted is not None and wanted != stored:
         raise ConfigError(
             f"TUMA_PARTITIONS: this data set has {stored} partitions, which cannot change; leave it unset"

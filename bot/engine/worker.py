@@ -48,6 +48,8 @@ _GIVE_UP_S = 30.0
 # A refusal that may be the recipient's alone (no route there, filtered) blames the account after so many of them.
 _SEVERAL = 3
 _THROTTLED_MS = 2_000
+# A wait that would outlast the message's validity is cut to one last try so long before its end.
+_LAST_TRY_MS = 5_000
 # Of the slots of a channel, one in five never goes to bulk: a receipt need not wait for a campaign to breathe.
 _RESERVED = 5
 # Providers keep trying no longer than this; Twilio's own limit. Source: Twilio message resource, ValidityPeriod.
@@ -440,8 +442,11 @@ class Worker:
 
     def _later(self, held: HandedOut, error: Unavailable) -> Result:
         wait = backoff_ms(int(held.message.get("t") or 0), self._settings.retry_first_ms)
+        left = int(held.message["val"]) - now_ms() - _LAST_TRY_MS
         if error.retry_after_s is not None:
             wait = max(wait, int(error.retry_after_s * 1000))
+        elif 0 < left < wait:
+            wait = left
         return _result(
             held,
             "retry",

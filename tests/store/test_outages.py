@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
+from bot.engine.engine import Engine
+from bot.engine.store import guard
 from tests.conftest import Valkey, free_port
+from tests.engine.conftest import settings_for
 from tests.engine.test_worker import until
 from tests.store.conftest import Town, town
 from tests.store.servers import Servers, ask, kill, wait_until, watched
@@ -59,9 +63,8 @@ async def test_all_roles_wait_say_so_and_go_on(many: Servers, outage: Outage) ->
             await until(place.is_not_ready, 30)
             assert await place.is_not_ready()
             assert await place.status("/healthz") == 200
-            assert (await place.post("/v1/shares", job))[0] == 503
-            payment = await place.pays(number)
-            assert payment.webhook_status == 503
+            (status, _), payment = await asyncio.gather(place.post("/v1/shares", job), place.pays(number))
+            assert (status, payment.webhook_status) == (503, 503)
         await until(place.is_ready, 40)
         await place.city.wallet.notify(payment)
         assert (await place.post("/v1/shares", job))[0] == 202
@@ -86,6 +89,18 @@ async def test_a_server_that_forgets_all_scripts_is_told_them_again(many: Server
         for _ in range(3):
             ask(server, "SCRIPT", "FLUSH")
             await place.serves_a_customer()
+
+
+async def test_no_idle_connection_fails_once_the_server_is_back(many: Servers) -> None:
+    # A provider's callback was answered 503 after the outage, once for every connection that had been idle.
+    server = many.primary()
+    engine = await Engine.open(settings_for(server.url))
+    with guard():
+        await asyncio.gather(*(engine.redis.ping() for _ in range(20)))
+        kill(server)
+        await asyncio.to_thread(many.again, server)
+        assert await asyncio.gather(*(engine.redis.ping() for _ in range(20))) == [True] * 20
+    await engine.close()
 
 
 async def test_an_inbox_that_was_deleted_is_made_again(many: Servers) -> None:

@@ -25,7 +25,8 @@ local function again(m, s)
     return false
   end
   local made = create(s, m.k, m.ch,
-    { at = ARGV[9], lane = m.ln, valid = m.val, pay = m.pay, extra = m.j, rung = m.rg }, now)
+    { at = ARGV[9], lane = m.ln, valid = m.val, pay = m.pay, extra = m.j, rung = m.rg, wish = m.wish or m.at,
+      num = m.num, nn = m.nn }, now)
   redis.call('HSET', P .. 'm:' .. made, 'rt', int(num(m.rt) + 1))
   return true
 end
@@ -72,7 +73,7 @@ elseif rank == 4 then
     redis.call('HSET', P .. 's:' .. s.sid, 'x:' .. m.ch, ARGV[7])
   end
   redis.call('ZREM', P .. 'timers', 'c:' .. id)
-  local a = account(s.num)
+  local a = account(m.num)
   -- Where the next rung has been made, that one speaks now: never two of them, and nothing for staff to mend.
   if not m.nx and not advance(id, m, s, a, now) and wanted(m, s, a) and not again(m, s) then
     bury(id, m, now, ARGV[7] ~= '' and ARGV[7] or 'undelivered')

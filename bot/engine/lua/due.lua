@@ -53,7 +53,7 @@ local function unconfirmed(id)
   local m = message(id)
   local s = m and share(sid_of(id))
   if not s then return end
-  local a = account(s.num)
+  local a = account(m.num)
   if m.st == 'done' then
     if m.o == 'sent' and num(m.dr) < 5 then advance(id, m, s, a, now) end
   elseif m.st == 'in_doubt' then
@@ -75,7 +75,7 @@ local function doubtful(id)
   local m = message(id)
   if not m or m.st ~= 'in_doubt' then return end
   local s = share(sid_of(id))
-  local a = s and account(s.num)
+  local a = s and account(m.num)
   if not s then return done(id, m, 'canceled', 'its share is gone', now) end
   if fenced(m.k) then
     local open, why = payable(a, s)

@@ -5,7 +5,8 @@
 --           id, a (attempt), r (sent | failed | suppressed | retry | unsent | doubt), why, err,
 --           sent: pid (provider id), dl, dr (delivery and its rank), seg, txt, ok ('1': counts as confirmed)
 --           failed, suppressed: x (reason to suppress the channel for this share, or '')
---           retry: at (ms), cost ('1': counts as an attempt)
+--           retry: at (ms), cost ('1': counts as an attempt; '0': it was only too fast, which ends a message at its
+--           validity and not before)
 --           doubt: at (ms) when it is asked about or its policy applies, txt, pv (provider that may have it, or '*')
 -- Return  ids that were stale and refused. A stale one is no longer this worker's: another attempt exists. That it was
 --         taken counts all the same while it is in doubt, or waits to go out again because of that.
@@ -58,13 +59,13 @@ end
 local function retry(id, m, s, a, r)
   redis.call('HSET', P .. 'm:' .. id, 'err', r.err)
   if ended(id, m, s, a) then return end
-  if num(r.at) >= num(m.val) then
+  if r.cost == '1' and num(r.at) >= num(m.val) then
     done(id, m, 'expired', r.why, now)
     if not advance(id, m, s, a, now) then bury(id, m, now, r.why) end
     return
   end
   redis.call('HINCRBY', P .. 'm:' .. id, 't', r.cost)
-  postpone(id, m, r.at)
+  postpone(id, m, int(math.min(num(r.at), num(m.val))))
 end
 
 -- A worker that was taken for dead tells of an attempt that is not the current one.
@@ -84,7 +85,7 @@ for _, r in ipairs(results) do
   if not mine then
     overtaken(r.id, m, r)
   else
-    local a = account(s.num)
+    local a = account(m.num)
     if told(m) and (r.r == 'doubt' or r.r == 'retry' or r.r == 'unsent') then
       if r.txt then redis.call('HSET', P .. 'm:' .. r.id, 'txt', r.txt) end
       taken(r.id, m, s, now)
