@@ -73,8 +73,8 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     """What the customer's page may show: one share, one bill, nothing the messages did not say.
 
     `renewing`: the number is closed, and a new one is being made. `credit` is what was paid above all that was owed
-    under the number. `wallet` is the channel of the contact's last
-    payment, as the provider calls it. `version` changes whenever what the page shows of the bill does.
+    under the number. `wallet` is the channel of the contact's last payment, as the provider calls it. `version` changes
+    whenever what the page shows of the bill does.
     """
 
     share: str
@@ -403,5 +403,12 @@ def _paid(payment: Fields) -> Paid:
 
 def _version(number: str, account: Fields, term: str, payments: int) -> str:
     shown = [account.get(f"{field}:{term}", "") for field in ("ta", "tp", "td", "tx", "tm")]
-    facts = [number, status(account), account.get("nxk", ""), account.get("credit", ""), str(payments), *shown]
+    facts = [
+        number,
+        status(account),
+        account.get("nxk", ""),
+        account.get("credit", ""),
+        str(payments),
+        *shown,
+    ]
     return f"{crc32(chr(31).join(facts).encode()):08x}"
