@@ -707,7 +707,7 @@ local function allocate(number, a, p, force, now)
   if owed <= 0 and a.nxr then release(a, number, now) end
   local at = want_successor(number, a, now) and int(num(now) + num(policy.wait)) or nil
   local facts = { am = p.am, cur = p.cur, bal = int(owed), cr = int(rest), ref = receipt_number(p.pid), at = p.paid or now,
-    closed = closed and '1' or '0', num = number }
+    closed = closed and '1' or '0', num = number, ch = p.ch }
   -- The share of an old term that was carried over asks for the new one now.
   local spoken = {}
   for _, sid in ipairs(shares_of(a)) do spoken[a['sh:' .. sid]] = true end
