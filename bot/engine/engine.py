@@ -10,6 +10,7 @@ from bot.engine import keys
 from bot.engine.api_keys import ApiKeys
 from bot.engine.bill_claims import BillClaims
 from bot.engine.bills import Bills
+from bot.engine.books import Books
 from bot.engine.calls import CallBudget
 from bot.engine.changes import BillChanges
 from bot.engine.checks import Checks
@@ -66,6 +67,7 @@ class Engine:
     shares: Shares
     bill_claims: BillClaims
     bills: Bills
+    books: Books
     changes: BillChanges
     creations: Creations
     checks: Checks
@@ -116,6 +118,7 @@ class Engine:
             shares=shares,
             bill_claims=bill_claims,
             bills=bills,
+            books=Books(records, settings),
             changes=BillChanges(records, settings),
             checks=Checks(records),
             creations=Creations(records, shares, contacts),

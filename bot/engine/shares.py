@@ -104,8 +104,8 @@ class Shares:
     ) -> list[AcceptedShare | Refused]:
         """Take many jobs in a few round trips; answers stand in the order of the jobs.
 
-        A job whose number is to be made is answered as `creating`. Should that be refused later, `raws`, the jobs as
-        they came, go to the rejected stream with the reason.
+        A job whose number is to be made is answered as `creating`. Should that be refused later, `raws`, each an entry of
+        the inbox and the job as it came, go to the rejected stream with the reason.
         """
         jobs = list(jobs)
         answers: list[AcceptedShare | Refused | None] = [self._impossible(job) for job in jobs]
@@ -227,7 +227,8 @@ class Shares:
         """Put a job of the inbox, whose number cannot be made, on the rejected stream."""
         claim = await self._records.client_hash(keys.claim(p, name))
         if claim.get("raw"):
-            await self._records.reject(claim["raw"], Refused(Problem(field="bill.create", message=why)))
+            entry, _, job = claim["raw"].partition(" ")
+            await self._records.reject(job, Refused(Problem(field="bill.create", message=why)), entry)
 
     def _impossible(self, job: ShareJob) -> Refused | None:
         if job.bill.number is None and not self._settings.makes_numbers:

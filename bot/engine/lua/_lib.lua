@@ -4,7 +4,7 @@
 -- Records:  a:<number> account   s:<sid> share   m:<sid>.<n> message   p:<pid> payment   x:<number>:<alias> payment id
 --           c:<share id> claim   k:<kind>:<address> contact (both in the slot of their own name)
 -- Indexes:  timers, ask:<channel> (in doubt, to be asked about now), um (payments for staff),
---           up:<number> (payments before their share), pn:<number> (its payments), dead, names, claims, cbdue and cbtry
+--           up:<number> (payments before their share), pn:<number> (its payments), pt (all by when they were paid), dead, names, claims, cbdue and cbtry
 --           (events), hints, owe (open bills by what is owed),
 --           make:u and make:b (numbers to be made: c:<claim> or n:<number whose balance needs a new one>),
 --           sync (numbers of which ClickPesa must be told), all three by the ms from which they are due
