@@ -65,7 +65,10 @@ class Role(StrEnum):
 
 
 def renderer(settings: Settings) -> Renderer:
-    """The renderer of one merchant. Raises TemplateError when a file cannot be read, ConfigError for their look."""
+    """The renderer of one merchant. Raises TemplateError when a data file is wrong, ConfigError for the look.
+
+    A mapping file that is not there is none: then WhatsApp is off, see `Settings.channels_off`.
+    """
     look = Look(
         name=settings.merchant_name,
         contact=settings.merchant_contact,
@@ -80,7 +83,7 @@ def renderer(settings: Settings) -> Renderer:
         zone=settings.timezone,
         default_locale=settings.locale,
         overrides=settings.templates,
-        whatsapp_templates=settings.whatsapp_templates,
+        whatsapp_templates=settings.whatsapp_mapping,
         sms_max_segments=settings.sms_max_segments,
         clock=lambda: from_ms(now_ms()),
         look=look,
@@ -240,6 +243,7 @@ async def open_app(
             tasks["healing"] = Healer(engine.channels, opened).run
         if Role.INTAKE in roles:
             tasks["intake"] = Inbox(engine.records, engine.shares, settings, consumer).run
+            tasks.update(_making(engine, settings, stack))
         if Role.SCHEDULER in roles:
             tasks.update(_scheduling(engine, settings, stack))
         bot = _staff(engine, settings, made, roles)
@@ -248,8 +252,12 @@ async def open_app(
         if bot is not None and Role.STAFF in roles:
             tasks["staff"] = bot.run
         if Role.API in roles:
+            from bot.billpay.desk import BillDesk
+
             updates = bot.feed if bot is not None and settings.telegram_updates == "webhook" else None
-            tasks["api"] = _api(engine, settings, made, updates, roles)
+            desk = BillDesk(clickpesa(engine, settings), engine.changes, engine.bills)
+            stack.push_async_callback(desk.close)
+            tasks["api"] = _api(engine, settings, made, updates, roles, desk)
         yield App(engine, frozenset(roles), tasks)
 
 
@@ -274,6 +282,18 @@ def _worker(
     return Worker(engine.records, engine.contacts, engine.channels, composer, settings, channels, consumer)
 
 
+def _making(
+    engine: Engine, settings: Settings, stack: AsyncExitStack
+) -> dict[str, Callable[[asyncio.Event], Awaitable[None]]]:
+    client = clickpesa(engine, settings)
+    if client is None:
+        return {}
+    from bot.billpay.maker import NumberMaker
+
+    stack.push_async_callback(client.close)
+    return {"numbers": NumberMaker(client, engine.creations, bulk_wait_ms=settings.create_wait_ms).run}
+
+
 def _scheduling(
     engine: Engine, settings: Settings, stack: AsyncExitStack
 ) -> dict[str, Callable[[asyncio.Event], Awaitable[None]]]:
@@ -289,7 +309,7 @@ def _scheduling(
         from bot.billpay.sweeper import Sweeper
 
         stack.push_async_callback(client.close)
-        tasks["hints"] = HintVerifier(client, engine.payments).run
+        tasks["hints"] = HintVerifier(client, engine.payments, leases=engine.leases).run
         tasks["sweep"] = Sweeper(
             client, engine.payments, engine.sweeps, engine.leases, every_s=settings.sweep_every_s
         ).run
@@ -322,7 +342,12 @@ def _staff(engine: Engine, settings: Settings, made: Renderer, roles: Collection
 
 
 def _api(
-    engine: Engine, settings: Settings, made: Renderer, updates: Any, roles: Collection[Role]
+    engine: Engine,
+    settings: Settings,
+    made: Renderer,
+    updates: Any,
+    roles: Collection[Role],
+    desk: Any,
 ) -> Callable[[asyncio.Event], Awaitable[None]]:
     async def run(stop: asyncio.Event) -> None:
         from aiohttp import web
@@ -331,7 +356,7 @@ def _api(
         from bot.web.server import runner as runner_of
 
         host, _, port = settings.listen.rpartition(":")
-        runner = runner_of(build_web(engine, settings, made, updates=updates, roles=sorted(roles)))
+        runner = runner_of(build_web(engine, settings, made, updates=updates, roles=sorted(roles), desk=desk))
         await runner.setup()
         try:
             await _listen(web.TCPSite(runner, host.strip("[]"), int(port)), settings.listen)

@@ -7,6 +7,7 @@ TumaError
 |   +-- NotReplicated   the primary has it, no replica said so in time
 +-- Refused             input that cannot be taken; carries problems, HTTP 400 or 422
 |   +-- Conflict        the same id or term with other content, HTTP 409
++-- ProviderAway        ClickPesa cannot be asked now; nothing was changed, HTTP 503
 +-- NotFound            no such share, bill, message, HTTP 404
 +-- TemplateError       a template is wrong, or lacks a variable
 """
@@ -67,6 +68,10 @@ class Conflict(Refused):
     """The same id with other content, or an amount that contradicts the bill on record."""
 
     status = 409
+
+
+class ProviderAway(TumaError):
+    """A provider cannot be asked now, and nothing was changed. The text is what it said."""
 
 
 class NotFound(TumaError):

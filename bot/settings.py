@@ -19,6 +19,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from bot.domain.contact import is_region
 from bot.errors import ConfigError
 
 # Who can carry SMS, in the order in which they are used where SMS_PROVIDERS does not say.
@@ -84,8 +85,8 @@ def _origins(value: str) -> tuple[str, ...]:
 
 
 def _region(value: str) -> str:
-    if not re.fullmatch("[A-Z]{2}", value):
-        raise ValueError("expected a region in two capital letters, such as TZ")
+    if not is_region(value):
+        raise ValueError("expected a region that numbers phones, in two capital letters, such as TZ")
     return value
 
 
@@ -411,7 +412,9 @@ class Settings:
         "TWILIO_API_BASE", "Origin of Twilio's API.", "https://api.twilio.com", parse=_url("http", "https")
     )
     whatsapp_templates: Path | None = _setting(
-        "WHATSAPP_TEMPLATES", "TOML file that maps kind and locale to an approved ContentSid.", parse=Path
+        "WHATSAPP_TEMPLATES",
+        "TOML file that maps kind and locale to an approved ContentSid. Named but not there: WhatsApp is off.",
+        parse=Path,
     )
     sms_providers: tuple[tuple[str, int], ...] = _setting(
         "SMS_PROVIDERS",
@@ -526,6 +529,39 @@ class Settings:
         "CLICKPESA_PER_DAY",
         "Requests a day that ClickPesa allows; 100 before it has approved your account, then leave it unset.",
         parse=_whole,
+    )
+    create_wait_ms: int = _setting(
+        "TUMA_CREATE_WAIT_MS",
+        "How long bulk shares may wait for others so that up to 50 control numbers are made in one call, in ms.",
+        1000,
+        parse=_whole,
+    )
+    create_answer_ms: int = _setting(
+        "TUMA_CREATE_ANSWER_MS",
+        "How long `POST /v1/shares` and `POST /v1/bills` wait for a control number that is being made before they "
+        "answer with the state `creating`, in ms.",
+        3000,
+        parse=_whole,
+    )
+    balance_number: str = _setting(
+        "TUMA_BALANCE_NUMBER",
+        "Kind of control number that the balance gets after a partial payment has closed an order number: `order`, "
+        "`customer` (where name and contact are known, else order), or `off`: staff are told.",
+        "order",
+        parse=_choice("order", "customer", "off"),
+    )
+    receipt_wait_ms: int = _setting(
+        "TUMA_RECEIPT_WAIT_MS",
+        "How long the receipt of such a payment waits for the new number, in ms; after that it goes without, and "
+        "instructions follow.",
+        5000,
+        parse=_whole,
+    )
+    on_reversal: str = _setting(
+        "TUMA_ON_REVERSAL",
+        "What a payment that went back after its receipt does: `hold` reminders until staff decide, or `resume` them.",
+        "hold",
+        parse=_choice("hold", "resume"),
     )
     clickpesa_sweep_s: int = _setting(
         "CLICKPESA_SWEEP_S",
@@ -696,6 +732,21 @@ class Settings:
         """The merchant's time zone."""
         return ZoneInfo(self.timezone)
 
+    @property
+    def makes_numbers(self) -> bool:
+        """Whether tuma can make control numbers and tell ClickPesa of changes: it has credentials."""
+        return bool(self.clickpesa_client_id and self.clickpesa_api_key)
+
+    def payment_policy(self) -> dict[str, str]:
+        """What scripts must know of the merchant's choices about money, see lua/_lib.lua."""
+        successor = self.balance_number if self.makes_numbers and self.balance_number != "off" else ""
+        return {
+            "succ": successor,
+            "sync": "1" if self.makes_numbers else "0",
+            "wait": str(self.receipt_wait_ms),
+            "back": self.on_reversal,
+        }
+
     def price(self, channel: str) -> Decimal:
         """What one SMS segment, or one message of another channel, costs."""
         return dict(self.prices)[channel]
@@ -713,11 +764,30 @@ class Settings:
             return None
         return max(self.clickpesa_known_within_s, 3 * self.sweep_every_s)
 
+    @property
+    def whatsapp_mapping(self) -> Path | None:
+        """The file of WhatsApp's templates; None if none is named, or the one that is cannot be read."""
+        file = self.whatsapp_templates
+        # A folder too: docker makes one where the file to be mounted is missing.
+        readable = file is not None and os.access(file, os.R_OK) and not file.is_dir()
+        return file if readable else None
+
+    @property
+    def mapping_problem(self) -> str | None:
+        """What is wrong with the file that WHATSAPP_TEMPLATES names; None if it can be read, or none is named."""
+        if self.whatsapp_templates is None or self.whatsapp_mapping is not None:
+            return None
+        return f"there is no file {self.whatsapp_templates.absolute()} that can be read"
+
     def channels_off(self) -> dict[str, str]:
-        """Channels that cannot work, and the settings they lack."""
+        """Channels that cannot work, and the settings that they lack or that are wrong."""
         missing = {
             "sms": [] if self.sms_route() else self.sms_lacks(self._sms_wanted()[0][0]),
-            "whatsapp": [*self._twilio_lacks(), *_unset(TWILIO_WHATSAPP_FROM=self.twilio_whatsapp_from)],
+            "whatsapp": [
+                *self._twilio_lacks(),
+                *_unset(TWILIO_WHATSAPP_FROM=self.twilio_whatsapp_from),
+                *(["WHATSAPP_TEMPLATES"] if self.mapping_problem else []),
+            ],
             "email": _unset(SMTP_URL=self.smtp_url, EMAIL_FROM=self.email_from),
             "telegram": _unset(TELEGRAM_BOT_TOKEN=self.telegram_bot_token),
         }

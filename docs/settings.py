@@ -32,6 +32,7 @@ starts, and `tuma doctor` says what is missing and where to get it. *Secret* val
 EXAMPLE = """# Settings of tuma. Copy to .env and fill in what you use; every line may stay empty.
 # Written by docs/settings.py; docs/settings.md is the same list as a page.
 # Put a value that holds a dollar sign or a space in single quotes.
+# In containers the folder config beside docker-compose.yml is /config: WHATSAPP_TEMPLATES=/config/whatsapp.toml.
 """
 
 

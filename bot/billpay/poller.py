@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,6 +34,9 @@ NEWS = frozenset({"settled", "partial", "over", "failed", "unmatched"})
 
 # An attempt that failed long before the hint is no news to the customer.
 _FAILED_IS_NEWS_FOR = timedelta(minutes=15)
+
+_LEASE = "hints"
+_LEASE_S = 90.0  # longer than any pause between two looks
 
 _log = structlog.get_logger(__name__)
 
@@ -69,19 +73,37 @@ class _Asked:
     again_at: float = 0.0
 
 
+class Leases(Protocol):
+    """Who does it now: `Leases` of the engine."""
+
+    async def hold(self, name: str, owner: str, ttl_s: float) -> bool:
+        """Take or renew a lease."""
+        ...
+
+    async def drop(self, name: str, owner: str) -> None:
+        """End it."""
+        ...
+
+
 class HintVerifier:
-    """Turns hints into settled payments. `idle_s` is how often it looks for new hints, in seconds."""
+    """Turns hints into settled payments. `idle_s` is how often it looks for new hints, in seconds.
+
+    With `leases` one process at a time does it.
+    """
 
     def __init__(
         self,
         client: PaymentList,
         payments: HintedPayments,
         *,
+        leases: Leases | None = None,
         waits_s: Sequence[float] = WAITS_S,
         idle_s: float = 1.0,
     ) -> None:
         self._client = client
         self._payments = payments
+        self._leases = leases
+        self._owner = secrets.token_hex(8)
         self._waits_s = waits_s
         self._idle_s = idle_s
         self._asked: dict[str, _Asked] = {}
@@ -91,7 +113,8 @@ class HintVerifier:
         while not stop.is_set():
             wait_s = self._idle_s
             try:
-                await self.sweep()
+                if await self._mine():
+                    await self.sweep()
             except ClickPesaError as error:
                 wait_s = pause_s(error)
                 _log.warning("hints cannot be verified", error=str(error), pause_s=wait_s)
@@ -99,6 +122,13 @@ class HintVerifier:
                 wait_s = 5.0
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), wait_s)
+
+        if self._leases is not None:
+            with contextlib.suppress(StoreUnavailable):
+                await self._leases.drop(_LEASE, self._owner)
+
+    async def _mine(self) -> bool:
+        return self._leases is None or await self._leases.hold(_LEASE, self._owner, _LEASE_S)
 
     async def sweep(self) -> int:
         """Ask about every hinted number whose time has come; how many were asked about.

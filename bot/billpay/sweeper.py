@@ -26,7 +26,7 @@ import structlog
 from bot.billpay.budget import Urgency
 from bot.billpay.client import PaymentsPage
 from bot.billpay.errors import ClickPesaError
-from bot.billpay.poller import FINAL, NEWS, counts, pause_s
+from bot.billpay.poller import FINAL, NEWS, Leases, counts, pause_s
 from bot.domain.bill import PaymentEvent, SettleResult
 from bot.errors import StoreUnavailable
 
@@ -83,16 +83,8 @@ class Memory(Protocol):
         """Keep where to go on, and until when payments are known."""
         ...
 
-
-class Leases(Protocol):
-    """Who does it now: `Leases` of the engine."""
-
-    async def hold(self, name: str, owner: str, ttl_s: float) -> bool:
-        """Take or renew a lease."""
-        ...
-
-    async def drop(self, name: str, owner: str) -> None:
-        """End it."""
+    async def not_read(self, why: str) -> None:
+        """The list could not be read."""
         ...
 
 
@@ -147,18 +139,25 @@ class Sweeper:
     async def run(self, stop: asyncio.Event) -> None:
         """Sweep until `stop` is set; an absent ClickPesa or Redis is waited out."""
         while not stop.is_set():
-            wait_s = self._every_s
             try:
-                await self.turn()
-            except ClickPesaError as error:
-                wait_s = max(pause_s(error), 1.0)
-                _log.warning("payments_not_swept", error=str(error), pause_s=wait_s)
+                wait_s = await self._turn_or_tell()
             except StoreUnavailable:
                 wait_s = 5.0
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), wait_s)
         with contextlib.suppress(StoreUnavailable):
             await self._leases.drop(_LEASE, self._owner)
+
+    async def _turn_or_tell(self) -> float:
+        """One look; seconds until the next."""
+        try:
+            await self.turn()
+        except ClickPesaError as error:
+            wait_s = max(pause_s(error), 1.0)
+            _log.warning("payments_not_swept", error=str(error), pause_s=wait_s)
+            await self._memory.not_read(str(error))
+            return wait_s
+        return self._every_s
 
     async def turn(self) -> bool:
         """One look, to the end of the list; False if another process does it.
@@ -245,7 +244,7 @@ class Sweeper:
         if all(event.status in FINAL for event in events):
             del state.followed[number]
         elif now - state.followed[number].since > FOLLOW_FOR:
-            _log.warning("payment stays pending, not asked about any more", days=FOLLOW_FOR.days)
+            _log.warning("payment_stays_pending", days=FOLLOW_FOR.days)
             del state.followed[number]
         else:
             state.followed[number].ask_at = now + FOLLOW_EVERY

@@ -42,4 +42,5 @@ CHECKSUM = (
     "CLICKPESA_CHECKSUM_KEY: switch checksums on for the application in the dashboard; it shows the key once"
 )
 WEBHOOK = "{url}/webhooks/clickpesa is the address to set there for PAYMENT RECEIVED and PAYMENT FAILED"
+SIGNING = 'TUMA_CALLBACK_SECRET: a secret of yours, as `echo "whsec_$(openssl rand -base64 24)"` makes it'
 PUBLIC_URL = "PUBLIC_URL: the https:// address under which providers and customers reach this server"

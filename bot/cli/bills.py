@@ -9,11 +9,14 @@ import msgspec
 import typer
 
 from bot.cli import runtime
+from bot.cli.bill_change import open_desk, update_command, watch_command
+from bot.cli.bill_create import create_command
 from bot.cli.output import JsonFlag, emit, facts, say, table
-from bot.domain.bill import BillView, ShareView, TermView
+from bot.domain.bill import BillView, PaymentView, ShareView, TermView
 from bot.errors import NotFound
 
 if TYPE_CHECKING:
+    from bot.billpay.desk import BothViews
     from bot.engine.engine import Engine
 
 app = typer.Typer(help="Bills, by their control numbers.", no_args_is_help=True)
@@ -34,20 +37,51 @@ _MESSAGE_COLUMNS = (
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """A bill with its shares and their messages."""
+    """A bill with its shares and their messages; no bill while the number of a share is being made."""
 
-    bill: BillView
+    bill: BillView | None
     shares: list[ShareView]
+
+
+app.command("create")(create_command)
+app.command("update")(update_command)
+app.command("watch")(watch_command)
 
 
 @app.command("show")
 def show_command(number: Number, as_json: JsonFlag = False) -> None:
-    """Show a bill: what is owed, what was paid, who was told."""
-    found = runtime.with_engine(lambda engine: engine.bills.get(number))
+    """Show a bill here and at ClickPesa: what is owed, paid, who was told."""
+    found = runtime.with_engine(lambda engine: _both(engine, number))
     if as_json:
-        emit(found)
-    else:
-        _print_bill(found)
+        ours = msgspec.to_builtins(found.bill) if found.bill else {}
+        emit({**ours, "number": number, "clickpesa": found.clickpesa, "clickpesa_says": found.clickpesa_says})
+        return
+    if found.bill is not None:
+        _print_bill(found.bill)
+    _print_theirs(found)
+
+
+async def _both(engine: Engine, number: str) -> BothViews:
+    async with open_desk(engine) as desk:
+        return await desk.both(number)
+
+
+def _print_theirs(found: BothViews) -> None:
+    theirs, ours = found.clickpesa, found.bill
+    if theirs is None:
+        say(f"At ClickPesa: {found.clickpesa_says}")
+        return
+    newest = ours.terms[-1] if ours is not None and ours.terms else None
+    rows = (
+        ("to pay", ours.balance if ours else None, theirs.amount),
+        ("most in all", None, theirs.cap),
+        ("may still come", None, theirs.remaining),
+        ("mode", newest.mode if newest else None, theirs.mode),
+        ("description", newest.description if newest else None, theirs.description),
+        ("customer", ours.customer if ours else None, theirs.customer_name),
+        ("status", ours.status if ours else None, theirs.status),
+    )
+    table(("", "Here", "At ClickPesa"), rows, title=f"{theirs.number} on both sides")
 
 
 @app.command("snippet")
@@ -82,7 +116,8 @@ def status_command(
     if as_json:
         emit(found)
         return
-    _print_bill(found.bill)
+    if found.bill is not None:
+        _print_bill(found.bill)
     for share in found.shares:
         _print_share(share)
 
@@ -101,6 +136,8 @@ async def _status(engine: Engine, what: str) -> Status:
         bill = await engine.bills.get(what)
     except NotFound:
         share = await _share(engine, what)
+        if not share.number:
+            return Status(bill=None, shares=[share])
         return Status(bill=await engine.bills.get(share.number), shares=[share])
     return Status(bill=bill, shares=await shares_of(engine, bill))
 
@@ -133,6 +170,8 @@ def _print_bill(bill: BillView) -> None:
             "Credit": None if bill.credit in ("", "0") else f"{bill.currency} {bill.credit}",
             "Next reminder": bill.next_reminder_at,
             "Shares": bill.shares,
+            "Took over from": bill.previous,
+            "Balance moved to": bill.next,
         }
     )
     terms = (
@@ -140,10 +179,13 @@ def _print_bill(bill: BillView) -> None:
     )
     table(("Term", "Amount", "Paid", "Balance", "Due", "Mode", "Description", "Sending cost"), terms)
     if bill.payments:
-        paid = (
-            (p.received_at, p.amount, p.status, p.channel, p.payer, p.reason, p.id) for p in bill.payments
-        )
-        table(("Received", "Amount", "Status", "Channel", "Payer", "Note", "Payment"), paid, title="Payments")
+        columns = ("Received", "Amount", "Status", "Channel", "Payer", "Note", "Receipt", "Payment")
+        table(columns, map(_payment_cells, bill.payments), title="Payments")
+
+
+def _payment_cells(p: PaymentView) -> tuple[object, ...]:
+    note = p.note or p.reason
+    return (p.received_at, p.amount, p.status, p.channel, p.payer, note, p.receipt, p.id)
 
 
 def _cost(term: TermView) -> str | None:
@@ -153,8 +195,9 @@ def _cost(term: TermView) -> str | None:
 
 def _print_share(share: ShareView) -> None:
     skipped = ", ".join(f"{one.channel} ({one.reason})" for one in share.skipped)
+    why = f" ({share.reason})" if share.reason else ""
     say(
-        f"Share {share.id}: {share.state}, over {', '.join(share.channels)}"
+        f"Share {share.id}: {share.state}{why}, over {', '.join(share.channels)}"
         + (f"; skipped: {skipped}" * bool(skipped))
     )
     rows = (

@@ -17,6 +17,15 @@ from bot.domain.row import COLUMNS
 from bot.errors import Problem, Refused
 
 ERROR = "error"
+# What people call a column instead; only ever a hint.
+_OTHER_WORDS = {
+    **dict.fromkeys(("mobile", "tel", "telephone", "msisdn", "simu"), "phone"),
+    **dict.fromkeys(("mail", "barua"), "email"),
+    **dict.fromkeys(("control", "namba"), "number"),
+    **dict.fromkeys(("total", "balance", "kiasi"), "amount"),
+    **dict.fromkeys(("jina", "customer"), "name"),
+    **dict.fromkeys(("due", "deadline"), "due_at"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +80,17 @@ class Header:
     def _misspelt(self) -> list[str]:
         missing = [name for name in COLUMNS if name not in self._keys]
         unknown = [key for key in self._keys if key not in ("", ERROR, *COLUMNS)]
-        near = ((key, difflib.get_close_matches(key.lower(), missing, n=1, cutoff=0.8)) for key in unknown)
-        return [
-            f"Column {key!r} is taken as data. Did you mean {match[0]!r}?" for key, match in near if match
-        ]
+        near = ((key, _meant(key.lower(), missing)) for key in unknown)
+        return [f"Column {key!r} is taken as data. Did you mean {match!r}?" for key, match in near if match]
+
+
+def _meant(name: str, missing: Sequence[str]) -> str | None:
+    """The missing column that a heading looks like, as a whole or in one of its words."""
+    for words in (name, *re.split(r"[\W_]+", name)):
+        for said in (words, _OTHER_WORDS.get(words, "")):
+            if match := difflib.get_close_matches(said, missing, n=1, cutoff=0.8):
+                return match[0]
+    return None
 
 
 def _key(name: str) -> str:
@@ -90,5 +106,7 @@ def _without_blank_end(cells: Sequence[str]) -> list[str]:
 
 
 def _too_long(cells: int, columns: int) -> Problem:
-    expected = 'quotes around a cell that holds a separator, such as "Juma, Asha"'
+    expected = (
+        'an amount without a comma (45000), and quotes around a cell that holds a separator ("Juma, Asha")'
+    )
     return Problem(field="row", message=f"has {cells} cells for {columns} columns", expected=expected)

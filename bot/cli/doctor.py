@@ -83,7 +83,15 @@ async def _examine(settings: Settings, ledger: bool) -> tuple[list[Check], Ledge
     )
     channels = [_paused(check, store.paused.get(check.name)) for check in channels]
     templates = await asyncio.to_thread(_templates, settings)
-    return [*store.checks, *channels, clickpesa, public, templates], store.report
+    return [
+        *store.checks,
+        *channels,
+        clickpesa,
+        public,
+        _callbacks(settings),
+        *_merchant(settings),
+        templates,
+    ], store.report
 
 
 # ----------------------------------------------------------------------------- Redis
@@ -186,6 +194,9 @@ async def _within(probe: Awaitable[Probe]) -> Probe:
 
 def _channel(name: ChannelName, off: Mapping[str, str], probe: Probe | None, settings: Settings) -> Check:
     how = list(advice.CHANNEL[name])
+    if off.get(name) == "WHATSAPP_TEMPLATES":  # named, so not off on purpose
+        detail = f"off: WHATSAPP_TEMPLATES: {settings.mapping_problem}"
+        return Check(name=name, state=State.FAIL, detail=detail, how=how[-1:])
     if name in off or probe is None:
         missing = off.get(name, "").split(", ")
         return Check(name=name, state=State.OFF, detail="not set up", missing=missing, how=how)
@@ -262,6 +273,22 @@ async def _public_url(settings: Settings) -> Check:
             name="public_url", state=State.WARN, detail=f"{url} is not https", how=[advice.PUBLIC_URL]
         )
     return Check(name="public_url", state=State.OK, detail=f"{url} answers")
+
+
+def _merchant(settings: Settings) -> list[Check]:
+    if settings.merchant_name != type(settings).merchant_name:
+        return []
+    detail = f"MERCHANT_NAME is not set: SMS begin with `{settings.merchant_name}:`, which no customer knows"
+    how = ["MERCHANT_NAME: the name that customers know you by"]
+    return [Check(name="merchant", state=State.WARN, detail=detail, missing=["MERCHANT_NAME"], how=how)]
+
+
+def _callbacks(settings: Settings) -> Check:
+    if settings.callback_secret is not None:
+        return Check(name="callbacks", state=State.OK, detail="events to callback_url are signed")
+    detail = "off: no event goes to a share's callback_url"
+    missing, how = ["TUMA_CALLBACK_SECRET"], [advice.SIGNING]
+    return Check(name="callbacks", state=State.OFF, detail=detail, missing=missing, how=how)
 
 
 async def _get(url: str) -> Probe:

@@ -27,6 +27,7 @@ from typing import IO, Any, Protocol
 import msgspec
 
 from bot.cli.columns import Header, Row
+from bot.domain.shape import repeated
 from bot.errors import Problem, Refused
 
 MAX_LINE_BYTES = 256 * 1024
@@ -55,6 +56,8 @@ def open_source(path: Path | None, sheet: str | None = None) -> Iterator[Source]
     with _rewindable(path) as stream:
         try:
             source = _recognised(stream, sheet)
+            if not source.total:
+                raise _broken("has column names and no bill under them", "one bill per line")
         except Refused as refused:
             named = (msgspec.structs.replace(p, field=str(path or "stdin")) for p in refused.problems)
             raise Refused(*named) from refused
@@ -283,4 +286,6 @@ def _json_row(number: int, line: bytes) -> Row:
         expected = "one share job per line, as a JSON object"
         problem = Problem(field="$", message="the line is not a JSON object", expected=expected)
         return Row(number, line.decode(errors="replace"), problem=problem)
+    if (twice := repeated(line)) is not None:
+        return Row(number, line.decode(errors="replace"), problem=twice)
     return Row(number, original, job={key: value for key, value in original.items() if key != "error"})

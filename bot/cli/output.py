@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 from typer.core import TyperGroup
+from typer.exceptions import TyperException
 
 from bot.errors import ConfigError, Refused, TumaError
 
@@ -57,12 +58,17 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was named."""
+        wants_json = "--json" in (
+            *ctx._protected_args,
+            *ctx.args,
+        )  # an error may come before the flag is read
         try:
             return super().invoke(ctx)
-        except typer.BadParameter as error:
-            error.message = error.message.replace(
-                "Value error, ", ""
-            )  # how the parser introduces its own text
+        except TyperException as error:
+            # "Value error, " is how the parser introduces its own text.
+            error.message = error.message.replace("Value error, ", "")
+            if wants_json:
+                emit({"ok": False, "error": error.format_message(), "problems": []})
             raise
         except TumaError as error:
             report(error, as_json=bool(ctx.meta.get(_JSON)))

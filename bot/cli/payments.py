@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bot.cli import runtime
 from bot.cli.output import JsonFlag, emit, emit_all, say, table
+from bot.domain.bill import SettleResult
+from bot.domain.cash import cash_payment
+
+if TYPE_CHECKING:
+    from bot.engine.engine import Engine
 
 app = typer.Typer(help="Payments that match no bill.", no_args_is_help=True)
 
@@ -31,6 +36,41 @@ def unmatched_command(
     table(_COLUMNS, rows, title="Unmatched payments")
 
 
+@app.command("add")
+def add_command(
+    number: Annotated[str, typer.Argument(help="Control number of the bill.")],
+    amount: Annotated[str, typer.Argument(help="What was paid, such as 20000.")],
+    note: Annotated[str | None, typer.Option(help="Kept with the payment, such as a slip's number.")] = None,
+    own_id: Annotated[str | None, typer.Option("--id", help="Your own id: the same id counts once.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Enter cash that was paid at the counter.
+
+    It settles, stops reminders and brings a receipt like any payment.
+    """
+    result = runtime.with_engine(lambda engine: _add(engine, number, amount, note, own_id))
+    _tell(result, as_json)
+
+
+async def _add(
+    engine: Engine, number: str, amount: str, note: str | None, own_id: str | None
+) -> SettleResult:
+    currency = (await engine.bills.get(number)).currency
+    fields = {"id": own_id, "amount": amount, "note": note}
+    cash = cash_payment(fields, currency, settings=engine.settings)
+    return await engine.payments.add(number, cash, by=runtime.operator())
+
+
+def _tell(result: SettleResult, as_json: bool) -> None:
+    if as_json:
+        emit(result)
+        return
+    reason = f" ({result.reason})" if result.reason else ""
+    say(
+        f"{result.outcome}{reason}: {result.canceled} message(s) canceled, {result.receipts} receipt(s) queued."
+    )
+
+
 @app.command("match")
 def match_command(
     payment: Annotated[str, typer.Argument(help="The payment's id, as `payments unmatched` shows it.")],
@@ -39,13 +79,7 @@ def match_command(
 ) -> None:
     """Count a payment for a bill."""
     result = runtime.with_engine(lambda engine: engine.payments.match(payment, number, by=runtime.operator()))
-    if as_json:
-        emit(result)
-        return
-    reason = f" ({result.reason})" if result.reason else ""
-    say(
-        f"{result.outcome}{reason}: {result.canceled} message(s) canceled, {result.receipts} receipt(s) queued."
-    )
+    _tell(result, as_json)
 
 
 @app.command("dismiss")

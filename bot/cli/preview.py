@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from bot.domain.bill import BillKind, BillMode, SkippedChannel
+from bot.domain.creation import NO_CLICKPESA
 from bot.domain.message import Kind
-from bot.domain.share import NOT_CREATED, ShareJob
+from bot.domain.share import ShareJob
 from bot.errors import Problem, Refused, TemplateError
 from bot.render.facts import Facts
 from bot.render.segments import count
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from bot.render.templates import Renderer
 
 _CLUSTER_PARTITIONS, _SINGLE_PARTITIONS = 256, 8
+# As long as the number that will be made.
+_NUMBER_TO_COME = "0" * 14
 _NEEDS = {
     ChannelName.SMS: "phone",
     ChannelName.WHATSAPP: "phone",
@@ -66,7 +69,7 @@ class Previewer:
 
     def preview(self, job: ShareJob) -> Preview:
         """Render the instructions of every usable channel. Raises Refused if none can work, or a template is wrong."""
-        _refuse_impossible(job)
+        _refuse_impossible(job, self._settings)
         obstacles = {channel: self._obstacle(job, channel) for channel in job.route.channels}
         usable = [channel for channel, why in obstacles.items() if why is None]
         if not usable:
@@ -85,14 +88,14 @@ class Previewer:
 
     def check(self, job: ShareJob) -> None:
         """Refuse now what could not be rendered later; which channels work is for the engine. Raises Refused."""
-        _refuse_impossible(job)
+        _refuse_impossible(job, self._settings)
         for channel in job.route.channels:
             if self._obstacle(job, channel) is None:
                 self._message(job, channel)
 
     def _obstacle(self, job: ShareJob, channel: ChannelName) -> str | None:
         if channel in self._off:
-            return f"off: {self._off[channel]} is not set"
+            return f"off: set {self._off[channel]}"
         if getattr(job.customer, _NEEDS[channel]) is None:
             linked = channel is ChannelName.TELEGRAM
             return "the customer has not linked Telegram yet" if linked else f"no customer.{_NEEDS[channel]}"
@@ -114,7 +117,7 @@ class Previewer:
             template=job.template,
             message_id=f"{self._token}.1",
             name=job.customer.name,
-            number=bill.number or "",
+            number=bill.number or _NUMBER_TO_COME,
             amount=bill.amount,
             total=bill.amount,
             paid=bill.amount - bill.amount,
@@ -135,9 +138,9 @@ class Previewer:
         return f"{self._settings.public_url}/{path}" if self._settings.public_url else None
 
 
-def _refuse_impossible(job: ShareJob) -> None:
-    if job.bill.number is None:
-        raise Refused(NOT_CREATED)
+def _refuse_impossible(job: ShareJob, settings: Settings) -> None:
+    if job.bill.number is None and not settings.makes_numbers:
+        raise Refused(msgspec.structs.replace(NO_CLICKPESA, field="bill.create"))
 
 
 def shown(channel: ChannelName, content: Content) -> PreviewMessage:

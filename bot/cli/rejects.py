@@ -97,20 +97,16 @@ class ErrorsFile:
 
     def _write(self, file: IO[str], original: Any, said: str) -> None:
         if self._source.columns:
-            self._table.writerow([*self._cells(original), _guarded(said)])
+            width = len(self._source.columns)
+            cells = [*original, *[""] * (width - len(original))]
+            kept = [guarded(cells[place]) for place in self._kept]
+            # Cells beyond the columns stay beyond them: put anywhere else, the row would be taken as it is.
+            self._table.writerow([*kept, guarded(said), *map(guarded, cells[width:])])
             return
         line = original | {ERROR: said} if isinstance(original, dict) else {"line": original, ERROR: said}
         file.write(msgspec.json.encode(line).decode() + "\n")
 
-    def _cells(self, cells: Sequence[str]) -> list[str]:
-        width = len(self._source.columns)
-        padded = [*cells, *[""] * (width - len(cells))]
-        beyond = [cell for cell in padded[width:] if cell.strip()]
-        if beyond:  # too many cells: kept in the last column, so that nothing is lost
-            last = self._kept[-1]
-            padded[last] = self._source.delimiter.join([padded[last], *beyond])
-        return [_guarded(padded[place]) for place in self._kept]
 
-
-def _guarded(cell: str) -> str:
+def guarded(cell: str) -> str:
+    """A cell that no spreadsheet runs as a formula."""
     return f"'{cell}" if _FORMULA.match(cell) else cell

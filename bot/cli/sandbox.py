@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sys
 from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -47,7 +48,8 @@ def sandbox_command(
         list[str] | None,
         typer.Option(
             metavar="NAME=PORT",
-            help="twilio, africastalking, telegram, clickpesa, smtp or page; else any free one.",
+            help="twilio, africastalking, telegram, clickpesa, smtp or page; else the usual one (8100 to 8105), or any "
+            "free one where that is taken. 0: any free one.",
         ),
     ] = None,
     no_checksum: Annotated[
@@ -60,8 +62,9 @@ def sandbox_command(
 ) -> None:
     """Run local servers that act like the SMS gateways, Telegram, ClickPesa and mail.
 
-    The first line says where they are; with --json as one object with the base URLs twilio, africastalking,
-    telegram, clickpesa, smtp and page, the credentials they accept, and the settings that point tuma there.
+    The first line says where they are. With --json, or where the output is no terminal, it is one JSON object with the
+    base URLs twilio, africastalking, telegram, clickpesa, smtp and page, the credentials they accept, and the settings
+    that point tuma there. These stay the same from one start to the next.
     """
     if ctx.invoked_subcommand is not None:
         return
@@ -70,7 +73,15 @@ def sandbox_command(
     settings = runtime.settings()
     runtime.quiet_logs(settings)
     where = tuma or f"http://{settings.listen}"
-    asyncio.run(_sandbox(as_json, host, ports, where, faults, checksum=not no_checksum))
+    try:
+        asyncio.run(
+            _sandbox(
+                as_json, faults, host=host, ports=ports, tuma=where, checksum=not no_checksum,
+                folder=settings.data_dir.absolute() / "sandbox",
+            )
+        )  # fmt: skip
+    except OSError as error:
+        raise Failed(f"the sandbox cannot start: {error}") from error
 
 
 @app.command("replay")
@@ -151,14 +162,13 @@ def fault_command(
         say("Done.")
 
 
-async def _sandbox(
-    as_json: bool, host: str, ports: dict[str, int], tuma: str, faults: Faults, *, checksum: bool
-) -> None:
-    from bot.sandbox.city import main
+async def _sandbox(as_json: bool, faults: Faults, **places: Any) -> None:
+    from bot.sandbox.city import USUAL_PORTS, main
 
     stop = asyncio.Event()
+    json, words = as_json or not sys.stdout.isatty(), not as_json
     with stopped_by_signals(stop):  # before the first line is out, for whoever waits for it
-        await main(as_json, host=host, ports=ports, tuma=tuma, checksum=checksum, faults=faults, stop=stop)
+        await main(json, words=words, usual=USUAL_PORTS, faults=faults, stop=stop, **places)
 
 
 def _ports(pairs: list[str]) -> dict[str, int]:
@@ -166,7 +176,7 @@ def _ports(pairs: list[str]) -> dict[str, int]:
     for pair in pairs:
         name, _, number = pair.partition("=")
         if name not in _SERVERS or not number.isdigit():
-            raise typer.BadParameter("expected NAME=PORT, such as page=8025", param_hint="--port")
+            raise typer.BadParameter("expected NAME=PORT, such as page=8100", param_hint="--port")
         ports[name] = int(number)
     return ports
 

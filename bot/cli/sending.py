@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -19,6 +19,7 @@ from bot.cli import runtime
 from bot.cli.columns import Row
 from bot.cli.files import Source
 from bot.cli.intake import job_of, refusal
+from bot.cli.making import making, outcomes
 from bot.cli.output import Failed, emit, note, say
 from bot.cli.preview import Previewer
 from bot.cli.progress import progress, show_refusal
@@ -43,6 +44,7 @@ class _Sending:
     settings: Settings
     as_json: bool
     tally: Counter[str] = field(default_factory=Counter)
+    creating: dict[str, Row] = field(default_factory=dict)
 
     async def take(self, batch: list[Row]) -> None:
         """Hand a batch in and report every row of it. Raises Failed when Redis is away."""
@@ -70,11 +72,16 @@ class _Sending:
             ) from error
 
     def _report(self, row: Row, answer: AcceptedShare | Refused) -> None:
-        if isinstance(answer, AcceptedShare):
+        if isinstance(answer, AcceptedShare) and answer.state == "creating":
+            self.creating[answer.id] = row
+        elif isinstance(answer, AcceptedShare):
             self.tally["repeated" if answer.repeated else "accepted"] += 1
             if self.as_json:
                 emit({"row": row.number, "ok": True, "errors": [], **msgspec.to_builtins(answer)})
-            return
+        else:
+            self._refused(row, answer)
+
+    def _refused(self, row: Row, answer: Refused) -> None:
         found = refusal(row, answer)
         self.rejects.add(row, found.errors)
         if self.as_json:
@@ -82,10 +89,26 @@ class _Sending:
         else:
             show_refusal(found, self.rejects.count)
 
+    async def follow(self) -> None:
+        """Report rows as their control numbers are made or refused, for as long as any are."""
+        with progress(len(self.creating)) as advance:
+            found: AsyncIterator[tuple[str, AcceptedShare | Refused]] = outcomes(
+                self.engine.shares.made, self.creating
+            )
+            async for share_id, answer in found:
+                self._report(self.creating.pop(share_id), answer)
+                advance(1)
+        for share_id, row in self.creating.items():
+            self.tally["creating"] += 1
+            if self.as_json:
+                emit({"row": row.number, "ok": True, "errors": [], "id": share_id, "state": "creating"})
+
     def sum_up(self) -> None:
         """Say how many were taken, and where the rest is."""
         accepted, repeated, refused = self.tally["accepted"], self.tally["repeated"], self.rejects.count
         line = f"{accepted} accepted, {repeated} accepted before, {refused} refused."
+        if waiting := self.tally["creating"]:
+            line += f" {waiting} wait for a control number of ClickPesa; `tuma up` goes on with them."
         if refused:
             line += f" {self.rejects.told}"
         if self.as_json:
@@ -104,10 +127,12 @@ async def send(path: Path | None, source: Source, settings: Settings, as_json: b
         try:
             async with runtime.open_engine(settings) as engine:
                 sending = _Sending(engine, previewer, rejects, settings, as_json, tally)
-                with progress(source.total) as advance:
-                    for batch in _batches(source.rows()):
-                        await sending.take(batch)
-                        advance(len(batch))
+                async with making(engine):
+                    with progress(source.total) as advance:
+                        for batch in _batches(source.rows()):
+                            await sending.take(batch)
+                            advance(len(batch))
+                    await sending.follow()
         except asyncio.CancelledError as error:  # Ctrl-C
             raise _interrupted(tally, rejects) from error
     sending.sum_up()

@@ -86,7 +86,8 @@ def _announce(settings: Settings, roles: list[str], as_json: bool) -> None:
         emit({"roles": roles, "listen": settings.listen, "on": on, "off": off}, now=True)
         return
     for name, missing in off.items():
-        note(f"{name} is off: {missing} not set")
+        why = f": {settings.mapping_problem}" if missing == "WHATSAPP_TEMPLATES" else " not set"
+        note(f"{name} is off: {missing}{why}")
 
 
 async def _up(settings: Settings, roles: list[str], channels: list[str] | None) -> None:

@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from bot.cli.files import Source
     from bot.cli.preview import Preview
     from bot.domain.bill import AcceptedShare
+    from bot.domain.share import ShareJob
+    from bot.engine.engine import Engine
     from bot.settings import Settings
 
 _FILE_HELP = (
-    "CSV, XLSX or NDJSON file, or - for stdin. Columns: id number kind term amount currency description due_at mode "
-    "name phone email telegram locale channels route template additional_contact; any other becomes data."
+    "CSV, XLSX or NDJSON file, or - for stdin. Columns: id number create kind term amount currency description due_at "
+    "mode name phone email telegram locale channels route template additional_contact; any other becomes data."
 )
 
 
@@ -40,6 +42,9 @@ def share_command(
     description: Annotated[str | None, typer.Option(help="What the bill is for.")] = None,
     due_at: Annotated[str | None, typer.Option(help="When it is due, such as 2026-12-01.")] = None,
     kind: Annotated[str | None, typer.Option(help="Kind of number: order or customer.")] = None,
+    create: Annotated[
+        str | None, typer.Option(help="Instead of --number: make one, order or customer.")
+    ] = None,
     mode: Annotated[str | None, typer.Option(help="exact, or partial (default).")] = None,
     term: Annotated[str | None, typer.Option(help="Tells bills of one number apart.")] = None,
     currency: Annotated[str | None, typer.Option(help="Default: TZS.")] = None,
@@ -70,7 +75,8 @@ def share_command(
     """
     cells = {
         "number": number, "amount": amount, "phone": phone, "email": email, "telegram": telegram, "name": name,
-        "locale": locale, "description": description, "due_at": due_at, "kind": kind, "mode": mode, "term": term,
+        "locale": locale, "description": description, "due_at": due_at, "kind": kind, "create": create, "mode": mode,
+        "term": term,
         "currency": currency, "channels": channels, "route": route, "template": template, "id": share_id,
         "additional_contact": "true" if additional_contact else None, **_pairs(data or []),
     }  # fmt: skip
@@ -112,7 +118,7 @@ def _share_one(cells: dict[str, str], settings: Settings, *, dry_run: bool, as_j
         _show_one(previewer.preview(job), as_json)
         return
     previewer.check(job)
-    accepted = runtime.with_engine(lambda engine: engine.shares.accept(job), settings)
+    accepted = runtime.with_engine(lambda engine: _accept(engine, job), settings)
     if as_json:
         emit(accepted)
     else:
@@ -128,7 +134,18 @@ def _show_one(preview: Preview, as_json: bool) -> None:
         print_texts(preview)
 
 
+async def _accept(engine: Engine, job: ShareJob) -> AcceptedShare:
+    from bot.cli.making import PATIENCE_MS, making
+
+    if job.bill.number is not None:
+        return await engine.shares.accept(job)
+    async with making(engine):
+        return await engine.shares.accept_and_wait(job, PATIENCE_MS)
+
+
 def _accepted_line(accepted: AcceptedShare) -> str:
+    if accepted.state == "creating":
+        return f"Its control number waits for ClickPesa; `tuma up` goes on with it (share {accepted.id})."
     skipped = "".join(f"; {one.channel} skipped ({one.reason})" for one in accepted.skipped)
     if accepted.repeated:
         return (

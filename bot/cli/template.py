@@ -63,7 +63,13 @@ def check_command(as_json: JsonFlag = False) -> None:
 
     Unknown variables, an SMS that costs too much, and texts that mislead or look like fraud.
     """
-    found = [_finding(finding) for finding in _renderer().check()]
+    from bot.render.check import Finding
+
+    settings = runtime.settings()
+    findings = _renderer().check()
+    if settings.mapping_problem:
+        findings.append(Finding("WHATSAPP_TEMPLATES", None, settings.mapping_problem, "error"))
+    found = [_finding(finding) for finding in findings]
     if as_json:
         emit({"ok": not found, "findings": found})
     elif not found:

@@ -17,7 +17,7 @@ import msgspec
 import typer
 
 from bot.cli import runtime
-from bot.cli.output import FAILED, Failed, JsonFlag, emit, note, say
+from bot.cli.output import FAILED, Failed, JsonFlag, Misused, emit, note, say
 from bot.errors import ConfigError, Problem, Refused
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def _amount(text: str | None) -> Decimal:
     try:
         return parse_amount(text)
     except ValueError as error:
-        raise Refused(
+        raise Misused(
             Problem(field="--amount", message=f"the amount {error}", given=text, expected="45000")
         ) from error
 

@@ -65,7 +65,11 @@ class PaymentEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PaymentView(msgspec.Struct, frozen=True, kw_only=True):
-    """A payment on record. `matched` is false while staff must decide; `reason` says why."""
+    """A payment on record. `matched` is false while staff must decide; `reason` says why.
+
+    `receipt` is the number on its receipts, `reference` the network's. `counts_for`: the number whose bill it pays,
+    when that is another. `note` is what staff wrote about it.
+    """
 
     id: str
     number: str
@@ -79,6 +83,10 @@ class PaymentView(msgspec.Struct, frozen=True, kw_only=True):
     message: str | None
     received_at: datetime
     paid_at: datetime | None
+    receipt: str | None = None
+    reference: str | None = None
+    note: str | None = None
+    counts_for: str | None = None
 
 
 class TermView(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,7 +104,10 @@ class TermView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BillView(msgspec.Struct, frozen=True, kw_only=True):
-    """All that is known of one control number. `credit` is what was paid above every term."""
+    """All that is known of one control number. `credit` is what was paid above every term.
+
+    `previous` was closed by a partial payment and this number took over its balance; `next` did so for this one.
+    """
 
     number: str
     kind: BillKind
@@ -111,6 +122,8 @@ class BillView(msgspec.Struct, frozen=True, kw_only=True):
     contacts: list[str]
     customer: str | None
     next_reminder_at: datetime | None
+    previous: str | None = None
+    next: str | None = None
 
 
 class Asking(msgspec.Struct, frozen=True, kw_only=True):
@@ -167,19 +180,27 @@ class SkippedChannel(msgspec.Struct, frozen=True):
     reason: str
 
 
+# `creating`: its control number is being made; `refused`: it could not be made.
+ShareState = Literal["creating", "refused", "active", "paid", "stopped"]
+
+
 class ShareView(msgspec.Struct, frozen=True, kw_only=True):
-    """A share and its messages. `token` opens the customer's page and carries its partition."""
+    """A share and its messages. `token` opens the customer's page and carries its partition.
+
+    `number` is empty while it is `creating`, and if it was `refused`, for the `reason` given.
+    """
 
     id: str
     number: str
     term: str
-    state: Literal["active", "paid", "stopped"]
+    state: ShareState
     channels: list[str]
     skipped: list[SkippedChannel]
     messages: list[MessageView]
     next_reminder_at: datetime | None
     created_at: datetime
     token: str
+    reason: str | None = None
 
 
 class ShareContact(msgspec.Struct, frozen=True, kw_only=True):
@@ -199,9 +220,14 @@ class ShareContact(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AcceptedShare(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to a share job: what was made, durable on disk. `repeated`: the same job was accepted before."""
+    """The answer to a share job: what was made, durable on disk. `repeated`: the same job was accepted before.
+
+    `warnings` say what was asked for and cannot happen as things stand, though the share is taken.
+    `number` is empty while it is being made (`creating`); GET /v1/shares/{id} tells it as soon as it exists.
+    """
 
     id: str
+    state: ShareState
     number: str
     term: str
     token: str
@@ -211,6 +237,7 @@ class AcceptedShare(msgspec.Struct, frozen=True, kw_only=True):
     next_reminder_at: datetime | None
     settled: bool
     repeated: bool
+    warnings: list[str] = []
 
 
 class SettleResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -218,7 +245,7 @@ class SettleResult(msgspec.Struct, frozen=True, kw_only=True):
 
     `outcome`: `settled` (nothing is owed any more), `partial` (which closes an order number), `over`, `failed`
     (a failed attempt was noted), `repeated` (known already), `unmatched` (kept for staff), `advanced` (only the
-    status moved), `noted` (counts for nothing).
+    status moved, or it went back: reason `returned`), `noted` (counts for nothing).
     """
 
     outcome: Literal["settled", "partial", "over", "failed", "repeated", "unmatched", "advanced", "noted"]

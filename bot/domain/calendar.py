@@ -77,7 +77,9 @@ def quiet_until(now: datetime, hours: tuple[time, time], zone: tzinfo) -> dateti
     if not inside:
         return None
     day = local.date() + timedelta(days=1 if clock >= end else 0)
-    return datetime.combine(day, end, zone).astimezone(UTC)
+    # Where clocks go back, an end within the hour that comes twice may have been once already.
+    ends = (datetime.combine(day, end.replace(fold=fold), zone).astimezone(UTC) for fold in (0, 1))
+    return next(moment for moment in ends if moment > now)
 
 
 def to_ms(moment: datetime) -> int:

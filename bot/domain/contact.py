@@ -137,6 +137,13 @@ def _foreign_phone(text: str, bare: str, region: str) -> str:
     return _parsed_phone(ascii_digits, region)
 
 
+def is_region(code: str) -> bool:
+    """Whether the phone library knows the numbers of this region (ISO 3166, two capital letters)."""
+    from phonenumbers import SUPPORTED_REGIONS
+
+    return code in SUPPORTED_REGIONS
+
+
 def _parsed_phone(number: str, region: str) -> str:
     import phonenumbers
 

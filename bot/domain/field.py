@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from bot.domain import contact, money, shape
+from bot.domain.address import names_private
 from bot.domain.bill import BillKind
 from bot.domain.form import BillForm
 from bot.errors import Problem
@@ -38,6 +39,11 @@ class Defaults(Protocol):
     @property
     def zone(self) -> tzinfo:
         """Time zone of times without an offset in rows."""
+        ...
+
+    @property
+    def callback_private(self) -> bool:
+        """Whether events may go to private addresses."""
         ...
 
 
@@ -130,7 +136,7 @@ def kind(form: BillForm, reader: Reader) -> BillKind:
     return form.create or form.kind or BillKind.ORDER
 
 
-def currency(value: str | None, reader: Reader) -> str:
+def currency(value: str | None, reader: Reader, place: str = "bill.") -> str:
     """An ISO 4217 code in capitals; TZS if not given."""
     if value is None or value == "TZS":
         return "TZS"
@@ -138,22 +144,22 @@ def currency(value: str | None, reader: Reader) -> str:
     try:
         money.digits(code)
     except ValueError as error:
-        reader.fail("bill.currency", str(error), value, "a code such as TZS")
+        reader.fail(f"{place}currency", str(error), value, "a code such as TZS")
         return "TZS"
     return code
 
 
-def amount(value: str | int | None, currency: str, reader: Reader) -> Decimal:
+def amount(value: str | int | None, currency: str, reader: Reader, place: str = "bill.") -> Decimal:
     """A positive amount with no more decimals than `currency` has; required."""
     expected = "a positive amount such as 45000 or 12.50"
     if value is None:
-        reader.fail("bill.amount", "is missing", expected=expected)
+        reader.fail(f"{place}amount", "is missing", expected=expected)
         return Decimal(1)
     try:
         amount = money.parse_amount(value.strip() if isinstance(value, str) else value)
         money.check_written(amount, currency)
     except ValueError as error:
-        reader.fail("bill.amount", str(error), value, expected)
+        reader.fail(f"{place}amount", str(error), value, expected)
         return Decimal(1)
     return amount
 
@@ -268,9 +274,15 @@ def template(value: str | None, reader: Reader) -> str:
 
 
 def callback(value: str | None, reader: Reader) -> str | None:
-    """An http or https address with a host; whether that host may be called is decided at delivery."""
-    if value is not None and (reason := _callback_fault(value)):
-        reader.fail("callback_url", reason, value, "an address such as https://example.com/hook")
+    """An http or https address with a host that names no private address; what it resolves to shows at delivery."""
+    expected = "an address such as https://example.com/hook"
+    if value is None:
+        return None
+    if reason := _callback_fault(value):
+        reader.fail("callback_url", reason, value, expected)
+    elif not reader.settings.callback_private and names_private(urlsplit(value).hostname or ""):
+        expected = "a public one, or TUMA_CALLBACK_PRIVATE=true in tuma's settings"
+        reader.fail("callback_url", "is an address in a private network", value, expected)
     return value
 
 

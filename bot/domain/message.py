@@ -13,6 +13,7 @@ class Kind(StrEnum):
     RECEIPT = "receipt"
     PAYMENT_FAILED = "payment_failed"
     BILL_CHANGED = "bill_changed"
+    CORRECTION = "correction"
 
 
 class Lane(StrEnum):

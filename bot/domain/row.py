@@ -9,9 +9,10 @@ day.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, tzinfo
 from functools import lru_cache, partial
+from itertools import pairwise
 from typing import Any
 
 from bot.errors import Problem
@@ -21,6 +22,7 @@ COLUMNS: dict[str, str] = {
     "id": "id",
     "number": "bill.number",
     "kind": "bill.kind",
+    "create": "bill.create",
     "term": "bill.term",
     "amount": "bill.amount",
     "currency": "bill.currency",
@@ -42,18 +44,32 @@ _COLUMN_OF = {path: column for column, path in COLUMNS.items()} | {"customer": "
 _YES = frozenset({"true", "yes", "1", "y", "ndiyo"})
 _NO = frozenset({"false", "no", "0", "n", "hapana"})
 _LOCAL = re.compile(r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d)?))?", re.ASCII)
+_YEAR_LAST = re.compile(r"\d{1,2}\s*[-/.]\s*(?:\d{1,2}|[A-Za-z]{3,9})\s*[-/.]\s*\d{2,4}(?!\d)", re.ASCII)
+_THOUSANDS = re.compile(r"\d{1,3},\d{3}(\.\d+)?", re.ASCII)
+_AMOUNT = ("bill", "amount", "amount")
+# Columns whose cells are words, never three digits alone.
+_WORDS = (("customer", "name", "name"), ("bill", "description", "description"))
 _FORCED_TEXT = re.compile(r"'(?=[=+\-@'0-9])")
 
 
 def fields(row: Mapping[str, str], zone: tzinfo) -> tuple[dict[str, Any], list[Problem]]:
     """The fields of the share job that `row` (column name -> cell) means, and what is wrong with it."""
     job: dict[str, Any] = {"bill": {}, "customer": {}}
-    problems: list[Problem] = []
+    problems = [*_amount_in_two(row)]
     for name, cell in row.items():
         text = _cell(cell)
         if text:
             _put(job, name, text, zone, problems)
     return job, problems
+
+
+def _amount_in_two(row: Mapping[str, str]) -> Iterator[Problem]:
+    """An amount that its own comma cut in two: 45,000 read as 45 and a name 000."""
+    for (name, cell), (following, rest) in pairwise(row.items()):
+        cut = f"{_cell(cell)},{_cell(rest)}"
+        if _place(name or "") == _AMOUNT and _place(following or "") in _WORDS and _THOUSANDS.fullmatch(cut):
+            expected = f"{cut.replace(',', '')}, or quotes around the amount"
+            yield Problem(field="amount", message="is cut in two by its comma", given=cut, expected=expected)
 
 
 def column(path: str) -> str:
@@ -101,7 +117,12 @@ def _place(name: str) -> tuple[str | None, str, str] | None:
     return section or None, leaf, known
 
 
-def _channels(text: str, zone: tzinfo, problems: list[Problem]) -> list[str]:
+def _channels(text: str, zone: tzinfo, problems: list[Problem]) -> list[str] | None:
+    if re.search(r"[,;|/+]", text):
+        right = " ".join(re.findall(r"\w+", text.lower()))
+        message = "are not separated by spaces"
+        problems.append(Problem(field="channels", message=message, given=text[:60], expected=right[:60]))
+        return None
     return text.lower().split()
 
 
@@ -109,7 +130,13 @@ def _word(text: str, zone: tzinfo, problems: list[Problem]) -> str:
     return text.lower()
 
 
-def _local_time(text: str, zone: tzinfo, problems: list[Problem]) -> str:
+def _local_time(text: str, zone: tzinfo, problems: list[Problem]) -> str | None:
+    if _YEAR_LAST.match(text):
+        # 01/12 is the first of December to one and the twelfth of January to another: nobody guesses.
+        message = "is not written year first, so its day and month could be mistaken"
+        expected = "2026-12-01 (year-month-day), or 2026-12-01 09:00"
+        problems.append(Problem(field="due_at", message=message, given=text[:60], expected=expected))
+        return None
     match = _LOCAL.fullmatch(text)
     if match is None:
         return text
@@ -133,6 +160,7 @@ _READ: dict[str, Callable[[str, tzinfo, list[Problem]], Any]] = {
     "channels": _channels,
     "route": _word,
     "kind": _word,
+    "create": _word,
     "mode": _word,
     "due_at": _local_time,
     "additional_contact": partial(_flag, "additional_contact"),

@@ -10,6 +10,7 @@ enumeration. It is slower than the decoder and meant for input that the decoder 
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Callable
 from enum import EnumMeta
 from functools import cache
@@ -40,6 +41,31 @@ def read(value: Any, form: type[Form]) -> tuple[Form, list[Problem]]:
     problems: list[Problem] = []
     found = _struct(value, form, "", problems)
     return found if isinstance(found, form) else form(), problems
+
+
+def repeated(raw: bytes | str) -> Problem | None:
+    """The first name that stands twice in one object of the JSON text: decoders would silently take the last.
+
+    None also for what is no JSON; the decoder says what is wrong with it.
+    """
+    try:
+        json.loads(raw, object_pairs_hook=_once, parse_int=str, parse_float=str)
+    except _Twice as error:
+        expected = "each name once in an object"
+        return Problem(field=str(error)[:60], message="stands twice in one object", expected=expected)
+    except (ValueError, RecursionError):
+        return None
+    return None
+
+
+class _Twice(Exception):
+    """The name that stands twice."""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> None:
+    if len(pairs) != len(dict(pairs)):
+        names = [name for name, _ in pairs]
+        raise _Twice(next(name for name in names if names.count(name) > 1))
 
 
 def shown(path: str, value: Any) -> str | None:

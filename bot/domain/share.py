@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -41,13 +41,6 @@ __all__ = [
 ]
 
 LARGEST_JOB_BYTES = 65_536
-
-
-NOT_CREATED = Problem(
-    field="bill.create",
-    message="this version shares numbers that exist; it does not create them",
-    expected="bill.number, a control number made at ClickPesa",
-)
 
 
 class Bill(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,6 +123,8 @@ def decode(raw: bytes | str, *, settings: Defaults, one: bool = True) -> ShareJo
         raise Refused(
             Problem(field="$", message="is too large", expected=f"at most {LARGEST_JOB_BYTES} bytes")
         )
+    if (twice := shape.repeated(raw)) is not None:
+        raise Refused(twice)
     try:
         return _job(_FORM.decode(raw), [], settings, one)
     except msgspec.ValidationError:
@@ -194,8 +189,8 @@ def _not_json(error: Exception) -> Problem:
 
 def _job(form: ShareForm, problems: list[Problem], settings: Defaults, one: bool) -> ShareJob:
     reader = Reader(settings, problems)
-    bill = _bill(form.bill, reader)
-    customer = _customer(form.customer, bill.create, reader)
+    bill = read_bill(form.bill, reader)
+    customer = read_customer(form.customer, bill.create, reader)
     job = ShareJob(
         id=field.share_id(form.id, reader),
         bill=bill,
@@ -224,25 +219,31 @@ def _digest(job: ShareJob) -> str:
     return hashlib.sha256(msgspec.json.encode(content, order="deterministic")).hexdigest()
 
 
-def _bill(form: BillForm | None, reader: Reader) -> Bill:
+def read_bill(form: BillForm | None, reader: Reader, place: str = "bill.") -> Bill:
+    """The bill of a job; `place` is where its fields stand."""
     if form is None:
         reader.fail("bill", "is missing", expected="an object with number (or create) and amount")
         form = BillForm(number="0", amount=1)
-    currency = field.currency(form.currency, reader)
+    currency = field.currency(form.currency, reader, place)
+    if form.create is not None and currency != "TZS":
+        reader.fail(
+            f"{place}currency", "has no control numbers", currency, "TZS, in which ClickPesa makes them"
+        )
     return Bill(
         number=field.number(form, reader),
         create=form.create,
         kind=field.kind(form, reader),
-        term=field.text(form.term, "bill.term", 64, reader) or "1",
-        amount=field.amount(form.amount, currency, reader),
+        term=field.text(form.term, f"{place}term", 64, reader) or "1",
+        amount=field.amount(form.amount, currency, reader, place),
         currency=currency,
-        description=field.text(form.description, "bill.description", 500, reader),
-        due_at=field.time(form.due_at, "bill.due_at", reader),
+        description=field.text(form.description, f"{place}description", 500, reader),
+        due_at=field.time(form.due_at, f"{place}due_at", reader),
         mode=form.mode or BillMode.PARTIAL,
     )
 
 
-def _customer(form: CustomerForm | None, create: BillKind | None, reader: Reader) -> Customer:
+def read_customer(form: CustomerForm | None, create: BillKind | None, reader: Reader) -> Customer:
+    """The customer of a job; a customer number needs more of them."""
     if form is None:
         reader.fail("customer", "is missing", expected="an object with phone, email or telegram")
         form = CustomerForm()
@@ -315,6 +316,11 @@ def _reminders(form: RemindersForm | None, due_at: datetime | None, reader: Read
     return Reminders(before_due=before, after_due=after, max=most)
 
 
+def read_reminders(form: RemindersForm, reader: Reader) -> Reminders:
+    """A reminder plan for a bill whose due time is known elsewhere."""
+    return _reminders(form, _SOME_TIME, reader)
+
+
 def _plan(
     form: RemindersForm, due: bool, reader: Reader
 ) -> tuple[tuple[timedelta, ...], tuple[timedelta, ...]]:
@@ -327,5 +333,6 @@ def _plan(
     )
 
 
+_SOME_TIME = datetime(2026, 1, 1, tzinfo=UTC)
 _DAYS_BEFORE = (timedelta(days=3), timedelta(days=1))
 _DAYS_AFTER = (timedelta(days=1), timedelta(days=3), timedelta(days=7))

@@ -51,8 +51,8 @@ class Bills:
         words = words.strip()
         if not words:
             return []
-        numbers = await self._exact(words) or await self._by_name(words.casefold(), limit)
-        return await self._hits(list(dict.fromkeys(numbers))[:limit])
+        numbers = await self._exact(words) or await self.named(words, limit)
+        return await self.hits(list(dict.fromkeys(numbers))[:limit])
 
     async def numbers(self) -> AsyncIterator[str]:
         """Every control number on record, each once; a scan of the data set."""
@@ -94,7 +94,11 @@ class Bills:
                 await self._records.client.exists(f"{keys.prefix(self._records.partition(number))}a:{number}")
             )
 
-    async def _by_name(self, words: str, limit: int) -> list[str]:
+    async def named(self, words: str, limit: int) -> list[str]:
+        """Numbers whose customer's name holds these words; a look through all names."""
+        words = words.strip().casefold()
+        if not words:
+            return []
         safe = "".join("?" if c in "*?[]\\" else c for c in words)
         found: list[str] = []
         for p in range(self._records.partitions):
@@ -107,7 +111,8 @@ class Bills:
                         return found
         return found
 
-    async def _hits(self, numbers: list[str]) -> list[BillHit]:
+    async def hits(self, numbers: list[str]) -> list[BillHit]:
+        """One line for each of these numbers that exists."""
         accounts = await self._records.hashes(
             [f"{keys.prefix(self._records.partition(number))}a:{number}" for number in numbers]
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from decimal import Decimal
 
 import msgspec
 
@@ -48,7 +49,8 @@ class Composer:
     def facts(self, held: HandedOut, username: str | None, *, window_open: bool) -> Facts:
         """What this message may say."""
         m, s, a = held.message, held.share, held.account
-        term, blob, currency = s["term"], views.blob(s), held.account["cur"]
+        term, blob, currency = views.term_of(a, s["term"]), views.blob(s), held.account["cur"]
+        payment, carried = _payment(m), views.carried(a, term)
         return Facts(
             kind=Kind(m["k"]),
             channel=ChannelName(m["ch"]),
@@ -56,8 +58,9 @@ class Composer:
             template=blob.template,
             message_id=keys.message_id(held.partition, held.id),
             name=blob.name,
-            number=s["num"],
-            amount=from_minor(views.balance(a, term), currency),
+            number=m["num"],
+            amount=_to_pay(m, payment, from_minor(views.balance(a, term) + carried, currency)),
+            carried=from_minor(carried, currency),
             total=from_minor(views.minor(a, f"ta:{term}"), currency),
             paid=from_minor(views.minor(a, f"tp:{term}"), currency),
             currency=currency,
@@ -65,7 +68,7 @@ class Composer:
             due_at=views.moment(a.get(f"td:{term}")),
             order_number=a["kind"] == "order",
             exact=a[f"tm:{term}"] == "exact",
-            payment=_payment(m),
+            payment=payment,
             pay_url=self._url("pay", keys.token(held.partition, s["sid"])),
             out_url=self._url("out", f"{keys.token(held.partition, s['sid'])}.{m['ch']}"),
             link_url=_link_url(held.partition, s, username),
@@ -83,6 +86,11 @@ def _link_url(p: int, share: Mapping[str, str], username: str | None) -> str | N
     return f"https://t.me/{username}?start={keys.link_payload(p, share['sid'], share['lt'])}"
 
 
+def _to_pay(message: Mapping[str, str], payment: PaymentFacts | None, owed: Decimal) -> Decimal:
+    """What the reader should pay: under the number that came after this one, the balance of the payment."""
+    return payment.balance if payment is not None and message.get("nn") else owed
+
+
 def _payment(message: Mapping[str, str]) -> PaymentFacts | None:
     if not message.get("j"):
         return None
@@ -98,7 +106,15 @@ def _payment(message: Mapping[str, str]) -> PaymentFacts | None:
         payer=None,
         reason=j.get("msg") or None,
         number_closed=j["closed"] == "1",
+        next_number=message.get("nn"),
     )
+
+
+def wallet(message: Mapping[str, str]) -> str:
+    """What the payment of a receipt came by, in the provider's word; empty for every other message."""
+    if message["k"] != Kind.RECEIPT or not message.get("j"):
+        return ""
+    return msgspec.json.decode(message["j"], type=dict[str, str]).get("ch", "")
 
 
 def retained(content: Content) -> str:

@@ -28,8 +28,8 @@ class Pause(msgspec.Struct, frozen=True):
 class NewsItem(msgspec.Struct, frozen=True, kw_only=True):
     """One notice for staff.
 
-    `type` is paid, unmatched, number_closed, late, dead, exhausted, cost_cap, callback_failed, channel_paused or
-    channel_resumed.
+    `type` is paid, unmatched, number_closed, successor, no_successor, late, dead, exhausted, cost_cap, callback_failed,
+    payments_unknown, channel_paused or channel_resumed.
     """
 
     id: str

@@ -8,11 +8,15 @@ from dataclasses import dataclass
 
 from bot.engine import keys
 from bot.engine.api_keys import ApiKeys
+from bot.engine.bill_claims import BillClaims
 from bot.engine.bills import Bills
+from bot.engine.books import Books
 from bot.engine.calls import CallBudget
+from bot.engine.changes import BillChanges
 from bot.engine.checks import Checks
 from bot.engine.contacts import Contacts
 from bot.engine.control import Channels, News
+from bot.engine.creations import Creations
 from bot.engine.embedded import EmbeddedServer, start
 from bot.engine.events import Events
 from bot.engine.leases import Leases
@@ -26,6 +30,7 @@ from bot.engine.replicas import Replicas
 from bot.engine.scripts import Scripts
 from bot.engine.shares import Shares
 from bot.engine.store import Client, check_ready, connect, first, fix_partitions, guard
+from bot.engine.suggestions import Suggestions
 from bot.engine.sweeps import Sweeps
 from bot.engine.tokens import Tokens
 from bot.errors import ConfigError
@@ -60,13 +65,18 @@ class Engine:
     redis: Client
     records: Records
     shares: Shares
+    bill_claims: BillClaims
     bills: Bills
+    books: Books
+    changes: BillChanges
+    creations: Creations
     checks: Checks
     live: Live
     messages: Messages
     receipts: Receipts
     sms_board: SmsBoard
     payments: Payments
+    suggestions: Suggestions
     contacts: Contacts
     channels: Channels
     events: Events
@@ -96,21 +106,28 @@ class Engine:
                 await server.release()
             raise
         contacts, control, board = Contacts(records), Channels(records), SmsBoard(records)
+        bill_claims = BillClaims(records, settings)
+        shares = Shares(records, contacts, bill_claims, settings)
+        bills, payments = Bills(records, contacts, settings), Payments(records, settings)
         messages = Messages(records, contacts, control, settings)
         leases = Leases(records.scripts)
-        shares = Shares(records, contacts, settings)
         return cls(
             settings=settings,
             redis=client,
             records=records,
             shares=shares,
-            bills=Bills(records, contacts, settings),
+            bill_claims=bill_claims,
+            bills=bills,
+            books=Books(records, settings),
+            changes=BillChanges(records, settings),
             checks=Checks(records),
+            creations=Creations(records, shares, contacts),
             live=Live(records, shares),
             messages=messages,
             receipts=Receipts(records, messages, board, settings),
             sms_board=board,
-            payments=Payments(records, settings.clickpesa_offline_prefix),
+            payments=payments,
+            suggestions=Suggestions(records, bills, contacts, payments, settings),
             contacts=contacts,
             channels=control,
             events=Events(records),
@@ -122,7 +139,7 @@ class Engine:
             calls=CallBudget(
                 client, records.scripts, settings.clickpesa_per_minute, settings.clickpesa_per_day
             ),
-            sweeps=Sweeps(records),
+            sweeps=Sweeps(records, settings.payments_known_within_s),
             server=server,
             _watch=asyncio.create_task(server.watch()) if server else None,
         )

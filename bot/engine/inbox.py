@@ -7,9 +7,7 @@ another intake process takes it over. The claim by share id makes a second telli
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
-import msgspec
 import structlog
 from redis.asyncio import RedisCluster
 from redis.exceptions import ResponseError
@@ -26,12 +24,6 @@ from bot.settings import Settings
 _BATCH = 200
 _BLOCK_MS = 1000
 _TAKE_OVER_MS = 30_000
-_REJECTED_KEPT = 100_000
-# The same problems as over HTTP, under the same addresses (bot.web.problems.KINDS; a test compares them).
-_KINDS = {
-    409: ("conflict", "This contradicts what is on record"),
-    422: ("refused", "The input cannot be taken"),
-}
 _log = structlog.get_logger(__name__)
 
 Entry = tuple[str, str, dict[str, str]]
@@ -113,7 +105,9 @@ class Inbox:
                 jobs.append((entry, self._decode(entry[2])))
             except Refused as error:
                 refused.append((entry, error))
-        answers = await self._shares.accept_many([job for _, job in jobs])
+        answers = await self._shares.accept_many(
+            [job for _, job in jobs], [f"{entry[1]} {entry[2]['job']}" for entry, _ in jobs]
+        )
         for (entry, _), answer in zip(jobs, answers, strict=True):
             if isinstance(answer, Refused):
                 refused.append((entry, answer))
@@ -134,20 +128,7 @@ class Inbox:
         return decode(job, settings=self._settings)
 
     async def _reject(self, entry: Entry, error: Refused) -> None:
-        kind, title = _KINDS[error.status]
-        problem = {
-            "type": f"/docs#{kind}",
-            "title": title,
-            "status": error.status,
-            "errors": error.problems,
-        }
-        fields: dict[Any, Any] = {
-            "job": entry[2].get("job", ""),
-            "error": msgspec.json.encode(problem).decode(),
-            "entry": entry[1],
-        }
-        with guard():
-            await self._records.client.xadd(keys.REJECTED, fields, maxlen=_REJECTED_KEPT, approximate=True)
+        await self._records.reject(entry[2].get("job", ""), error, entry[1])
         _log.info("job_rejected", entry=entry[1], fields=[problem.field for problem in error.problems])
 
     async def _acknowledge(self, entries: list[Entry]) -> None:

@@ -10,7 +10,7 @@
     tuma:audit               stream  what staff did
     tuma:token:<name>        string  cached provider token, with its lifetime
     tuma:lease:<name>        string  the process that alone does something now (bot.engine.leases)
-    tuma:{clickpesa}:...     calls to ClickPesa: spent, day:<day>, rest (lua/call.lua), sweep (bot.engine.sweeps)
+    tuma:{clickpesa}:...     calls to ClickPesa: spent, day:<day>, rest (lua/call.lua), sweep, told (bot.engine.sweeps)
     tuma:receipt:<provider>:<id>  string  the message that an SMS provider means by one of its ids
     tuma:early:<provider>:<id>    list    its reports that came before that was known
     tuma:sms:<minute>        hash    what all processes saw of the SMS providers in a minute since 1970
@@ -22,7 +22,7 @@
     tuma:rejected            stream  jobs that could not be taken: job, error, entry
     tuma:{p}:price           hash    cost cap and prices, only where a cap is set (bot.engine.costs)
     tuma:{p}:...             everything of an account, see lua/_lib.lua
-    tuma:{p}:c:<share id>    hash    claim of a share id, p = crc32(share id) % partitions
+    tuma:{p}:c:<share id>    hash    claim of a share id, p = crc32(share id) % partitions; `bill <id>` of a bill
     tuma:{p}:k:<kind>:<addr> hash    contact: consent, chat, last inbound, its numbers
 """
 
@@ -42,6 +42,7 @@ REJECTED = "tuma:rejected"
 AUDIT = "tuma:audit"
 BOT_USERNAME = "tuma:bot:username"
 GROUP = "w"
+_BILL = "bill "
 LIMITS = "tuma:{limits}:"
 _TOKEN = re.compile(r"([0-9a-f]{1,4})-([A-Za-z0-9_-]{16})")
 _MESSAGE = re.compile(r"([0-9a-f]{1,4})-([A-Za-z0-9_-]{16}\.[0-9]{1,6})")
@@ -76,8 +77,18 @@ def partition_format(p: int) -> str:
 
 
 def claim(p: int, share_id: str) -> str:
-    """The claim record of a producer's share id."""
+    """The claim record of a producer's share id, or of a bill's `bill_claim`."""
     return f"{prefix(p)}c:{share_id}"
+
+
+def bill_claim(bill_id: str) -> str:
+    """What a bill's id is claimed as; a share id holds no space, so the two cannot meet."""
+    return f"{_BILL}{bill_id}"
+
+
+def is_bill(name: str) -> bool:
+    """Whether a claim's name is that of a bill."""
+    return name.startswith(_BILL)
 
 
 def contact_partition(kind: str, address: str, partitions: int) -> int:

@@ -20,6 +20,7 @@ _WAITING = ("scheduled", "queued", "handed_out", "in_doubt")
 class Stats(msgspec.Struct, frozen=True, kw_only=True):
     """Counts over all partitions. `waiting` is per channel and lane ("sms.urgent"), handed-out ones included.
 
+    `creating`: control numbers to be made; `clickpesa_to_tell`: numbers whose state ClickPesa does not know yet.
     `asking`: of those in doubt, how many are to be asked about just now. `doubts`: how doubts ended so far: `adopted`
     (the provider has it), `confirmed` (a callback came), `resent`, `held` for staff; `twice`: what was sent again and
     turned out to have been taken before.
@@ -37,6 +38,8 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     dead: int
     unmatched: int
     open_bills: int
+    creating: int = 0
+    clickpesa_to_tell: int = 0
     asking: int = 0
     doubts: dict[str, int] = {}
 
@@ -83,6 +86,8 @@ class Ledger:
             dead=totals["dead"],
             unmatched=totals["unmatched"],
             open_bills=totals["open"],
+            creating=totals["creating"],
+            clickpesa_to_tell=totals["sync"],
             asking=totals["asking"],
             doubts={name[6:]: count for name, count in sorted(totals.items()) if name.startswith("doubt:")},
         )
@@ -95,14 +100,17 @@ class Ledger:
             pipe.hgetall(f"{prefix}n")
             pipe.zcard(f"{prefix}dead")
             pipe.zcard(f"{prefix}um")
+            for queue in ("make:u", "make:b", "sync"):
+                pipe.zcard(f"{prefix}{queue}")
             for name in ASKED:
                 pipe.zcard(f"{prefix}ask:{name}")
             for ch, lane in lanes:
                 pipe.xlen(f"{prefix}q:{ch}:{lane}")
-            counters, dead, unmatched, *rest = await pipe.execute()
+            counters, dead, unmatched, urgent, bulk, sync, *rest = await pipe.execute()
         totals.update({name: int(count) for name, count in counters.items()})
         asking, lengths = sum(rest[: len(ASKED)]), rest[len(ASKED) :]
         totals.update({"dead": dead, "unmatched": unmatched, "asking": asking})
+        totals.update({"creating": urgent + bulk, "sync": sync})
         names = [f"{ch}.{'urgent' if lane == 'u' else 'bulk'}" for ch, lane in lanes]
         waiting.update(dict(zip(names, lengths, strict=True)))
 

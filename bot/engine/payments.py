@@ -11,14 +11,16 @@ import msgspec
 
 from bot.domain.bill import PaymentEvent, PaymentView, SettleResult
 from bot.domain.calendar import to_ms
+from bot.domain.cash import Cash
 from bot.domain.contact import mask
-from bot.domain.money import to_minor
+from bot.domain.money import plain, to_minor
 from bot.engine import keys, views
 from bot.engine.offline import renamed
 from bot.engine.records import Records
 from bot.engine.scripts import now_ms, text
 from bot.engine.store import guard
 from bot.errors import Conflict, NotFound, Problem, Refused
+from bot.settings import Settings
 
 # A payment's status only advances. Source: ClickPesa payment-status page; unknown words rank lowest.
 RANK = {
@@ -39,22 +41,27 @@ HINT_HOLD_MS = 600_000
 class Payments:
     """The payments of all partitions."""
 
-    def __init__(self, records: Records, offline_prefix: str | None = None) -> None:
-        self._records = records
-        self._offline_prefix = offline_prefix
+    def __init__(self, records: Records, settings: Settings) -> None:
+        self._records, self._settings = records, settings
 
     async def settle(self, event: PaymentEvent) -> SettleResult:
         """Take one thing said about a payment; when this returns it is on disk and the fence is down.
 
         Raises StoreUnavailable.
         """
-        if self._offline_prefix:
-            event = await renamed(self._records, event, self._offline_prefix)
+        if prefix := self._settings.clickpesa_offline_prefix:
+            event = await renamed(self._records, event, prefix)
         return await self._settle(event, force=False)
 
-    async def _settle(self, event: PaymentEvent, *, force: bool) -> SettleResult:
+    async def _settle(
+        self, event: PaymentEvent, *, force: bool, extra: dict[str, str] | None = None
+    ) -> SettleResult:
         scripts = self._records.scripts
-        call = scripts.settle(self._records.partition(event.number), now_ms(), _fields(event, force=force))
+        fields = _fields(event, force=force)
+        kept = {"ph": text(event.payer_phone), "nm": text(event.payer_name), **(extra or {})}
+        extra = {name: value for name, value in kept.items() if value}
+        fields |= {"policy": self._settings.payment_policy(), "extra": extra}
+        call = scripts.settle(self._records.partition(event.number), now_ms(), fields)
         outcome, payment, reason, canceled, receipts, matched = await scripts.run_kept(call)
         if matched and matched != event.number:
             # Staff gave this money to another number; that it went back is news for the bill there.
@@ -67,6 +74,37 @@ class Payments:
             canceled=int(canceled),
             receipts=int(receipts),
         )
+
+    async def add(self, number: str, cash: Cash, *, by: str) -> SettleResult:
+        """Money that staff took at the counter: it settles like any payment. The same id counts once.
+
+        Raises NotFound; Refused if nothing is owed, or the bill takes only another amount.
+        """
+        live, account = number, await self._records.account(number)
+        while following := account.get("next"):
+            live, account = following, await self._records.account(following)
+        event = PaymentEvent(
+            event="received",
+            ids=(f"cash {cash.id}",),
+            number=live,
+            status="SETTLED",
+            amount=cash.amount,
+            currency=account["cur"],
+            channel="CASH",
+            source="staff",
+            created_at=views.moment(str(now_ms())),
+        )
+        if not await self._known(live, event.ids[0]):
+            _check_cash(account, cash)
+        extra = {"note": text(cash.note), "by": by}
+        result = await self._settle(event, force=False, extra=extra)
+        await self._records.audit(by, "cash", f"{cash.amount} for {live}: {cash.note or ''}", now_ms())
+        return result
+
+    async def _known(self, number: str, alias: str) -> bool:
+        p = self._records.partition(number)
+        with guard():
+            return bool(await self._records.client.exists(f"{keys.prefix(p)}x:{number}:{alias}"))
 
     async def hint(self, number: str) -> bool:
         """An unproven webhook named this number: ask ClickPesa soon and hold its reminders. False if not open."""
@@ -111,7 +149,8 @@ class Payments:
         await self._records.account(number)
         p, fields = await self._find(payment_id)
         await self._decide(p, payment_id, number, "reserve")
-        result = await self._settle(_as_event(fields, number), force=True)
+        of = {} if fields["num"] == number else {"of": payment_id}
+        result = await self._settle(_as_event(fields, number), force=True, extra=of)
         if fields["num"] != number:
             await self._decide(p, payment_id, number, "counted")
         await self._records.audit(by, "match", f"{payment_id} to {number}", now_ms())
@@ -126,6 +165,14 @@ class Payments:
         await self._decide(p, payment_id, "", "dismiss")
         await self._records.audit(by, "dismiss", payment_id, now_ms())
 
+    async def get(self, payment_id: str) -> PaymentView:
+        """A payment on record. Raises NotFound."""
+        return views.payment(await self.fields(payment_id))
+
+    async def fields(self, payment_id: str) -> dict[str, str]:
+        """A payment's record. Raises NotFound."""
+        return (await self._find(payment_id))[1]
+
     async def _find(self, payment_id: str) -> tuple[int, dict[str, str]]:
         names = [f"{keys.prefix(p)}p:{payment_id}" for p in range(self._records.partitions)]
         for p, fields in enumerate(await self._records.hashes(names)):
@@ -137,13 +184,33 @@ class Payments:
         self, p: int, payment_id: str, number: str, step: Literal["reserve", "counted", "dismiss"]
     ) -> None:
         scripts = self._records.scripts
-        reply = await scripts.run(scripts.match_out(p, payment_id, number, step))
+        reply = await scripts.run(
+            scripts.match_out(p, payment_id, number, step, self._settings.payment_policy()["succ"])
+        )
         if reply[0] == "taken":
             raise Conflict(Problem(field="payment", message=f"this payment counts for {reply[1]} already"))
         if reply[0] == "worthless":
             raise Refused(Problem(field="payment", message=f"no money to give: its status is {reply[1]}"))
         if reply[0] == "unknown":
             raise NotFound(f"no payment {payment_id}")
+
+
+def _check_cash(account: dict[str, str], cash: Cash) -> None:
+    currency, terms = account["cur"], views.terms_of(account)
+    owed = [views.balance(account, term) for term in terms]
+    if account["kind"] == "order" and sum(owed) <= 0:
+        raise Refused(Problem(field="number", message="nothing is owed under this order number"))
+    first = next((at for at, each in enumerate(owed) if each), None)
+    given = to_minor(cash.amount, currency)
+    if (
+        first is not None
+        and account[f"tm:{terms[first]}"] == "exact"
+        and given not in (owed[first], sum(owed))
+    ):
+        right = plain(sum(owed), currency)
+        raise Refused(
+            Problem(field="amount", message="this bill takes only the exact amount", expected=right)
+        )
 
 
 def _at(when: datetime | None) -> str:

@@ -11,9 +11,15 @@ from bot.domain.bill import MessageView, PaymentView
 from bot.engine import keys, views
 from bot.engine.scripts import Scripts
 from bot.engine.store import Client, guard
-from bot.errors import NotFound
+from bot.errors import NotFound, Refused
 
 _AUDIT_KEPT = 100_000
+_REJECTED_KEPT = 100_000
+# The same problems as over HTTP, under the same addresses (bot.web.problems.KINDS; a test compares them).
+_KINDS = {
+    409: ("conflict", "This contradicts what is on record"),
+    422: ("refused", "The input cannot be taken"),
+}
 _NEWS_KEPT = 2000
 
 
@@ -83,6 +89,14 @@ class Records:
                 f"{keys.prefix(p)}claims", "-inf", before_ms, start=0, num=limit
             )
         return cast(list[str], found)
+
+    async def reject(self, job: str, error: Refused, entry: str = "") -> None:
+        """Put a job that cannot be taken on the rejected stream, with the problems as HTTP would tell them."""
+        kind, title = _KINDS[error.status]
+        problem = {"type": f"/docs#{kind}", "title": title, "status": error.status, "errors": error.problems}
+        fields: dict[Any, Any] = {"job": job, "error": msgspec.json.encode(problem).decode(), "entry": entry}
+        with guard():
+            await self.client.xadd(keys.REJECTED, fields, maxlen=_REJECTED_KEPT, approximate=True)
 
     async def asks(self, channel: str, now: int, limit: int) -> list[tuple[int, str]]:
         """Partition and inner id of messages in doubt to be asked about now, up to `limit` of each partition."""

@@ -89,6 +89,16 @@ class HandedOut(msgspec.Struct, frozen=True):
     account: Mapping[str, str]
 
 
+class Drawn(msgspec.Struct, frozen=True):
+    """What waits for a number: a claim (`c:<name>`) or a closed number (`n:<number>`), with one of its shares."""
+
+    member: str
+    reference: str
+    tries: int
+    record: Mapping[str, str]
+    share: Mapping[str, str]
+
+
 class Question(msgspec.Struct, frozen=True):
     """A message in doubt that this process asks about; see lua/ask.lua. `token` is good until the lease ends."""
 
@@ -189,26 +199,87 @@ class Scripts:
 
     # Intake
 
-    def claim(self, p: int, share_id: str, digest: str, number: str, job: str) -> Call[tuple[str, str, str]]:
-        """Take a share id: ('new' | 'open' | 'done' | 'conflict', sid, number)."""
+    def claim(
+        self, p: int, share_id: str, digest: str, number: str, job: str, *, lane: str = "u", raw: str = ""
+    ) -> Call[tuple[str, str, str]]:
+        """Take a claim name: ('new' | 'open' | 'making' | 'done' | 'conflict', sid, number).
+
+        Without a number one is to be made, in `lane` (u | b); `raw` is the job as it came, if its refusal must show it.
+        """
         return Call(
             "claim",
             (keys.prefix(p), keys.claim(p, share_id)),
-            (now_ms(), share_id, digest, number, keys.fresh_sid(), job),
+            (now_ms(), share_id, digest, number, keys.fresh_sid(), job, lane, raw),
             lambda reply: (reply[0], reply[1], reply[2]),
         )
 
-    def confirm(self, p: int, share_id: str, sid: str, *, accepted: str | None) -> Call[int]:
+    def confirm(
+        self, p: int, share_id: str, sid: str, *, accepted: str | None, why: str = "", sync: bool = False
+    ) -> Call[int]:
         """Confirm a claim for the share `accepted` (its sid), or release it after a refusal (None).
 
+        One whose number was made already is kept as refused; with `sync` ClickPesa is to close the number.
         1, 0 if it was not open any more, -1 if there is no such claim.
         """
-        args = (share_id, sid, "0" if accepted is None else "1", accepted or "")
+        tell = "1" if sync else "0"
+        args = (share_id, sid, "0" if accepted is None else "1", accepted or "", why, now_ms(), tell)
         return Call("confirm", (keys.prefix(p), keys.claim(p, share_id)), args, int)
 
     def accept(self, p: int, now: int, job: Mapping[str, Any]) -> Call[list[str]]:
         """Put a share on its bill: ['ok', settled, id...], ['repeated'] or ['refused', code, detail]."""
         return Call("accept", (keys.prefix(p),), (now, _dump(job)), list)
+
+    # Control numbers that are to be made
+
+    def draw(
+        self, p: int, now: int, lane: str, lease_ms: int, references: Sequence[str]
+    ) -> Call[list[Drawn]]:
+        """Take what waits for a number in `lane`, at most one for each fresh reference."""
+
+        def parse(reply: Any) -> list[Drawn]:
+            return [Drawn(row[0], row[1], int(row[2]), pairs(row[3]), pairs(row[4])) for row in reply]
+
+        return Call("draw", (keys.prefix(p),), (now, lane, lease_ms, *references), parse)
+
+    def made(self, p: int, now: int, name: str, number: str) -> Call[bool]:
+        """The number of a claim exists: whether the claim was waiting for it."""
+        return Call("made", (keys.prefix(p),), (now, name, number), bool)
+
+    def unmade(
+        self,
+        p: int,
+        member: str,
+        reference: str,
+        step: Literal["later", "another", "refused"],
+        detail: str | int = "",
+    ) -> Call[bool]:
+        """The number was not made: try later (at ms), under another reference, or never (why)."""
+        return Call("unmade", (keys.prefix(p),), (now_ms(), member, reference, step, detail), bool)
+
+    def open_bill(self, p: int, number: str, bill: Mapping[str, str]) -> Call[bool]:
+        """Put a number that tuma made on record, without a share."""
+        return Call("open_bill", (keys.prefix(p),), (number, _dump(bill)), bool)
+
+    def succeed(
+        self, p: int, old: str, new: str, kind: str, minor: int, valid_ms: int, names: Sequence[str]
+    ) -> Call[list[str]]:
+        """Let `new` stand for what is owed under `old`: ['ok', address...], ['unneeded'], ['amount', n], ['stale']."""
+        now = now_ms()
+        args: tuple[str | int, ...] = (now, old, new, kind, minor, now + valid_ms, "1", *names)
+        return Call("succeed", (keys.prefix(p),), args, list)
+
+    def sync_take(self, p: int, lease_ms: int, most: int) -> Call[list[tuple[str, str, Mapping[str, str]]]]:
+        """Numbers of which ClickPesa must be told: (number, version, account)."""
+
+        def parse(reply: Any) -> list[tuple[str, str, Mapping[str, str]]]:
+            return [(row[0], row[1], pairs(row[2])) for row in reply]
+
+        return Call("sync", (keys.prefix(p),), (now_ms(), "take", lease_ms, most), parse)
+
+    def sync_done(self, p: int, number: str, version: str, *, later_ms: int | None = None) -> Call[bool]:
+        """ClickPesa was told of this version of a number, or (`later_ms`) is to be told then."""
+        step = "told" if later_ms is None else "later"
+        return Call("sync", (keys.prefix(p),), (now_ms(), step, number, version, text(later_ms)), bool)
 
     # Worker and scheduler
 
@@ -309,11 +380,17 @@ class Scripts:
         return Call("settle", (keys.prefix(p),), (now, _dump(event)), list)
 
     def match_out(
-        self, p: int, payment: str, number: str, step: Literal["reserve", "counted", "dismiss"]
+        self,
+        p: int,
+        payment: str,
+        number: str,
+        step: Literal["reserve", "counted", "dismiss"],
+        successor: str,
     ) -> Call[list[str]]:
         """Reserve a kept payment for a number, mark it counted there, or dismiss it."""
         code = {"reserve": "0", "counted": "1", "dismiss": "2"}[step]
-        return Call("match_out", (keys.prefix(p),), (payment, number, code), list)
+        args = (payment, number, code, now_ms(), successor)
+        return Call("match_out", (keys.prefix(p),), args, list)
 
     def hint(self, p: int, now: int, number: str, hold_ms: int) -> Call[bool]:
         """Note an unproven payment of an open number."""
@@ -323,9 +400,16 @@ class Scripts:
         """End a hint and its hold."""
         return Call("hint_done", (keys.prefix(p),), (number,), int)
 
-    def stop(self, p: int, now: int, number: str, by: str) -> Call[int]:
-        """Stop a number: messages cancelled, -1 if unknown."""
-        return Call("stop", (keys.prefix(p),), (now, number, by), int)
+    def stop(
+        self, p: int, now: int, number: str, by: str, *, cancel: bool = False, sync: bool = False
+    ) -> Call[int]:
+        """Stop a number: messages cancelled, -1 if unknown. `cancel`: with `sync` ClickPesa is to close it too."""
+        args = (now, number, by, "1" if cancel else "0", "1" if sync else "0")
+        return Call("stop", (keys.prefix(p),), args, int)
+
+    def change(self, p: int, now: int, number: str, change: Mapping[str, Any]) -> Call[list[Any]]:
+        """Change a bill: ['ok', number, made, cancelled], ['unknown'], ['again'] or ['refused', field, why]."""
+        return Call("change", (keys.prefix(p),), (now, number, _dump(change)), list)
 
     def suppress(self, p: int, now: int, number: str, channel: str, address: str, reason: str) -> Call[int]:
         """Silence a contact's channel on one number ('' lifts it): messages that will not go out."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,9 +18,11 @@ import msgspec
 
 from bot.domain.bill import AcceptedShare, ShareContact, ShareView, SkippedChannel
 from bot.domain.calendar import reminder_times, to_ms
+from bot.domain.creation import NO_CLICKPESA
 from bot.domain.money import plain, to_minor
 from bot.domain.share import Customer, ShareJob
 from bot.engine import keys, views
+from bot.engine.bill_claims import LOOK_S, BillClaims
 from bot.engine.contacts import Contacts
 from bot.engine.edits import ContactEdits
 from bot.engine.records import Records
@@ -44,13 +47,22 @@ class Reach:
     skipped: tuple[SkippedChannel, ...]
     suppressed: Mapping[str, str]
     chat: str | None
+    wallet: str | None
+
+
+_UNSIGNED = (
+    "callback_url: no event goes out, because TUMA_CALLBACK_SECRET is not set and none goes out unsigned"
+)
 
 
 class Shares:
     """The shares of all partitions."""
 
-    def __init__(self, records: Records, contacts: Contacts, settings: Settings) -> None:
+    def __init__(
+        self, records: Records, contacts: Contacts, bill_claims: BillClaims, settings: Settings
+    ) -> None:
         self._records, self._contacts, self._settings = records, contacts, settings
+        self._bill_claims = bill_claims
         self._off = settings.channels_off()
         self._edits = ContactEdits(records, contacts)
 
@@ -64,12 +76,43 @@ class Shares:
             raise answer
         return answer
 
-    async def accept_many(self, jobs: Sequence[ShareJob]) -> list[AcceptedShare | Refused]:
-        """Take many jobs in a few round trips; answers stand in the order of the jobs."""
+    async def accept_and_wait(self, job: ShareJob, wait_ms: int | None = None) -> AcceptedShare:
+        """The same; a share whose number is being made waits for it up to `wait_ms` (default: the setting).
+
+        Raises Refused also when ClickPesa will not make the number.
+        """
+        accepted = await self.accept(job)
+        until = time.monotonic() + (self._settings.create_answer_ms if wait_ms is None else wait_ms) / 1000
+        while accepted.state == "creating" and time.monotonic() < until:
+            await asyncio.sleep(LOOK_S)
+            found = await self.made(job.id)
+            if isinstance(found, Refused):
+                raise found
+            if found is not None:
+                accepted = msgspec.structs.replace(found, repeated=accepted.repeated)
+        return accepted
+
+    async def made(self, share_id: str) -> AcceptedShare | Refused | None:
+        """What became of a share whose number was to be made; None while it is. Raises NotFound."""
+        claim = await self._claim_of(share_id)
+        if claim["st"] == "refused":
+            return Refused(Problem(field="bill.create", message=claim["why"]))
+        return await self._repeated(claim["num"], claim["sid"]) if claim["st"] == "done" else None
+
+    async def accept_many(
+        self, jobs: Sequence[ShareJob], raws: Sequence[str] | None = None
+    ) -> list[AcceptedShare | Refused]:
+        """Take many jobs in a few round trips; answers stand in the order of the jobs.
+
+        A job whose number is to be made is answered as `creating`. Should that be refused later, `raws`, each an entry
+        of the inbox and the job as it came, go to the rejected stream with the reason.
+        """
+        jobs = list(jobs)
         answers: list[AcceptedShare | Refused | None] = [self._impossible(job) for job in jobs]
         open_jobs = [i for i, answer in enumerate(answers) if answer is None]
         claims, reaches = await asyncio.gather(
-            self._claim([jobs[i] for i in open_jobs]), self._reaches([jobs[i] for i in open_jobs])
+            self._claim([(jobs[i], raws[i] if raws else "") for i in open_jobs]),
+            self._reaches([jobs[i] for i in open_jobs]),
         )
         todo: list[tuple[int, str, Reach]] = []
         repeated: list[str] = []
@@ -81,18 +124,31 @@ class Shares:
             elif state == "done":
                 answers[i] = await self._repeated(number, sid)
                 repeated.append(keys.prefix(self._records.partition(number)))
+            elif not number:
+                answers[i] = await self._creating(jobs[i], sid, reach, fresh=state == "new")
+                repeated.append(keys.prefix(self._records.partition(jobs[i].id)))
             else:
+                jobs[i] = _numbered(jobs[i], number)
                 todo.append((i, sid, reach))
         if repeated:
-            # The first telling may have ended before a replica had it.
+            # The first telling may have ended before a replica had it; a claim is all there is of one without number.
             await self._records.scripts.reached(dict.fromkeys(repeated))
         for i, answer in zip([t[0] for t in todo], await self._complete(jobs, todo), strict=True):
             answers[i] = answer
-        return [answer for answer in answers if answer is not None]
+        return [
+            self._warned(job, answer) for job, answer in zip(jobs, answers, strict=True) if answer is not None
+        ]
+
+    def _warned(self, job: ShareJob, answer: AcceptedShare | Refused) -> AcceptedShare | Refused:
+        if isinstance(answer, Refused) or job.callback_url is None or self._settings.callback_secret:
+            return answer
+        return msgspec.structs.replace(answer, warnings=[_UNSIGNED])
 
     async def get(self, share_id: str) -> ShareView:
         """A share by the producer's id. Raises NotFound."""
         claim = await self._claim_of(share_id)
+        if claim["st"] in ("refused", "making") or (claim["st"] == "open" and claim.get("nx")):
+            return views.unmade_share(self._records.partition(share_id), share_id, claim)
         return await self.view(self._records.partition(claim["num"]), claim["sid"])
 
     async def _claim_of(self, share_id: str) -> dict[str, str]:
@@ -153,22 +209,57 @@ class Shares:
             for share_id in await self._records.overdue_claims(p, now_ms() - _REDRIVE_AFTER_MS, limit):
                 claim = await self._records.client_hash(keys.claim(p, share_id))
                 if claim.get("job"):
-                    await self.accept_many([msgspec.json.decode(claim["job"], type=ShareJob)])
+                    await self.complete_claim(p, share_id)
                     driven += 1
         return driven
 
+    async def complete_claim(self, p: int, name: str) -> None:
+        """Go on with a claim that has its number. May be repeated."""
+        claim = await self._records.client_hash(keys.claim(p, name))
+        if not claim.get("job"):
+            return
+        if keys.is_bill(name):
+            await self._bill_claims.complete(p, name, claim)
+        else:
+            await self.accept_many([msgspec.json.decode(claim["job"], type=ShareJob)])
+
+    async def reject_claim(self, p: int, name: str, why: str) -> None:
+        """Put a job of the inbox, whose number cannot be made, on the rejected stream."""
+        claim = await self._records.client_hash(keys.claim(p, name))
+        if claim.get("raw"):
+            entry, _, job = claim["raw"].partition(" ")
+            await self._records.reject(job, Refused(Problem(field="bill.create", message=why)), entry)
+
     def _impossible(self, job: ShareJob) -> Refused | None:
-        if job.bill.number is None:
-            return Refused(
-                Problem(
-                    field="bill.create",
-                    message="this version shares numbers that exist; it does not create them",
-                    expected="bill.number, a control number made at ClickPesa",
-                )
-            )
+        if job.bill.number is None and not self._settings.makes_numbers:
+            return Refused(msgspec.structs.replace(NO_CLICKPESA, field="bill.create"))
         return None
 
-    async def _claim(self, jobs: Sequence[ShareJob]) -> list[tuple[str, str, str]]:
+    async def _creating(
+        self, job: ShareJob, sid: str, reach: Reach, *, fresh: bool
+    ) -> AcceptedShare | Refused:
+        """The answer while the number is being made. Nothing is made for somebody who cannot be told."""
+        p = self._records.partition(job.id)
+        if fresh and not reach.usable:
+            await self._records.scripts.run(
+                self._records.scripts.confirm(p, job.id, sid, accepted=None, why="no channel")
+            )
+            return _unreachable(reach)
+        return AcceptedShare(
+            id=job.id,
+            state="creating",
+            number="",
+            term=job.bill.term,
+            token=keys.token(p, sid),
+            channels=list(reach.usable),
+            skipped=list(reach.skipped),
+            messages=[],
+            next_reminder_at=None,
+            settled=False,
+            repeated=not fresh,
+        )
+
+    async def _claim(self, jobs: Sequence[tuple[ShareJob, str]]) -> list[tuple[str, str, str]]:
         scripts = self._records.scripts
         return await scripts.run_many(
             [
@@ -178,8 +269,10 @@ class Shares:
                     job.digest,
                     text(job.bill.number),
                     msgspec.json.encode(job).decode(),
+                    lane="u" if job.lane == "urgent" else "b",
+                    raw=raw,
                 )
-                for job in jobs
+                for job, raw in jobs
             ]
         )
 
@@ -197,7 +290,7 @@ class Shares:
                 usable.append(str(channel))
             else:
                 skipped.append(SkippedChannel(str(channel), why))
-        return Reach(tuple(usable), tuple(skipped), suppressed, chat)
+        return Reach(tuple(usable), tuple(skipped), suppressed, chat, consent.get("w"))
 
     def _obstacle(
         self, job: ShareJob, channel: ChannelName, chat: str | None, suppressed: Mapping[str, str]
@@ -237,7 +330,10 @@ class Shares:
             ]
         )
         await self._confirm(
-            [(jobs[i], claimed, sid) for (i, claimed, _), sid in zip(todo, sids, strict=True)]
+            [
+                (jobs[i], claimed, sid, "" if sid else " ".join(reply[1:]))
+                for (i, claimed, _), sid, reply in zip(todo, sids, replies, strict=True)
+            ]
         )
         return [
             await self._answer(jobs[i], sid, reach, reply)
@@ -249,10 +345,10 @@ class Shares:
             return None
         return reply[1] if reply[0] == "repeated" else sid
 
-    async def _confirm(self, claims: Sequence[tuple[ShareJob, str, str | None]]) -> None:
+    async def _confirm(self, claims: Sequence[tuple[ShareJob, str, str | None, str]]) -> None:
         """Confirm or release; a claim is not released while a racing repeat has made its share meanwhile."""
         scripts = self._records.scripts
-        refused = [(job, sid) for job, sid, accepted in claims if accepted is None]
+        refused = [(job, sid) for job, sid, accepted, _ in claims if accepted is None]
         places = [f"{keys.prefix(self._place(job))}s:{sid}" for job, sid in refused]
         made = dict(zip([job.id for job, _ in refused], await self._records.hashes(places), strict=True))
         confirmed = await scripts.run_many(
@@ -262,11 +358,13 @@ class Shares:
                     job.id,
                     sid,
                     accepted=sid if accepted is None and made[job.id] else accepted,
+                    why=why,
+                    sync=self._settings.makes_numbers,
                 )
-                for job, sid, accepted in claims
+                for job, sid, accepted, why in claims
             ]
         )
-        if any(there < 0 and accepted for there, (_, _, accepted) in zip(confirmed, claims, strict=True)):
+        if any(there < 0 and accepted for there, (_, _, accepted, _) in zip(confirmed, claims, strict=True)):
             # A failover to a server that never had the claim: the share is there, and repeating it finds it.
             raise StoreUnavailable("Redis changed hands meanwhile; send it again, unchanged")
 
@@ -278,7 +376,7 @@ class Shares:
             [
                 scripts.confirm(self._records.partition(job.id), job.id, sid, accepted=None)
                 for (job, sid), share in zip(claims, made, strict=True)
-                if not share
+                if not share and job.bill.create is None  # a made number waits until there is room
             ]
         )
 
@@ -289,12 +387,7 @@ class Shares:
         self, job: ShareJob, sid: str, reach: Reach, reply: list[str]
     ) -> AcceptedShare | Refused:
         if reply[:2] == ["refused", "channels"]:
-            return Refused(
-                *(
-                    Problem(field="route.channels", message=f"{skip.channel}: {skip.reason}")
-                    for skip in reach.skipped
-                )
-            )
+            return _unreachable(reach)
         if reply[0] == "refused":
             return _refusal(job, reply[1], reply[2])
         if reply[0] == "repeated":
@@ -302,6 +395,7 @@ class Shares:
         p, plan = self._place(job), self._plan(job, now_ms())
         return AcceptedShare(
             id=job.id,
+            state="paid" if reply[1] == "1" else "active",
             number=text(job.bill.number),
             term=job.bill.term,
             token=keys.token(p, sid),
@@ -322,6 +416,7 @@ class Shares:
         first = [m.id for m in found.messages if m.kind == "instructions"]
         return AcceptedShare(
             id=found.id,
+            state=found.state,
             number=found.number,
             term=found.term,
             token=found.token,
@@ -366,6 +461,7 @@ class Shares:
             "email": text(customer.email),
             "telegram": text(customer.telegram),
             "chat": text(reach.chat),
+            "wallet": text(reach.wallet),
             "additional": "1" if job.additional_contact else "0",
             "route": job.route.mode,
             "channels": " ".join(reach.usable),
@@ -382,7 +478,23 @@ class Shares:
             "link": secrets.token_urlsafe(12) if linkable else "",
             "suppressed": dict(reach.suppressed),
             "early": str(self._settings.early_payment_ms),
+            "made": "1" if bill.create else "0",
+            "rem": msgspec.json.encode(job.reminders).decode(),
+            "policy": self._settings.payment_policy(),
         }
+
+
+def _numbered(job: ShareJob, number: str) -> ShareJob:
+    """The job with the control number that was made for it."""
+    if job.bill.number is not None:
+        return job
+    return msgspec.structs.replace(job, bill=msgspec.structs.replace(job.bill, number=number))
+
+
+def _unreachable(reach: Reach) -> Refused:
+    return Refused(
+        *(Problem(field="route.channels", message=f"{skip.channel}: {skip.reason}") for skip in reach.skipped)
+    )
 
 
 def _ms(span: timedelta) -> int:

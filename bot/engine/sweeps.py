@@ -10,12 +10,18 @@ from bot.engine.records import Records
 from bot.engine.scripts import now_ms
 from bot.engine.store import guard
 
+# Staff are told once while it lasts, and again the next day.
+_TOLD_S = 86_400
+
 
 class Sweeps:
-    """Every method raises StoreUnavailable."""
+    """Reminders wait while what is known is older than `within_s` seconds, None: they never do.
 
-    def __init__(self, records: Records) -> None:
-        self._records = records
+    Every method raises StoreUnavailable.
+    """
+
+    def __init__(self, records: Records, within_s: int | None) -> None:
+        self._records, self._within_s = records, within_s
 
     def now(self) -> datetime:
         """The engine's time."""
@@ -38,6 +44,17 @@ class Sweeps:
                 return
             for p in range(self._records.partitions):
                 await self._records.client.set(f"{keys.prefix(p)}seen", str(to_ms(known_until)))
+            await self._records.client.delete(keys.clickpesa("told"))
+
+    async def not_read(self, why: str) -> None:
+        """The list could not be read: tell staff if reminders wait for it by now."""
+        known, now = await self.known_until(), now_ms()
+        if self._within_s is None or known is None or now - to_ms(known) <= self._within_s * 1000:
+            return
+        with guard():
+            fresh = await self._records.client.set(keys.clickpesa("told"), "1", nx=True, ex=_TOLD_S)
+        if fresh:
+            await self._records.tell(0, "payments_unknown", now, {"why": why})
 
     async def known_until(self) -> datetime | None:
         """All payments made before this time are known; None before the first sweep."""

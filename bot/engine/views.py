@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Literal, cast
+from typing import cast
 from zlib import crc32
 
 import msgspec
@@ -20,6 +20,7 @@ from bot.domain.bill import (
     MessageView,
     PaymentView,
     ShareContact,
+    ShareState,
     ShareView,
     SkippedChannel,
     TermView,
@@ -28,6 +29,7 @@ from bot.domain.contact import mask
 from bot.domain.dead import DeadLetter
 from bot.domain.message import Kind, Lane, Outcome, State
 from bot.domain.money import from_minor, plain
+from bot.domain.share import ShareJob
 from bot.engine import keys
 from bot.engine.doubt import ASKED, TIMES
 
@@ -70,8 +72,9 @@ class Paid(msgspec.Struct, frozen=True, kw_only=True):
 class Page(msgspec.Struct, frozen=True, kw_only=True):
     """What the customer's page may show: one share, one bill, nothing the messages did not say.
 
-    `credit` is what was paid above all that was owed under the number. `wallet` is the channel of the contact's last
-    payment, as the provider calls it. `version` changes whenever what the page shows of the bill does.
+    `renewing`: the number is closed, and a new one is being made. `credit` is what was paid above all that was owed
+    under the number. `wallet` is the channel of the contact's last payment, as the provider calls it. `version` changes
+    whenever what the page shows of the bill does.
     """
 
     share: str
@@ -80,6 +83,7 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     locale: str
     name: str | None
     status: BillStatus
+    renewing: bool
     kind: BillKind
     mode: BillMode
     amount: Decimal
@@ -118,7 +122,19 @@ def terms_of(account: Fields) -> list[str]:
 
 def balance(account: Fields, term: str) -> int:
     """What is owed for one term, in minor units; never below 0."""
-    return max(minor(account, f"ta:{term}") - minor(account, f"tp:{term}"), 0)
+    moved = minor(account, f"mv:{term}")  # to the number that came after this one
+    return max(minor(account, f"ta:{term}") - minor(account, f"tp:{term}") - moved, 0)
+
+
+def term_of(account: Fields, term: str) -> str:
+    """The term of a share as this number has it: a share may have gone on to another number or term since."""
+    return term if f"ta:{term}" in account else terms_of(account)[-1]
+
+
+def carried(account: Fields, term: str) -> int:
+    """What is left of earlier bills that no share speaks for any more, so that the one of `term` does; minor units."""
+    spoken = {value for field, value in account.items() if field.startswith("sh:")}
+    return sum(balance(account, each) for each in terms_of(account) if each != term and each not in spoken)
 
 
 def shares_of(account: Fields) -> list[str]:
@@ -179,6 +195,10 @@ def payment(fields: Fields) -> PaymentView:
         message=fields.get("msg") or None,
         received_at=_moment(fields["at"]),
         paid_at=moment(fields.get("paid")),
+        receipt=fields.get("rn"),
+        reference=fields.get("ref") or None,
+        note=fields.get("note"),
+        counts_for=fields.get("fw") or fields.get("mt"),
     )
 
 
@@ -256,8 +276,9 @@ def _masked(fields: Fields, name: str) -> str | None:
 
 
 def skipped(fields: Fields) -> list[SkippedChannel]:
-    """The channels a share could not use from the start."""
-    return msgspec.json.decode(fields["skip"], type=list[SkippedChannel]) if fields.get("skip") else []
+    """The channels a share could not use from the start, and cannot use now."""
+    found = msgspec.json.decode(fields["skip"], type=list[SkippedChannel]) if fields.get("skip") else []
+    return [one for one in found if one.channel not in fields["ch"].split()]
 
 
 def next_reminder(fields: Fields) -> datetime | None:
@@ -273,13 +294,31 @@ def share(p: int, fields: Fields, messages: list[MessageView]) -> ShareView:
         id=fields["id"],
         number=fields["num"],
         term=fields["term"],
-        state=cast(Literal["active", "paid", "stopped"], fields["st"]),
+        state=cast(ShareState, fields["st"]),
         channels=fields["ch"].split(),
         skipped=skipped(fields),
         messages=messages,
         next_reminder_at=next_reminder(fields),
         created_at=_moment(fields["at"]),
         token=keys.token(p, fields["sid"]),
+    )
+
+
+def unmade_share(p: int, share_id: str, claim: Fields) -> ShareView:
+    """A share whose number is being made, or was refused."""
+    job = msgspec.json.decode(claim["job"], type=ShareJob) if claim.get("job") else None
+    return ShareView(
+        id=share_id,
+        number="",
+        term=job.bill.term if job else "1",
+        state="refused" if claim["st"] == "refused" else "creating",
+        reason=claim.get("why"),
+        channels=[str(channel) for channel in job.route.channels] if job else [],
+        skipped=[],
+        messages=[],
+        next_reminder_at=None,
+        created_at=_moment(claim["at"]),
+        token=keys.token(p, claim["sid"]),
     )
 
 
@@ -306,12 +345,14 @@ def bill(number: str, account: Fields, shares: Sequence[Fields], payments: list[
         contacts=[mask(address) for _, address in contacts_of(account)],
         customer=next((name for s in shares if (name := blob(s).name)), None),
         next_reminder_at=min(upcoming, default=None),
+        previous=account.get("prev"),
+        next=account.get("next"),
     )
 
 
 def page(p: int, fields: Fields, account: Fields, payments: Sequence[Fields]) -> Page:
     """What the customer's page may show."""
-    name, currency = fields["term"], account["cur"]
+    name, currency = term_of(account, fields["term"]), account["cur"]
     counted = [_paid(payment) for payment in payments if _counts_for(payment, name)]
     return Page(
         share=fields["id"],
@@ -320,9 +361,10 @@ def page(p: int, fields: Fields, account: Fields, payments: Sequence[Fields]) ->
         locale=fields["loc"],
         name=blob(fields).name,
         status=status(account),
+        renewing="nxk" in account and account["st"] == "closed",
         kind=BillKind(account["kind"]),
         mode=BillMode(account[f"tm:{name}"]),
-        amount=from_minor(balance(account, name), currency),
+        amount=from_minor(balance(account, name) + carried(account, name), currency),
         total=from_minor(minor(account, f"ta:{name}"), currency),
         paid=from_minor(minor(account, f"tp:{name}"), currency),
         credit=from_minor(minor(account, "credit"), currency),
@@ -330,7 +372,7 @@ def page(p: int, fields: Fields, account: Fields, payments: Sequence[Fields]) ->
         description=account.get(f"tx:{name}"),
         due_at=moment(account.get(f"td:{name}")),
         payments=counted,
-        wallet=next((paid.channel for paid in reversed(counted) if paid.channel), None),
+        wallet=next((paid.channel for paid in reversed(counted) if paid.channel), fields.get("w")),
         version=_version(fields["num"], account, name, len(counted)),
         channels=fields["ch"].split(),
         suppressed=sorted(field[2:] for field in fields if field.startswith("x:")),
@@ -354,12 +396,19 @@ def _paid(payment: Fields) -> Paid:
         amount=from_minor(minor(payment, "am"), payment["cur"]),
         currency=payment["cur"],
         at=_moment(payment.get("paid") or payment["at"]),
-        reference=payment.get("ref") or None,
+        reference=payment.get("rn") or payment.get("ref") or None,
         channel=payment.get("ch") or None,
     )
 
 
 def _version(number: str, account: Fields, term: str, payments: int) -> str:
     shown = [account.get(f"{field}:{term}", "") for field in ("ta", "tp", "td", "tx", "tm")]
-    facts = [number, status(account), account.get("credit", ""), str(payments), *shown]
+    facts = [
+        number,
+        status(account),
+        account.get("nxk", ""),
+        account.get("credit", ""),
+        str(payments),
+        *shown,
+    ]
     return f"{crc32(chr(31).join(facts).encode()):08x}"

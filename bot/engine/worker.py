@@ -19,7 +19,7 @@ import structlog
 
 from bot.domain.calendar import from_ms, quiet_until, to_ms
 from bot.engine import doubt
-from bot.engine.compose import Composer, retained
+from bot.engine.compose import Composer, retained, wallet
 from bot.engine.contacts import Contacts
 from bot.engine.control import Channels
 from bot.engine.limits import Lease, Limits
@@ -48,6 +48,8 @@ _GIVE_UP_S = 30.0
 # A refusal that may be the recipient's alone (no route there, filtered) blames the account after so many of them.
 _SEVERAL = 3
 _THROTTLED_MS = 2_000
+# A wait that would outlast the message's validity is cut to one last try so long before its end.
+_LAST_TRY_MS = 5_000
 # Of the slots of a channel, one in five never goes to bulk: a receipt need not wait for a campaign to breathe.
 _RESERVED = 5
 # Providers keep trying no longer than this; Twilio's own limit. Source: Twilio message resource, ValidityPeriod.
@@ -288,7 +290,8 @@ class Worker:
 
     async def _begin(self, channel: Channel, held: list[HandedOut], deadline: float) -> None:
         try:
-            consents = await self._contacts.at_send(channel.name, [h.message["to"] for h in held])
+            addresses, wallets = [h.message["to"] for h in held], [wallet(h.message) for h in held]
+            consents = await self._contacts.at_send(channel.name, addresses, wallets)
             username = await self._composer.username()
             waits = await self._limits.chats(channel.name, [h.message["to"] for h in held])
         except StoreUnavailable:
@@ -439,8 +442,11 @@ class Worker:
 
     def _later(self, held: HandedOut, error: Unavailable) -> Result:
         wait = backoff_ms(int(held.message.get("t") or 0), self._settings.retry_first_ms)
+        left = int(held.message["val"]) - now_ms() - _LAST_TRY_MS
         if error.retry_after_s is not None:
             wait = max(wait, int(error.retry_after_s * 1000))
+        elif 0 < left < wait:
+            wait = left
         return _result(
             held,
             "retry",

@@ -237,11 +237,12 @@ def _must_show(renderer: Renderer, facts: Facts) -> Iterator[str]:
     """What the reader of a message needs, whatever else it says."""
     values = renderer.values(facts, DEFAULT_SET, facts.locale)
     yield facts.number
-    if facts.kind is not Kind.RECEIPT and not values["payment"]["number_closed"]:
+    paying = facts.kind in (Kind.RECEIPT, Kind.CORRECTION)
+    if not paying and not values["payment"]["number_closed"]:
         yield values["amount"]
-    if facts.kind is Kind.RECEIPT:
+    if paying:
         shown: Mapping[str, str] = values["payment"]
-        yield from filter(None, (shown["amount"], shown["balance"], shown["credit"]))
+        yield from filter(None, (shown["amount"], shown["balance"], shown["credit"], shown["next_number"]))
 
 
 class _Tags(HTMLParser):

@@ -24,7 +24,7 @@ class PaymentFacts:
     `amount` is None when the provider named none (a failed attempt). `balance` is still owed after it,
     `credit` was paid above what was owed. `payer` is masked: the receipt goes to the bill's contact, not to
     the payer. `reason` says why a payment failed, in the provider's words. `number_closed` is true when
-    nobody can pay to the control number any more.
+    nobody can pay to the control number any more; `next_number` is then the one for the balance, if it is known.
     """
 
     amount: Decimal | None
@@ -36,17 +36,18 @@ class PaymentFacts:
     payer: str | None
     reason: str | None
     number_closed: bool
+    next_number: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """Everything one message may say.
 
-    `amount` is what is to be paid now: the balance; `total` and `paid` are the bill's. `order_number` is true
-    for a number that closes at its first payment, `exact` when only the exact amount is taken. `pay_url` is
-    the customer's page, `out_url` the opt-out page, `link_url` Telegram's deep link while the customer has
-    not linked a chat. `data` holds the share job's own values. `window_open` is true inside WhatsApp's 24
-    hours.
+    `amount` is what is to be paid now: the balance, with `carried`, what is left of the number's earlier bills; `total`
+    and `paid` are the bill's. `order_number` is true for a number that closes at its first payment, `exact` when only
+    the exact amount is taken. `pay_url` is the customer's page, `out_url` the opt-out page, `link_url` Telegram's deep
+    link while the customer has not linked a chat. `data` holds the share job's own values. `window_open` is true inside
+    WhatsApp's 24 hours.
     """
 
     kind: Kind
@@ -70,3 +71,4 @@ class Facts:
     link_url: str | None
     data: Mapping[str, DataValue]
     window_open: bool
+    carried: Decimal = Decimal(0)

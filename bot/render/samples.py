@@ -17,7 +17,7 @@ from channels.base import ChannelName
 
 NUMBER = "55042914871931"
 _DESCRIPTIONS = {"sw": "Ada ya muhula wa pili", "en": "Term 2 fees"}
-_PAYING = {Kind.RECEIPT, Kind.PAYMENT_FAILED}
+_PAYING = {Kind.RECEIPT, Kind.PAYMENT_FAILED, Kind.CORRECTION}
 
 
 def sample_facts(kind: Kind, channel: ChannelName, locale: str) -> Facts:
@@ -40,7 +40,7 @@ def sample_facts(kind: Kind, channel: ChannelName, locale: str) -> Facts:
         due_at=due,
         order_number=True,
         exact=True,
-        payment=_payment(failed) if kind in _PAYING else None,
+        payment=_payment(failed or kind is Kind.CORRECTION) if kind in _PAYING else None,
         pay_url="https://lipa.example.co.tz/pay/3-3yUjRk2wQm8nTz5x",
         out_url=f"https://lipa.example.co.tz/out/3-3yUjRk2wQm8nTz5x.{channel}",
         link_url=None
@@ -55,7 +55,9 @@ def variants(kind: Kind, channel: ChannelName, locale: str) -> Mapping[str, Fact
     """Bills that templates tend to forget, by what is special about them."""
     usual = sample_facts(kind, channel, locale)
     found = {"usual": usual, "bare": _bare(usual), "long": _long(usual), "late": _late(usual)}
-    if usual.payment is not None:
+    if usual.payment is None:
+        found["carried"] = replace(usual, amount=Decimal(60_000), carried=Decimal(15_000), order_number=False)
+    else:
         found |= _payments(usual, usual.payment)
     return found
 
@@ -120,10 +122,14 @@ def _payments(usual: Facts, payment: PaymentFacts) -> dict[str, Facts]:
     if usual.kind is Kind.PAYMENT_FAILED:
         return {"closed": replace(usual, payment=replace(payment, amount=None, number_closed=True))}
     part = replace(payment, amount=Decimal(20_000), balance=Decimal(25_000), number_closed=False)
+    if usual.kind is Kind.CORRECTION:
+        return {"paid": replace(usual, payment=replace(payment, balance=Decimal(0)))}
+    moved = replace(part, number_closed=True, next_number="55042914871948")
     over = replace(payment, amount=Decimal(50_000), credit=Decimal(5_000))
     return {
         "part": replace(
             usual, amount=Decimal(25_000), paid=Decimal(20_000), order_number=False, payment=part
         ),
+        "moved": replace(usual, amount=Decimal(25_000), paid=Decimal(20_000), payment=moved),
         "over": replace(usual, paid=Decimal(50_000), payment=over),
     }

@@ -20,6 +20,7 @@ Render = Callable[[Mapping[str, Any]], str]
 Ways = Callable[[str], Sequence[str]]
 
 _RUNS = re.compile(r"[ \t]{2,}")
+_GAP = re.compile(r"[ \t]+(?=[,.;:!?](?:\s|$))")
 _MERCHANT_FLOOR = 11  # as long as a registered sender name
 _DATA_ROOM = 16
 
@@ -56,6 +57,7 @@ class Option:
 # of all: who pays a part closes the number.
 OPTIONS = (
     Option(("order",)),
+    Option(("carried",)),
     Option(("merchant",), partial(_up_to, 20)),
     Option(("payment", "reason"), floor=16),
     Option(("first_name",), _first_word),
@@ -91,7 +93,7 @@ def fit(render: Render, values: Mapping[str, Any], room: int) -> str:
 
 def tidy(text: str) -> str:
     """A rendered SMS as it is sent: in the alphabet, without the blanks that left-out parts leave behind."""
-    return _RUNS.sub(" ", to_gsm(text)).strip()
+    return _GAP.sub("", _RUNS.sub(" ", to_gsm(text))).strip()
 
 
 def _least(full: Mapping[str, Any]) -> dict[str, Any]:

@@ -113,8 +113,8 @@ class Renderer:
 
     def render(self, facts: Facts) -> Content:
         """What `facts.channel` sends. Raises TemplateError naming file, line and variable."""
-        if facts.kind is Kind.RECEIPT and facts.payment is None:
-            raise TemplateError("a receipt needs a payment")
+        if facts.kind in (Kind.RECEIPT, Kind.CORRECTION) and facts.payment is None:
+            raise TemplateError(f"a {facts.kind} needs a payment")
         bundle = self.library.bundle(facts.template, facts.locale, facts.kind, facts.channel)
         values = self.values(facts, bundle.set, bundle.locale)
         return self._writers[facts.channel](facts, bundle, values)
@@ -251,7 +251,8 @@ class Renderer:
         labels = self.words(bundle.set, bundle.locale)
         rows = []
         if _is_payable(facts):
-            rows.append((Button(labels.copy_number, copy=facts.number),))
+            number = (facts.payment and facts.payment.next_number) or facts.number
+            rows.append((Button(labels.copy_number, copy=number),))
         if facts.pay_url and _is_linkable(facts.pay_url):
             rows.append((Button(labels.open_bill, url=facts.pay_url),))
         return tuple(rows)
@@ -259,7 +260,7 @@ class Renderer:
 
 def _is_payable(facts: Facts) -> bool:
     """Whether somebody who reads this message should pay the number: not once it is closed or all is paid."""
-    if facts.payment is None:
+    if facts.payment is None or facts.payment.next_number:
         return True
     return not facts.payment.number_closed and (facts.kind is not Kind.RECEIPT or facts.payment.balance > 0)
 

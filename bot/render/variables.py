@@ -33,6 +33,7 @@ VARIABLES: Mapping[str, str] = {
     "number": "the control number, never in groups",
     "number_grouped": "the control number in groups of four, for eyes only: it must not be copied",
     "amount": "what is to be paid now, such as TZS 45,000",
+    "carried": "what of it is left from earlier bills of the number, or empty",
     "total": "the bill's whole amount",
     "paid": "what was paid of it before, or empty",
     "description": "what the bill is for, or empty",
@@ -48,11 +49,21 @@ VARIABLES: Mapping[str, str] = {
     "invoice_url": "the bill as a PDF, where TUMA_EMAIL_INVOICE is link, or empty",
     "out_url": "the opt-out page, or empty",
     "link_url": "Telegram's deep link while no chat is linked, or empty",
-    "payment": "the payment: amount, balance, credit, reference, paid_at, payer, reason, number_closed",
+    "payment": "the payment: amount, balance, credit, reference, paid_at, payer, reason, number_closed, next_number",
     "locale": "the language of this template",
     "data": "the share's own values: data.student",
 }
-PAYMENT = ("amount", "balance", "credit", "reference", "paid_at", "payer", "reason", "number_closed")
+PAYMENT = (
+    "amount",
+    "balance",
+    "credit",
+    "reference",
+    "paid_at",
+    "payer",
+    "reason",
+    "number_closed",
+    "next_number",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +143,7 @@ def _bill(facts: Facts, locale: str) -> dict[str, Any]:
         "number_grouped": formats.group(facts.number),
         "amount": formats.money(locale, facts.amount, facts.currency),
         "total": formats.money(locale, facts.total, facts.currency),
+        "carried": _if_any(locale, facts.carried, facts.currency),
         "paid": _if_any(locale, facts.paid, facts.currency),
         "description": clean(facts.description),
         "order": YES if facts.order_number else "",
@@ -163,6 +175,7 @@ def _payment(
         "payer": clean(mask_text(payment.payer or ""), _NAME_ROOM),
         "reason": _worded(payment.reason, reasons),
         "number_closed": YES if payment.number_closed else "",
+        "next_number": payment.next_number or "",
     }
 
 
@@ -183,7 +196,8 @@ def _ways(facts: Facts, merchant: Merchant, locale: str) -> dict[str, Any]:
     if facts.channel is ChannelName.SMS:
         return ways  # no SMS has room for the steps
     amount = formats.money(locale, facts.amount, facts.currency)
-    return ways | {"methods": [_way(method, locale, facts.number, amount) for method in merchant.methods]}
+    number = (facts.payment and facts.payment.next_number) or facts.number
+    return ways | {"methods": [_way(method, locale, number, amount) for method in merchant.methods]}
 
 
 def _way(method: Method, locale: str, number: str, amount: str) -> dict[str, Any]:

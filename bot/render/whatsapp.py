@@ -125,7 +125,7 @@ def _read(file: Path) -> Iterator[tuple[tuple[str, str, str], Approved]]:
     try:
         content = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise TemplateError(f"WHATSAPP_TEMPLATES: {file.name} cannot be read") from error
+        raise TemplateError(f"WHATSAPP_TEMPLATES: {file.absolute()} cannot be read") from error
     except ValueError as error:
         raise TemplateError(f"{file.name}: not valid TOML: {error}") from error
     for template_set, locales in content.items():

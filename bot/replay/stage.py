@@ -48,7 +48,10 @@ _OURS = (
     ),
     *("clickpesa_client_id", "clickpesa_api_key", "clickpesa_checksum_key", "clickpesa_api_base"),
     *("callback_secret", "callback_private", "log_level", "log_format"),
+    # Rates go by the server's clock, which is not compressed.
+    *("sms_rate", "whatsapp_rate", "email_rate", "telegram_rate", "provider_concurrency"),
 )
+_FOR_EVER_S = 100 * 365 * 86_400
 _SENDERS = {
     "sms": ("twilio_sms_from",),
     "whatsapp": ("twilio_whatsapp_from",),
@@ -95,7 +98,7 @@ async def on_stage(settings: Settings, options: Options) -> AsyncIterator[Stage]
         tempfile.TemporaryDirectory(prefix="tuma-replay-", ignore_cleanup_errors=True) as folder,
     ):
         async with Sandbox(pace=_NO_WAIT, faults=_faults(options), clock=lambda: from_ms(now_ms())) as city:
-            city.twilio.templates |= dict(_texts(settings.whatsapp_templates))
+            city.twilio.templates |= dict(_texts(settings.whatsapp_mapping))
             port = free_port()
             own = settings_of(settings, city, Path(folder), port)
             city.connect(own.public_url or "", really=f"http://127.0.0.1:{port}")
@@ -144,7 +147,9 @@ def settings_of(merchant: Settings, city: Sandbox, folder: Path, port: int) -> S
     }
     ours = load({**city.settings_env(), **own}, dotenv=None)
     changes: dict[str, Any] = {name: getattr(ours, name) for name in _OURS}
-    if merchant.whatsapp_templates is None:
+    # Days pass between two looks at ClickPesa's list; reminders would wait for one at every step.
+    changes["clickpesa_known_within_s"] = _FOR_EVER_S
+    if merchant.whatsapp_mapping is None:
         changes["whatsapp_templates"] = ours.whatsapp_templates
     off = merchant.channels_off()
     if len(off) < len(_SENDERS):  # nothing set up yet: show every channel

@@ -6,7 +6,8 @@
         await city.pay("55042914871931", 45000)
         city.world.screen("sms", "+255754123456")
 
-Everything listens on one host and lives in memory; `stop` leaves nothing behind. Needs no network beyond this machine.
+Everything listens on one host and lives in memory; `stop` leaves nothing behind but a folder that was given.
+Needs no network beyond this machine.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import msgspec
 from aiohttp import web
@@ -39,6 +41,16 @@ from bot.sandbox.twilio_carrier import Carrier, Pace
 from bot.sandbox.wallet import WALLETS, Payer, Wallet
 from bot.sandbox.world import Clock, World, now
 
+# Where `tuma sandbox` listens, so that a .env written for one sandbox serves the next.
+USUAL_PORTS = {
+    "page": 8100,
+    "twilio": 8101,
+    "africastalking": 8102,
+    "telegram": 8103,
+    "clickpesa": 8104,
+    "smtp": 8105,
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Accounts:
@@ -54,7 +66,9 @@ class Accounts:
 class Sandbox:
     """All servers together.
 
-    `ports` maps twilio, africastalking, telegram, clickpesa, smtp and page to a port; 0 or absent: any free one.
+    `ports` maps twilio, africastalking, telegram, clickpesa, smtp and page to a port; 0: any free one; absent: the
+    one in `usual` if it is free, else any. `folder` keeps the mapping of WhatsApp templates; None: it goes away with
+    the sandbox.
     """
 
     def __init__(
@@ -62,12 +76,14 @@ class Sandbox:
         host: str = "127.0.0.1",
         *,
         ports: Mapping[str, int] | None = None,
+        usual: Mapping[str, int] | None = None,
+        folder: Path | None = None,
         accounts: Accounts | None = None,
         pace: Pace | None = None,
         faults: Faults | None = None,
         clock: Clock = now,
     ) -> None:
-        self.host, self._ports = host, dict(ports or {})
+        self.host, self._ports, self._usual = host, dict(ports or {}), dict(usual or {})
         self.accounts = accounts or Accounts()
         self.world = World(clock)
         self.faults = faults or Faults()
@@ -88,21 +104,39 @@ class Sandbox:
         self.urls: dict[str, str] = {}
         self._tuma: str | None = None
         self._servers: list[LocalServer] = []
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder = folder
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
 
     # Life
 
     async def start(self) -> None:
-        """Open every port. After this `urls` holds where things are."""
+        """Open every port. After this `urls` holds where things are. Raises OSError for a port that is taken."""
+        self._make_folder()
         await self._postman.start()
-        self._folder = tempfile.TemporaryDirectory(prefix="tuma-sandbox-")
         self.twilio.templates |= approve(templates_dir() / EXAMPLE, self.whatsapp_templates)
         for name, app in self._apps().items():
-            server = LocalServer(app, self.host, self._ports.get(name, 0))
-            self.urls[name] = await server.start()
+            server = LocalServer(app, self.host, *self._wanted(name))
             self._servers.append(server)
+            self.urls[name] = await server.start()
         self.urls["clickpesa"] += ROOT
-        self.urls["smtp"] = await self.mail.start(self.host, self._ports.get("smtp", 0))
+        self.urls["smtp"] = await self.mail.start(self.host, *self._wanted("smtp"))
+
+    def _make_folder(self) -> None:
+        if self._folder is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="tuma-sandbox-")
+            self._folder = Path(self._temporary.name)
+        self._folder.mkdir(parents=True, exist_ok=True)
+
+    def _wanted(self, name: str) -> list[int]:
+        if name in self._ports:
+            return [self._ports[name]]
+        return [self._usual[name], 0] if name in self._usual else [0]
+
+    @property
+    def elsewhere(self) -> list[str]:
+        """The servers whose usual port was taken."""
+        mine = {name: urlsplit(url).port for name, url in self.urls.items()}
+        return [n for n, port in self._usual.items() if n not in self._ports and mine[n] != port]
 
     def _apps(self) -> dict[str, web.Application]:
         return {
@@ -122,11 +156,15 @@ class Sandbox:
             await server.stop()
         await self.mail.stop()
         await self._postman.stop()
-        if self._folder is not None:
-            self._folder.cleanup()
+        if self._temporary is not None:
+            self._temporary.cleanup()
 
     async def __aenter__(self) -> Self:
-        await self.start()
+        try:
+            await self.start()
+        except OSError:
+            await self.stop()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -136,10 +174,10 @@ class Sandbox:
 
     @property
     def whatsapp_templates(self) -> Path:
-        """The mapping of kinds to ContentSids that are approved here; there while the sandbox runs."""
+        """The mapping of kinds to ContentSids that are approved here. Without a `folder` it goes with the sandbox."""
         if self._folder is None:
             raise RuntimeError("the sandbox was not started")
-        return Path(self._folder.name) / "whatsapp.toml"
+        return self._folder / "whatsapp.toml"
 
     @property
     def credentials(self) -> dict[str, dict[str, Any]]:
@@ -189,7 +227,7 @@ class Sandbox:
         """
         self._tuma = base = tuma.rstrip("/")
         self._postman.detours = {base: really.rstrip("/")} if really else {}
-        self.wallet.webhook_url = f"{base}/webhooks/clickpesa"
+        self.wallet.webhook_url = self.wallet.merchant_url = f"{base}/webhooks/clickpesa"
         self.carrier.inbound_url = f"{base}/webhooks/twilio/inbound"
         token = self.accounts.africastalking.callback_token
         self.africastalking.callback_base = f"{base}/webhooks/africastalking/{token}"
@@ -245,24 +283,33 @@ class Sandbox:
 async def main(
     json: bool = False,
     *,
+    words: bool = True,
     host: str = "127.0.0.1",
     ports: Mapping[str, int] | None = None,
+    usual: Mapping[str, int] | None = None,
+    folder: Path | None = None,
     tuma: str = "http://127.0.0.1:8000",
     checksum: bool = True,
     faults: Faults | None = None,
     stop: asyncio.Event | None = None,
     write: Callable[[str], object] = sys.stdout.write,
 ) -> None:
-    """Run the sandbox until SIGINT or SIGTERM (or `stop`). The first line written says where everything is.
+    """Run the sandbox until SIGINT or SIGTERM (or `stop`), after saying where everything is. `ports`, `usual` and
+    `folder` are those of `Sandbox`. Raises OSError for a port that is taken or a folder that cannot be made.
 
-    `json`: that line is one JSON object with `twilio`, `africastalking`, `telegram`, `clickpesa`, `smtp`, `page` (base
-    URLs, the values that the `*_API_BASE` settings want), `credentials`, `env` (settings that point tuma here),
-    `env_second_sms` (those that add the second SMS provider), and the `profile` and `seed` of the faults.
+    `json`: the first line is one JSON object with `twilio`, `africastalking`, `telegram`, `clickpesa`, `smtp`, `page`
+    (base URLs, the values that the `*_API_BASE` settings want), `credentials`, `env` (settings that point tuma here),
+    `env_second_sms` (those that add the second SMS provider), and the `profile` and `seed` of the faults. `words`: the
+    same for people, after it.
     """
     accounts = Accounts() if checksum else Accounts(clickpesa=ClickPesaAccount(checksum_key=None))
-    async with Sandbox(host, ports=ports, accounts=accounts, faults=faults) as city:
+    city = Sandbox(host, ports=ports, usual=usual, folder=folder, accounts=accounts, faults=faults)
+    async with city:
         city.connect(tuma)
-        write(_announcement(city) if json else _greeting(city))
+        if json:
+            write(_announcement(city))
+        if words:
+            write(_greeting(city))
         sys.stdout.flush()
         await _until_stopped(stop or asyncio.Event())
 
@@ -276,9 +323,11 @@ def _announcement(city: Sandbox) -> str:
 
 def _greeting(city: Sandbox) -> str:
     env, more = _lines(city.settings_env()), _lines(city.second_sms_env())
+    taken = ", ".join(city.elsewhere)
+    warning = f"The usual ports of {taken} are taken: a .env of another sandbox does not fit this one.\n"
     return (
-        f"Open {city.urls['page']}\nFaults: {city.faults.profile}, seed {city.faults.seed}\n\n"
-        f"Settings that point tuma here:\n\n{env}\n\n"
+        f"Open {city.urls['page']}\nFaults: {city.faults.profile}, seed {city.faults.seed}\n"
+        f"{warning if taken else ''}\nSettings that point tuma here:\n\n{env}\n\n"
         f"And for a second SMS provider:\n\n{more}\n\nCtrl-C ends it.\n"
     )
 

@@ -12,8 +12,8 @@ import hmac
 import secrets
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
 import msgspec
@@ -22,6 +22,7 @@ from aiohttp import web
 from bot.sandbox.clickpesa_bills import Bill, ClickPesaError, Payment, new_bill, number, patch
 from bot.sandbox.clickpesa_checksum import sign
 from bot.sandbox.clickpesa_listing import page
+from bot.sandbox.clickpesa_shapes import Shapes
 from bot.sandbox.fault_kinds import How, Kind, Point
 from bot.sandbox.faults import Faults
 from bot.sandbox.misbehaving import act_out
@@ -30,34 +31,42 @@ from bot.sandbox.world import World
 ROOT = "/third-parties"
 TOKEN_LIFE = timedelta(hours=1)
 MAX_ITEMS = 50
+_EAT = timezone(timedelta(hours=3))
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)
 class ClickPesaAccount:
-    """The one application. `checksum_key` None: checksums are switched off."""
+    """The one application. `checksum_key` None: checksums are switched off.
+
+    `namba` is the merchant's own BillPay number, the beginning of every offline reference.
+    """
 
     client_id: str = "IDsandbox0001"
     api_key: str = "SKsandbox0001"
     checksum_key: str | None = "CHKsandbox0001"
+    namba: str = "4321"
 
 
 class ClickPesaApi:
     """The HTTP side, and the bills. `per_minute` bounds all requests (real: 120 per address); None: no bound.
 
-    `echo`: answer a create with the bill as well, as before August 2026, not only with its number. `calls` counts
-    the requests that arrived, by method and address; `most_listed` is the longest page of payments, whatever is asked.
+    `per_day` bounds them from midnight to midnight in Dar es Salaam (real: 100 before approval). `shapes` says what
+    is done where ClickPesa's texts disagree. `calls` counts the requests that arrived, by method and address;
+    `most_listed` is the longest page of payments, whatever is asked for.
     """
 
     def __init__(self, account: ClickPesaAccount, world: World, faults: Faults) -> None:
         self.account, self.world, self.faults = account, world, faults
         self.bills: dict[str, Bill] = {}
         self.per_minute: int | None = None
-        self.echo = False
+        self.per_day: int | None = None
+        self.shapes = Shapes()
         self.most_listed: int | None = None
         self.calls: Counter[str] = Counter()
         self._tokens: dict[str, datetime] = {}
         self._window: tuple[datetime, int] = (world.clock(), 0)
+        self._day: tuple[date, int] = (world.clock().astimezone(_EAT).date(), 0)
 
     def app(self) -> web.Application:
         """The routes."""
@@ -95,12 +104,16 @@ class ClickPesaApi:
         resource = request.match_info.route.resource
         place = resource.canonical.removeprefix(ROOT) if resource is not None else "elsewhere"
         self.calls[f"{request.method} {place}"] += 1
-        if self.per_minute is None:
-            return
-        now, (began, used) = self.world.clock(), self._window
-        self._window = (began, used + 1) if now - began < timedelta(minutes=1) else (now, 1)
-        if self._window[1] > self.per_minute:
-            raise ClickPesaError(429, "Too many requests")
+        now, (began, used), (day, today) = self.world.clock(), self._window, self._day
+        if self.per_minute is not None:
+            self._window = (began, used + 1) if now - began < timedelta(minutes=1) else (now, 1)
+            if self._window[1] > self.per_minute:
+                raise ClickPesaError(429, "Too many requests")
+        if self.per_day is not None:
+            date_now = now.astimezone(_EAT).date()
+            self._day = (day, today + 1) if date_now == day else (date_now, 1)
+            if self._day[1] > self.per_day:
+                raise ClickPesaError(429, "Daily API limit reached")
 
     async def _allowed(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         if not request.path.endswith("/generate-token"):
@@ -125,7 +138,7 @@ class ClickPesaApi:
 
     def switch_checksum(self, key: str | None) -> None:
         """Turn checksums on or off, as in the dashboard: tokens already issued stop working."""
-        self.account = ClickPesaAccount(self.account.client_id, self.account.api_key, key)
+        self.account = replace(self.account, checksum_key=key)
         self._tokens.clear()
 
     async def _generate_token(self, request: web.Request) -> web.Response:
@@ -176,7 +189,7 @@ class ClickPesaApi:
         self.world.changed()
 
     def _created(self, bill: Bill) -> dict[str, Any]:
-        return bill.document() if self.echo else {"billPayNumber": bill.number}
+        return bill.document() if self.shapes.create_echo else {"billPayNumber": bill.number}
 
     def _bulk_creator(self, kind: str) -> Handler:
         async def create(request: web.Request) -> web.Response:
@@ -214,7 +227,9 @@ class ClickPesaApi:
         bill = self._find(request.match_info["number"])
         patch(bill, body)
         self.world.changed()
-        return _json(bill.document(status=True))
+        whole = bill.document(status=True)
+        shown = whole if self.shapes.patch_whole else {"billPayNumber": bill.number} | _only(whole, body)
+        return _json(shown)
 
     async def _update_status(self, request: web.Request) -> web.Response:
         body = await self._body(request)
@@ -238,6 +253,8 @@ class ClickPesaApi:
     async def _payments(self, request: web.Request) -> web.Response:
         reference = request.match_info["reference"]
         bill = self.bills.get(reference)
+        if self.shapes.unpaid_empty and bill is not None and not bill.payments:
+            return _json([])
         if bill is None or not bill.payments:
             raise ClickPesaError(404, f"Invalid or missing payment: {reference}")
         return _json([self.document(each) for each in bill.payments])
@@ -279,6 +296,10 @@ async def _subject(request: web.Request) -> str | None:
         return None
     found = (body.get("billReference") or body.get("billPayNumber")) if isinstance(body, dict) else None
     return found if isinstance(found, str) else None
+
+
+def _only(members: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in members.items() if name in names}
 
 
 def stamp(at: datetime) -> str:

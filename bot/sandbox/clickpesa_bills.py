@@ -48,8 +48,9 @@ class Declined(Exception):
 class Payment:
     """One attempt to pay.
 
-    `status` is ClickPesa's word; `webhook_status` what the webhook was answered (0: nobody), and `told` when that was
-    a 200 for the first time.
+    `status` is ClickPesa's word; `offline`: to the merchant's own number, so no application knows of it; `deposit`:
+    to the merchant's account, not for a bill; `webhook_status` what the webhook was answered (0: nobody), and `told`
+    when that was a 200 for the first time.
     """
 
     id: str
@@ -64,6 +65,8 @@ class Payment:
     message: str
     created: datetime
     updated: datetime
+    offline: bool = False
+    deposit: bool = False
     webhook_status: int | None = None
     webhook_ms: float | None = None
     told: datetime | None = None
@@ -76,7 +79,10 @@ class Payment:
 
 @dataclass(slots=True, kw_only=True)
 class Bill:
-    """A control number. `source` says who told the sandbox: `api`, `demo`, or `read` in a message."""
+    """A control number. `source` says who told the sandbox: `api`, `demo`, or `read` in a message.
+
+    `closed`: it takes no more money, whatever `status` shows.
+    """
 
     number: str
     kind: str
@@ -89,8 +95,14 @@ class Bill:
     customer_email: str | None = None
     status: str = "ACTIVE"
     source: str = "api"
+    closed: bool = False
     created: datetime | None = None
     payments: list[Payment] = field(default_factory=list)
+
+    @property
+    def open(self) -> bool:
+        """Whether it takes money."""
+        return self.status == "ACTIVE" and not self.closed
 
     @property
     def paid(self) -> Decimal:
@@ -104,7 +116,7 @@ class Bill:
 
     def verify(self, amount: Decimal) -> None:
         """The network's question before it takes the money. Raises Declined."""
-        if self.status != "ACTIVE":
+        if not self.open:
             raise Declined(f"{self.number} takes no payments any more")
         if self.mode == EXACT and self.amount is not None and amount != self.amount:
             raise Declined(f"only exactly {plain(self.amount)} can be paid to {self.number}")
@@ -113,10 +125,13 @@ class Bill:
         if self.remaining is not None and amount > self.remaining:
             raise Declined(f"at most {plain(self.remaining)} can still be paid to {self.number}")
 
-    def take(self, payment: Payment) -> None:
-        """Enter a payment, and close what it closes."""
+    def take(self, payment: Payment, *, paid_order_active: bool = False, failed_closes: bool = False) -> None:
+        """Enter a payment, and close what it closes; the options are those of `Shapes`."""
         self.payments.append(payment)
-        if payment.counts and (self.kind == "order" or self.remaining == 0):
+        once = self.kind == "order" and (payment.counts or (failed_closes and payment.status == "FAILED"))
+        full = self.kind == "customer" and self.remaining == 0
+        self.closed = self.closed or once
+        if full or (once and not paid_order_active):
             self.status = "INACTIVE"
 
     def document(self, *, status: bool = False) -> dict[str, Any]:

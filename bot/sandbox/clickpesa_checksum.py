@@ -10,17 +10,25 @@ import hashlib
 import hmac
 import json
 import math
+import re
 from decimal import Decimal
 from typing import Any
 
 _MEMBERS = ("checksum", "checksumMethod")
 _EXACT = 2**53
+_OUTSIDE_ASCII = re.compile(r"[^\x00-\x7f]")
 
 
-def sign(payload: dict[str, Any], key: str) -> str:
-    """64 lower-case hex digits over `payload` without its own checksum members."""
+def sign(payload: dict[str, Any], key: str, *, escaped: bool = False) -> str:
+    """64 lower-case hex digits over `payload` without its own checksum members.
+
+    `escaped`: with everything outside ASCII escaped, as ClickPesa's Python and PHP samples do.
+    """
     content = {name: value for name, value in payload.items() if name not in _MEMBERS}
-    return hmac.new(key.encode(), canonical(content).encode(), hashlib.sha256).hexdigest()
+    text = canonical(content)
+    if escaped:
+        text = _OUTSIDE_ASCII.sub(lambda match: json.dumps(match[0])[1:-1], text)
+    return hmac.new(key.encode(), text.encode(), hashlib.sha256).hexdigest()
 
 
 def canonical(value: object) -> str:

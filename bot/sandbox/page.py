@@ -7,16 +7,15 @@
     GET  /api/verdict         messages by sender's reference, and how often each was taken (JSON; ?every=1: all)
     POST /api/faults          {"provider", "mode"}, or {"provider", "kind", "rate" or "next", "contact"?}
     POST /api/faults/clear    {}                                    POST /api/profile {"name", "seed"?}
-    POST /api/forge           {"number", "amount"?}  (a payment webhook with a wrong checksum)
-    POST /api/pay             {"number", "amount", "wallet"?}       POST /api/fail   {"number", "reason"?}
     POST /api/whatsapp        {"phone", "text"}                     POST /api/whatsapp/user  {"phone", "has"}
     POST /api/telegram/start  {"chat", "payload"?}                  POST /api/telegram/write {"chat", "text"}
     POST /api/telegram/press  {"chat", "message", "data"}           POST /api/telegram/block {"chat", "blocked"}
     POST /api/unsubscribe     {"mail"}  (one-click, as a mail provider does it)
     POST /api/people          {"name"?, "phone"?, "email"?, "chat"?, "whatsapp"?, "staff"?, "started"?}
-    POST /api/bills           {"number", "amount", "kind"?, "exact"?}   POST /api/connect {"tuma"}
+    POST /api/connect         {"tuma"}
+    POST /api/pay and others about money: see `page_clickpesa`
 
-POST bodies are JSON and answers are `{"ok": true}` or, 400, `{"error": text}`. Other origins are refused: anything
+POST bodies are JSON and answers are `{"ok": true, ...}` or, 400, `{"error": text}`. Other origins are refused: anything
 here can be asked to act, and a page elsewhere in the browser must not.
 """
 
@@ -25,7 +24,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -35,16 +33,21 @@ from aiohttp import web
 
 from bot.sandbox.clickpesa_bills import Declined
 from bot.sandbox.fault_view import faults_view, verdict_view
+from bot.sandbox.page_clickpesa import ClickPesaActions
 from bot.sandbox.page_view import unsubscribe_url, view
 from bot.sandbox.profiles import profiles
-from bot.sandbox.wallet import WALLETS
 from bot.sandbox.world import Message
 
 if TYPE_CHECKING:
     from bot.sandbox.city import Sandbox
 
 _FOLDER = Path(__file__).parent / "static"
-_TYPES = {"page.html": "text/html", "page.js": "text/javascript", "page.css": "text/css"}
+_TYPES = {
+    "page.html": "text/html",
+    "page.js": "text/javascript",
+    "pay.js": "text/javascript",
+    "page.css": "text/css",
+}
 _HEARTBEAT_S, _GATHER_S = 15.0, 0.12
 _SAFE = {
     "X-Content-Type-Options": "nosniff",
@@ -79,6 +82,7 @@ class Page:
         app = web.Application(middlewares=[self._guard])
         app.router.add_get("/", self._file("page.html"))
         app.router.add_get("/page.js", self._file("page.js"))
+        app.router.add_get("/pay.js", self._file("pay.js"))
         app.router.add_get("/page.css", self._file("page.css"))
         app.router.add_get("/api/state", self._state)
         app.router.add_get("/api/events", self._events)
@@ -173,9 +177,6 @@ class Page:
             "faults": self._set_fault,
             "faults/clear": self._clear_faults,
             "profile": self._use_profile,
-            "forge": self._forge,
-            "pay": self._pay,
-            "fail": self._fail,
             "whatsapp": self._write_whatsapp,
             "whatsapp/user": self._set_whatsapp,
             "telegram/start": self._start,
@@ -184,8 +185,8 @@ class Page:
             "telegram/block": self._block,
             "unsubscribe": self._unsubscribe,
             "people": self._add_person,
-            "bills": self._add_bill,
             "connect": self._connect,
+            **ClickPesaActions(self._city).all(),
         }
 
     async def _set_fault(self, asked: Json) -> None:
@@ -211,19 +212,6 @@ class Page:
         self._city.faults.use(profiles()[name])
         if seed is not None:
             self._city.faults.reseed(seed)
-
-    async def _forge(self, asked: Json) -> None:
-        amount = None if asked.get("amount") is None else _money(asked["amount"])
-        reply = await self._city.wallet.forge(str(asked["number"]), amount)
-        if reply is not None and reply.ok and self._city.clickpesa.account.checksum_key:
-            raise ValueError(f"tuma believed a forged webhook: it answered {reply.status}")
-
-    async def _pay(self, asked: Json) -> None:
-        wallet = str(asked.get("wallet") or WALLETS[0])
-        await self._city.pay(str(asked["number"]), _money(asked["amount"]), wallet)
-
-    async def _fail(self, asked: Json) -> None:
-        await self._city.fail(str(asked["number"]), str(asked.get("reason") or "Insufficient balance"))
 
     async def _write_whatsapp(self, asked: Json) -> None:
         await self._city.carrier.write(str(asked["phone"]), _words(asked["text"]))
@@ -259,11 +247,6 @@ class Page:
         if started and person.chat:
             self._city.telegram.chats.begin(person.chat)
 
-    async def _add_bill(self, asked: Json) -> None:
-        amount = None if asked.get("amount") is None else _money(asked["amount"])
-        kind, exact = str(asked.get("kind") or "order"), bool(asked.get("exact"))
-        self._city.bill(str(asked["number"]), amount, kind=kind, exact=exact)
-
     async def _connect(self, asked: Json) -> None:
         self._city.connect(str(asked["tuma"]))
 
@@ -274,12 +257,12 @@ def _acting(action: Action) -> Handler:
     async def handle(request: web.Request) -> web.Response:
         try:
             asked = msgspec.json.decode(await request.read(), type=dict[str, Any])
-            await action(asked)
+            done = await action(asked)
         except KeyError as error:
             return _refusal(f"{error.args[0]} is missing or unknown")
         except (Declined, LookupError, ValueError, TypeError, msgspec.MsgspecError) as error:
             return _refusal(str(error))
-        return web.json_response({"ok": True})
+        return web.json_response({"ok": True} | (done if isinstance(done, dict) else {}))
 
     return handle
 
@@ -290,13 +273,6 @@ def _shown(value: object) -> web.Response:
 
 def _refusal(text: str) -> web.Response:
     return web.json_response({"error": text}, status=400)
-
-
-def _money(value: object) -> Decimal:
-    try:
-        return Decimal(str(value).replace(",", ""))
-    except InvalidOperation:
-        raise ValueError("the amount is not a number") from None
 
 
 def _words(value: object) -> str:

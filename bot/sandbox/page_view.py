@@ -196,14 +196,14 @@ def _bill(city: Sandbox, bill: Bill) -> Json:
     owed = None if bill.amount is None else max(bill.amount - bill.paid, bill.amount * 0)
     return {
         "number": bill.number,
-        "kind": bill.kind,
+        "kind": None if bill.source == "read" else bill.kind,  # no message tells a customer that
         "source": bill.source,
         "exact": bill.mode == "EXACT",
         "amount": None if bill.amount is None else plain(bill.amount),
         "paid": plain(bill.paid),
         "owed": None if owed is None else plain(owed),
-        "active": bill.status == "ACTIVE",
-        "settled": bool(bill.paid) and (bill.status != "ACTIVE" or (owed is not None and not owed)),
+        "active": bill.open,
+        "settled": bool(bill.paid) and (not bill.open or (owed is not None and not owed)),
         "payments": [_payment(each) for each in bill.payments],
         "after": _after(city, bill),
     }

@@ -6,26 +6,44 @@ Promises that `stop` ends every task and socket it began. Retries nothing that a
 from __future__ import annotations
 
 import asyncio
+import errno
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from aiohttp import ClientError, ClientSession, ClientTimeout, DummyCookieJar, web
 from yarl import URL
 
+# What does not fit is finished by the kernel up to minutes later, long after whoever connected gave up.
+BACKLOG = 1024
+T = TypeVar("T")
+
+
+async def on_first_free(ports: Sequence[int], listen: Callable[[int], Awaitable[T]]) -> T:
+    """Listen on the first of `ports` that nobody has; 0 is any free one. Raises OSError if all are taken."""
+    for port in ports[:-1]:
+        try:
+            return await listen(port)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+    return await listen(ports[-1])
+
 
 class LocalServer:
-    """An application that listens on `host`:`port` (0: any free port)."""
+    """An application that listens on `host` and the first of `ports` that is free (0: any)."""
 
-    def __init__(self, app: web.Application, host: str, port: int) -> None:
+    def __init__(self, app: web.Application, host: str, *ports: int) -> None:
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
-        self._host, self._port = host, port
+        self._host, self._ports = host, ports
 
     async def start(self) -> str:
-        """Listen, and return the origin, such as `http://127.0.0.1:40123`."""
+        """Listen, and return the origin, such as `http://127.0.0.1:40123`. Raises OSError if every port is taken."""
         await self._runner.setup()
-        await web.TCPSite(self._runner, self._host, self._port).start()
+        await on_first_free(
+            self._ports, lambda port: web.TCPSite(self._runner, self._host, port, backlog=BACKLOG).start()
+        )
         return f"http://{origin_host(self._host)}:{self._runner.addresses[0][1]}"
 
     async def stop(self) -> None:

@@ -1,8 +1,8 @@
 """The customer who pays: takes money to a control number and lets ClickPesa's webhooks tell of it.
 
-Promises that a payment is on record before its webhook goes out, that the webhook's checksum is canonical, and
-that the webhook is tried once: ClickPesa documents no retries. Faults lose it, double it, delay it, or send a forged
-one before it. Source: ClickPesa home/webhooks, home/checksum.
+Promises that a payment is on record before its webhook goes out, and that the webhook is tried once: ClickPesa
+documents no retries (`Shapes.retry_s` adds some). Faults lose it, double it, delay it, or send a forged one before
+it. Source: ClickPesa home/webhooks, BillPay overview (which webhook goes where).
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from typing import Any
 
 import msgspec
 
-from bot.sandbox.clickpesa import ClickPesaApi, stamp
-from bot.sandbox.clickpesa_bills import Bill, Declined, Payment, plain
+from bot.sandbox.clickpesa import ClickPesaApi
+from bot.sandbox.clickpesa_bills import Bill, Declined, Payment
 from bot.sandbox.clickpesa_checksum import sign
+from bot.sandbox.clickpesa_events import event
 from bot.sandbox.fault_kinds import How, Point
 from bot.sandbox.serving import Errands, Postman, Reply
 
@@ -38,11 +39,16 @@ class Payer:
 
 
 class Wallet:
-    """Pays, or tries to. `webhook_url` is where ClickPesa's webhooks go, None: nowhere."""
+    """Pays, or tries to.
+
+    Webhooks go to the application's `webhook_url` where it has one and the payment is the application's, else to the
+    merchant's `merchant_url`, never to both; None: nowhere.
+    """
 
     def __init__(self, api: ClickPesaApi, postman: Postman, errands: Errands) -> None:
         self.api = api
         self.webhook_url: str | None = None
+        self.merchant_url: str | None = None
         self._postman, self._errands = postman, errands
 
     def bill(self, number: str) -> Bill:
@@ -79,10 +85,37 @@ class Wallet:
         amount = Decimal(amount)
         bill.verify(amount)
         payment = self._payment(bill, amount, "SUCCESS", "Payment received", wallet, payer)
-        bill.take(payment)
+        bill.take(payment, paid_order_active=self.api.shapes.paid_order_active)
         self.api.world.changed()
         if notify:
             await self.notify(payment)
+        return payment
+
+    async def pay_offline(
+        self,
+        reference: str,
+        amount: Decimal | int | str,
+        wallet: str = WALLETS[0],
+        payer: Payer | None = None,
+    ) -> Payment:
+        """Pay to the merchant's own number and some digits. No application knows of it, only the merchant's webhook.
+
+        Raises Declined for a reference that does not begin with the merchant's number.
+        """
+        if not reference.startswith(self.api.account.namba) or not reference.isdigit():
+            raise Declined(f"an offline reference is {self.api.account.namba} and digits")
+        bill = Bill(number=reference, kind="offline", amount=Decimal(amount))
+        payment = self._payment(bill, Decimal(amount), "SUCCESS", "Payment received", wallet, payer)
+        payment.offline = True
+        await self.notify(payment)
+        return payment
+
+    async def deposit(self, amount: Decimal | int | str) -> Payment:
+        """Put money on the merchant's own account at the bank."""
+        bill = Bill(number=self.api.account.namba, kind="offline", amount=Decimal(amount))
+        payment = self._payment(bill, Decimal(amount), "SUCCESS", "Deposit received", "CRDB COLLECTION", None)
+        payment.offline = payment.deposit = True
+        await self.notify(payment)
         return payment
 
     async def fail(
@@ -97,7 +130,7 @@ class Wallet:
         """Try to pay, without success. The number stays as it was. Raises Declined when nobody knows it."""
         bill = self.bill(number)
         payment = self._payment(bill, bill.amount or Decimal(0), "FAILED", reason, wallet, payer)
-        bill.take(payment)
+        bill.take(payment, failed_closes=self.api.shapes.failed_closes)
         self.api.world.changed()
         if notify:
             await self.notify(payment)
@@ -107,6 +140,19 @@ class Wallet:
         """Move a payment on (SETTLED, REFUNDED, REVERSED, ...); only the query endpoints tell of it."""
         payment.status, payment.updated = status, self.api.world.clock()
         self.api.world.changed()
+
+    async def settle(self, payment: Payment) -> None:
+        """Move a payment to the merchant's account; told by a webhook if `Shapes.settled_event` says so."""
+        self.restate(payment, "SETTLED")
+        if self.api.shapes.settled_event:
+            await self.notify(payment)
+
+    def payment(self, payment_id: str) -> Payment:
+        """A payment on a control number. Raises LookupError."""
+        found = next((each for each in self.api.payments() if each.id == payment_id), None)
+        if found is None:
+            raise LookupError(f"there is no payment {payment_id}")
+        return found
 
     def _payment(
         self, bill: Bill, amount: Decimal, status: str, message: str, wallet: str, payer: Payer | None
@@ -160,16 +206,28 @@ class Wallet:
         await self._tell(payment)
 
     async def _tell(self, payment: Payment) -> None:
-        reply = await self._send(self.event(payment))
+        reply = await self._tell_once(payment)
+        if reply is not None and not reply.ok and self.api.shapes.retry_s:
+            self._errands.begin(self._tell_again(payment))
+
+    async def _tell_again(self, payment: Payment) -> None:
+        for wait_s in self.api.shapes.retry_s:
+            await asyncio.sleep(wait_s)
+            reply = await self._tell_once(payment)
+            if reply is None or reply.ok:
+                return
+
+    async def _tell_once(self, payment: Payment) -> Reply | None:
+        reply = await self._send(event(self.api, payment), payment)
         if reply is not None and payment.webhook_status != 200:
             payment.webhook_status, payment.webhook_ms = reply.status, reply.ms
             payment.told = self.api.world.clock() if reply.status == 200 else None
             self.api.world.changed()
+        return reply
 
-    async def _send(self, event: Mapping[str, Any]) -> Reply | None:
-        if self.webhook_url is None:
-            return None
-        return await self._postman.post(self.webhook_url, msgspec.json.encode(event), _HEADERS)
+    async def _send(self, body: Mapping[str, Any], payment: Payment) -> Reply | None:
+        url = self.merchant_url if payment.offline else self.webhook_url or self.merchant_url
+        return None if url is None else await self._postman.post(url, msgspec.json.encode(body), _HEADERS)
 
     async def forge(self, number: str, amount: Decimal | int | str | None = None) -> Reply | None:
         """Somebody without the checksum key claims that `number` was paid. No money moved, nothing is on record.
@@ -179,47 +237,7 @@ class Wallet:
         bill = self.bill(number)
         claimed = Decimal(amount) if amount is not None else bill.amount or Decimal(1000)
         payment = self._payment(bill, claimed, "SUCCESS", "Payment received", WALLETS[0], None)
-        event = self.event(payment)
-        if "checksum" in event:
-            event["checksum"] = sign(event, secrets.token_hex(16))
-        return await self._send(event)
-
-    def event(self, payment: Payment) -> dict[str, Any]:
-        """The webhook's JSON, signed if the application has a checksum key."""
-        failed = payment.status == "FAILED"
-        event = {
-            "event": "PAYMENT FAILED" if failed else "PAYMENT RECEIVED",
-            "data": self._failed(payment) if failed else self._received(payment),
-        }
-        key = self.api.account.checksum_key
-        return event | ({"checksum": sign(event, key), "checksumMethod": "canonical"} if key else {})
-
-    def _received(self, payment: Payment) -> dict[str, Any]:
-        customer = {"customerName": payment.payer_name, "customerPhoneNumber": payment.payer_phone}
-        if payment.payer_email:
-            customer["customerEmail"] = payment.payer_email
-        return {
-            "id": payment.id,
-            "status": payment.status,
-            "paymentReference": payment.reference,
-            "orderReference": payment.number,
-            "collectedAmount": plain(payment.amount),
-            "collectedCurrency": "TZS",
-            "message": payment.message,
-            "channel": payment.wallet,
-            "updatedAt": stamp(payment.updated),
-            "createdAt": stamp(payment.created),
-            "customer": customer,
-        }
-
-    def _failed(self, payment: Payment) -> dict[str, Any]:
-        return {
-            "id": payment.id,
-            "status": payment.status,
-            "channel": payment.wallet,
-            "orderReference": payment.number,
-            "message": payment.message,
-            "updatedAt": stamp(payment.updated),
-            "createdAt": stamp(payment.created),
-            "clientId": self.api.account.client_id,
-        }
+        body = event(self.api, payment)
+        if "checksum" in body:
+            body["checksum"] = sign(body, secrets.token_hex(16))
+        return await self._send(body, payment)

@@ -27,8 +27,9 @@ from aiogram.types import InlineKeyboardMarkup
 
 from bot.domain.money import from_minor
 from bot.engine.keys import message_id
-from bot.errors import StoreUnavailable
+from bot.errors import NotFound, StoreUnavailable
 from bot.staff.buttons import Arrived, OpenBill, Replay, ResendBill, ResumeChannel, button, keyboard
+from bot.staff.money import payment_screen
 from bot.staff.people import Role, speech
 from bot.staff.speech import Html, Speech, lines, quote
 from bot.staff.waiting import Patience, rest, where
@@ -53,6 +54,8 @@ _NUMBER_TYPES = {
     "exhausted": "alert.exhausted",
     "number_closed": "alert.number_closed",
     "late": "alert.late",
+    "successor": "alert.successor",
+    "no_successor": "alert.no_successor",
     "cost_cap": "alert.cost_cap",
 }
 
@@ -137,7 +140,19 @@ class Alerts:
         if len(notice.items) > 1:
             return digest(say, notice), None
         item = notice.items[0]
+        if item.type == "unmatched" and role >= Role.OPERATOR:
+            return await self._unmatched(say, item, role)
         return one(say, item), _buttons(say, item, role)
+
+    async def _unmatched(
+        self, say: Speech, item: NewsItem, role: Role
+    ) -> tuple[Html, InlineKeyboardMarkup | None]:
+        """A payment that waits for staff, with the bills it may be for; one that is gone meanwhile without."""
+        try:
+            screen = await payment_screen(self._engine, say, str(item.data["payment"]))
+        except NotFound:
+            return one(say, item), _buttons(say, item, role)
+        return lines(one(say, item), screen.text), screen.keyboard
 
 
 def one(say: Speech, item: NewsItem) -> Html:
@@ -147,6 +162,8 @@ def one(say: Speech, item: NewsItem) -> Html:
         return say("alert.channel_paused", channel=_channel(say, data), why=data.get("reason", ""))
     if item.type == "channel_resumed":
         return say("alert.channel_resumed", channel=_channel(say, data))
+    if item.type == "payments_unknown":
+        return say("alert.payments_unknown", why=data.get("why", ""))
     key = _NUMBER_TYPES.get(item.type)
     if item.type == "paid" and str(data.get("balance_minor")) == "0":
         key = "alert.settled"
@@ -160,6 +177,7 @@ def one(say: Speech, item: NewsItem) -> Html:
         kind=say.word("kind", str(data.get("kind", ""))),
         channel=_channel(say, data),
         why=say.word("why", str(data.get("why", ""))),
+        old=data.get("old", ""),
     )
 
 

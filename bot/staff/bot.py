@@ -31,7 +31,7 @@ from pydantic import ValidationError
 
 from bot.engine.store import guard
 from bot.errors import ConfigError, StoreUnavailable
-from bot.staff import actions, customers, lookup, overview, sharing
+from bot.staff import actions, customers, lookup, money, overview, sharing
 from bot.staff.alerts import Alerts
 from bot.staff.commands import register
 from bot.staff.drafts import Drafts
@@ -95,7 +95,9 @@ def build_router() -> Router:
         observer.filter(IsStaff())
         observer.middleware(Gate())
     staff.message.middleware(CommandsEndDialogues())
-    staff.include_routers(overview.router(), actions.router(), sharing.router(), lookup.router())
+    staff.include_routers(
+        overview.router(), actions.router(), money.router(), sharing.router(), lookup.router()
+    )
     root = Router(name="tuma")
     for observer in (root.message, root.callback_query):
         observer.middleware(Apologies())

@@ -90,6 +90,38 @@ class ShowQueue(CallbackData, prefix="q"):
     """Show the queues again."""
 
 
+class MatchPayment(CallbackData, prefix="mp"):
+    """Count an unmatched payment for a bill."""
+
+    payment: str
+    number: str
+
+
+class DismissPayment(CallbackData, prefix="dp"):
+    """An unmatched payment counts for nothing: ask first, then `sure`."""
+
+    payment: str
+    sure: bool = False
+
+
+class ShowPayment(CallbackData, prefix="sp"):
+    """Show an unmatched payment, and which bills it may be for."""
+
+    payment: str
+
+
+class EnterCash(CallbackData, prefix="ec"):
+    """Enter the cash that a /cash message named; `draft` tells it from an older one."""
+
+    draft: str
+
+
+class AskCash(CallbackData, prefix="ac"):
+    """How to enter cash for a bill."""
+
+    number: str
+
+
 class DraftAct(CallbackData, prefix="d"):
     """Something done to a draft: send, cancel, noname, kind, locale. `draft` tells it from an older one."""
 

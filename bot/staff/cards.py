@@ -13,6 +13,7 @@ from bot.domain.dead import Cause, DeadLetter
 from bot.domain.message import Outcome, State
 from bot.staff.buttons import (
     Arrived,
+    AskCash,
     ListFailed,
     ListMessages,
     OpenBill,
@@ -55,6 +56,8 @@ def bill_card(say: Speech, role: Role, bill: BillView, messages: int) -> Screen:
         else None,
         *(_term(say, bill, term) for term in bill.terms[:_TERMS_SHOWN]),
         say("bill.reminder", moment=say.moment(bill.next_reminder_at)) if bill.next_reminder_at else None,
+        say("bill.next", number=bill.next) if bill.next else None,
+        say("bill.previous", number=bill.previous) if bill.previous else None,
         say("bill.contacts", contacts=", ".join(bill.contacts[:6])) if bill.contacts else None,
         *_payments(say, bill.payments),
     )
@@ -102,6 +105,7 @@ def _bill_buttons(say: Speech, role: Role, bill: BillView, messages: int) -> Inl
         acts = [
             button(say.plain("button.resend"), ResendBill(number=bill.number)),
             button(say.plain("button.stop"), StopBill(number=bill.number)),
+            button(say.plain("button.cash"), AskCash(number=bill.number)),
         ]
     looks = [
         button(say.plain("button.messages", count=messages), ListMessages(number=bill.number)),

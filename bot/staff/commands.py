@@ -27,8 +27,11 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger("tuma.staff")
 _EVERYBODY = ("start", "bills", "check", "language", "stop")
-_VIEWER = ("status", "stats", "queue", "failed", "help", "language")
-_OPERATOR = ("share", "status", "stop", "resend", "stats", "queue", "failed", "help", "language")
+_VIEWER = ("status", "payments", "stats", "queue", "failed", "help", "language")
+_OPERATOR = (
+    *("share", "status", "stop", "resend", "payments", "cash"),
+    *("stats", "queue", "failed", "help", "language"),
+)
 # For staff, /stop means a bill; for everybody else, messages.
 _STAFF_TEXT = {"stop": "stop_bill"}
 _CODES = (None, *LANGUAGES)

@@ -15,7 +15,8 @@ import msgspec
 from aiohttp import web
 
 from bot.domain import share
-from bot.domain.bill import AcceptedShare, BillView, MessageView, ShareView
+from bot.domain.bill import AcceptedShare, MessageView, ShareView
+from bot.domain.message import Lane
 from bot.domain.share import ShareJob
 from bot.errors import Problem, Refused
 from bot.web import bodies
@@ -87,7 +88,6 @@ class Api:
     def _views(self) -> list[Route]:
         return [
             self._view("/v1/shares/{id}", self.show_share, "A share and its messages", ShareView),
-            self._view("/v1/bills/{number}", self.show_bill, "A control number and its payments", BillView),
             self._view("/v1/messages/{id}", self.show_message, "A message", MessageView),
         ]
 
@@ -119,9 +119,15 @@ class Api:
         """Take one share job."""
         raw = await bodies.read(request, share.LARGEST_JOB_BYTES)
         job = self._job(raw, idempotency_key(request))
-        accepted = await self._engine.shares.accept(job)
+        accepted = await self._accept(job)
         location = f"/v1/shares/{quote(job.id, safe='')}"
         return json_answer(accepted, status=202, headers={"Location": location})
+
+    async def _accept(self, job: ShareJob) -> AcceptedShare:
+        """A single share waits a moment for its number; a bulk one is answered as it stands."""
+        if job.lane is Lane.URGENT:
+            return await self._engine.shares.accept_and_wait(job)
+        return await self._engine.shares.accept(job)
 
     def _job(self, raw: bytes, key: str | None) -> ShareJob:
         fields = bodies.json_object(raw)
@@ -139,10 +145,6 @@ class Api:
     async def show_share(self, request: web.Request) -> web.Response:
         """Show a share by the producer's id."""
         return json_answer(await self._engine.shares.get(request.match_info["id"]))
-
-    async def show_bill(self, request: web.Request) -> web.Response:
-        """Show a control number."""
-        return json_answer(await self._engine.bills.get(request.match_info["number"]))
 
     async def show_message(self, request: web.Request) -> web.Response:
         """Show a message by its id."""

@@ -64,6 +64,8 @@ class Bulk:
         rows = _rows(request, _reader(request))
         async with aclosing(rows), aclosing(self._outcomes(request, rows)) as outcomes:
             first = await anext(outcomes, b"")
+            if not first:
+                raise Refused(Problem(field="$", message="holds no row", expected="one share a line"))
             response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
             await response.prepare(request)
             try:

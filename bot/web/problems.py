@@ -15,7 +15,7 @@ from typing import NamedTuple
 import msgspec
 from aiohttp import web
 
-from bot.errors import Conflict, NotFound, Problem, Refused, StoreUnavailable, TumaError
+from bot.errors import Conflict, NotFound, Problem, ProviderAway, Refused, StoreUnavailable, TumaError
 
 MEDIA_TYPE = "application/problem+json"
 Headers = Mapping[str, str] | None
@@ -48,6 +48,7 @@ KINDS: Mapping[str, Kind] = {
     "refused": Kind(422, "The input cannot be taken", "Correct each field in `errors` and send it again."),
     "error": Kind(500, "Something went wrong here", "Send it again later; the same id is never taken twice."),
     "not-implemented": Kind(501, "That format is not there", "Ask for one that `detail` names."),
+    "provider-away": Kind(503, "ClickPesa cannot be asked now", "Nothing was changed; send it again soon."),
     "unavailable": Kind(
         503, "The store cannot take this now", "Send it again soon, unchanged: nothing is taken twice."
     ),
@@ -79,7 +80,7 @@ class Rejected(TumaError):
 
 
 # Everything else is our own fault, and logged as such.
-EXPECTED = (Rejected, Refused, NotFound, StoreUnavailable, web.HTTPException)
+EXPECTED = (Rejected, Refused, NotFound, ProviderAway, StoreUnavailable, web.HTTPException)
 
 
 def details(kind: str, detail: str | None = None, errors: Sequence[Problem] = ()) -> ProblemDetails:
@@ -107,6 +108,8 @@ def of_error(error: Exception) -> web.Response:
             return respond(details(_of_status(error.status)), _kept(error.headers))
         case StoreUnavailable():
             return respond(details("unavailable", str(error)), {"Retry-After": "5"})
+        case ProviderAway():
+            return respond(details("provider-away", str(error)), {"Retry-After": "5"})
         case _:
             return respond(_of_tuma(error))
 

@@ -207,7 +207,10 @@ class Csv:
             yield Row(Problem(field="$", message=f"this row is not CSV: {error}"))
             return
         if any(cells[len(header) :]):
-            given, right = f"{len(cells)} cells", f"{len(header)} cells, as in the header"
+            given, right = (
+                f"{len(cells)} cells",
+                f"{len(header)} cells, as in the header; no comma in an amount",
+            )
             yield Row(Problem(field="$", message="this row has too many cells", given=given, expected=right))
         elif any(cells):
             yield Row(dict(zip(header, cells, strict=False)))

@@ -11,8 +11,12 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web_protocol import RequestHandler
 
+from bot.billpay.desk import BillDesk
+from bot.web import problems
 from bot.web.api import Api
+from bot.web.bills import BillApi
 from bot.web.bodies import LIMITS, Limits
 from bot.web.check import Check
 from bot.web.embed import Embeds
@@ -46,8 +50,10 @@ def build(
     updates: Updates | None = None,
     roles: Sequence[str] = (),
     limits: Limits | None = None,
+    desk: BillDesk | None = None,
 ) -> web.Application:
-    """The application. `updates` takes Telegram's updates, None when they are fetched by polling.
+    """The application. `updates` takes Telegram's updates, None when they are fetched by polling; without a `desk`
+    bills change here alone, and ClickPesa is not told.
 
     Raises TemplateError if a page file is missing or wrong.
     """
@@ -65,7 +71,12 @@ def build(
     app = web.Application(middlewares=gate.middlewares(), client_max_size=_MAX_BODY)
     app[LIMITS] = limits or Limits()
     hooks = Webhooks(engine, settings, metrics, updates, check)
-    api = [*Api(engine, settings, metrics).routes(), *Letters(engine, settings).routes()]
+    bills = BillApi(engine, settings, desk or BillDesk(None, engine.changes, engine.bills))
+    api = [
+        *Api(engine, settings, metrics).routes(),
+        *bills.routes(),
+        *Letters(engine, settings).routes(),
+    ]
     routes = [*api, *hooks.routes(), *pages, *system.routes()]
     system.documented = routes
     for route in routes:
@@ -77,9 +88,42 @@ def build(
 
 def runner(app: web.Application) -> web.AppRunner:
     """How the application is served: without the library's logs of what was sent, which hold tokens."""
-    return web.AppRunner(
+    return _Runner(
         app, access_log=None, logger=_protocol_log(), keepalive_timeout=_KEEPALIVE_S, lingering_time=_LINGER_S
     )
+
+
+class _Protocol(RequestHandler):
+    """A connection. What cannot be parsed never reaches a handler: it is answered here, as any other error is."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """A problem instead of the library's plain text."""
+        super().handle_error(request, status, exc, message)  # logs, and gives up a connection that is spoilt
+        detail = (message or "").partition("\n")[0][:120] if status < 500 else None
+        problem = problems.details("bad-request" if status < 500 else "error", detail or None)
+        response = problems.respond(problem)
+        response.force_close()
+        return response
+
+
+class _Server(web.Server):
+    def __call__(self) -> RequestHandler:
+        return _Protocol(self, loop=self._loop, **self._kwargs)
+
+
+class _Runner(web.AppRunner):
+    async def _make_server(self) -> web.Server:
+        server = await super()._make_server()
+        server.__class__ = _Server  # aiohttp offers no other way to choose the protocol's class
+        return server
 
 
 def _protocol_log() -> logging.Logger:

@@ -13,6 +13,7 @@ from bot.billpay.numbers import Created, ItemRefused, NewNumber, read_bulk
 from bot.domain.bill import BillKind, BillMode
 from bot.errors import Refused
 from bot.sandbox.city import Sandbox
+from bot.sandbox.clickpesa_shapes import Shapes
 
 
 def order(reference: str | None = "70012345670001", **changed: Any) -> NewNumber:
@@ -36,7 +37,7 @@ def customer(reference: str | None = "70012345670002", **changed: Any) -> NewNum
 async def test_a_number_is_made_under_its_reference_whichever_shape_answers(
     city: Sandbox, billpay: ClickPesa, new: NewNumber, echo: bool
 ) -> None:
-    city.clickpesa.echo = echo
+    city.clickpesa.shapes = Shapes(create_echo=echo)
     assert await billpay.create(new) == new.reference
     found = await billpay.details(new.reference or "")
     assert (found.amount, found.cap, found.description) == (new.amount, new.cap, new.description)

@@ -14,6 +14,7 @@ from bot.billpay.client import ClickPesa
 from bot.billpay.errors import BudgetSpent, ClickPesaAway
 from bot.billpay.poller import HintVerifier
 from bot.domain.bill import PaymentEvent, SettleResult
+from bot.engine.engine import Engine
 from tests.billpay.servers import Server, payment
 
 
@@ -156,3 +157,21 @@ async def test_the_verifier_runs_until_it_is_stopped(server: Server, client: Cli
     stop.set()
     await asyncio.wait_for(running, 5)
     assert len(payments.settled) == 1
+
+
+async def test_one_process_verifies_and_another_goes_on_when_it_stops(
+    server: Server, client: ClickPesa, engine: Engine
+) -> None:
+    payments, first, second = Payments("N1"), asyncio.Event(), asyncio.Event()
+    one = asyncio.create_task(verifier(client, payments, leases=engine.leases).run(first))
+    await until(lambda: server.calls["payments N1"] > 0)
+    other = asyncio.create_task(verifier(client, payments, leases=engine.leases, waits_s=()).run(second))
+    await until(lambda: not payments.hinted)
+    assert server.calls["payments N1"] == 3
+    first.set()
+    await asyncio.wait_for(one, 5)
+    payments.hinted["N2"] = None
+    await until(lambda: not payments.hinted)
+    assert server.calls["payments N2"] == 1
+    second.set()
+    await asyncio.wait_for(other, 5)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 import pytest
@@ -20,7 +21,7 @@ from bot.engine.scripts import now_ms, put_clock_forward, put_clock_right
 from bot.sandbox.city import Sandbox
 from bot.sandbox.clickpesa_bills import Bill
 from tests.billpay.conftest import Clock, client_of
-from tests.engine.conftest import job
+from tests.engine.conftest import job, settings_for
 
 
 @pytest.fixture(autouse=True)
@@ -337,3 +338,40 @@ async def test_who_paid_without_a_webhook_is_not_reminded(
     await sweeper(client, engine).turn()
     ahead(clock, timedelta(minutes=5))
     assert await handed_out(engine, number, 600) == ["receipt"]
+
+
+async def test_staff_are_told_once_when_reminders_begin_to_wait(
+    city: Sandbox, redis_url: str, client: ClickPesa, clock: Clock
+) -> None:
+    engine = await Engine.open(
+        settings_for(
+            redis_url, clickpesa_client_id="ID", clickpesa_api_key="key", clickpesa_known_within_s=600
+        )
+    )
+    try:
+        looks, stop = sweeper(client, engine), asyncio.Event()
+        await looks.turn()
+        city.faults.set("clickpesa", "throttling")
+        city.faults.retry_after_s = 1
+        for wait, told in ((timedelta(minutes=5), 0), (timedelta(minutes=6), 1), (timedelta(minutes=6), 1)):
+            ahead(clock, wait)
+            await looks._turn_or_tell()
+            assert await told_staff(engine) == ["payments_unknown"] * told
+        city.faults.set("clickpesa", "ok")
+        await looks.turn()
+        city.faults.set("clickpesa", "throttling")
+        ahead(clock, timedelta(minutes=11))
+        running = asyncio.create_task(looks.run(stop))
+        async with asyncio.timeout(10):
+            while len(await told_staff(engine)) < 2:
+                await asyncio.sleep(0.02)
+        stop.set()
+        await running
+    finally:
+        await engine.close()
+
+
+async def told_staff(engine: Engine) -> list[str]:
+    """What kinds of news there are."""
+    redis: Any = engine.redis
+    return [fields["type"] for _, fields in await redis.xrange("tuma:{0}:news")]

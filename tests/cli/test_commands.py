@@ -11,10 +11,14 @@ from typing import Any
 import pytest
 
 from bot.domain.bill import PaymentEvent
+from bot.engine import costs
 from bot.engine.engine import Engine
+from bot.engine.scheduler import Scheduler
+from bot.engine.scripts import now_ms
 from bot.settings import load
 from tests.cli.conftest import Tuma
-from tests.engine.endings import DOUBT, INVALID, REFUSED, end, hold
+from tests.engine.conftest import job
+from tests.engine.endings import DOUBT, INVALID, REFUSED, SENT, end, hold
 
 NUMBER = "55042914871931"
 
@@ -63,6 +67,22 @@ def test_status_says_how_far_asking_about_a_doubt_has_come(tuma: Tuma, bill: dic
     message = tuma("status", NUMBER, "--json").json["shares"][0]["messages"][0]
     assert message["asking"] == {"answers": 0, "of": 4, "obstacle": None}
     assert "asking the provider, 0 of 4" in " ".join(tuma("status", NUMBER).out.split())
+
+
+def test_status_shows_what_a_bill_has_cost_and_that_its_cap_is_reached(tuma: Tuma) -> None:
+    capped = load({**tuma.env, "TUMA_COST_CAP": "60", "TUMA_PRICES": "sms:22.5,whatsapp:40"}, None)
+
+    async def beyond_the_cap(engine: Engine) -> None:
+        await costs.publish(engine.records, capped)
+        await engine.shares.accept(job(NUMBER, channels=("whatsapp", "sms"), mode="first", before=()))
+        await end(engine, {**SENT, "ok": "0"}, "whatsapp")
+        await Scheduler(engine.records, engine.shares, capped).tick(now_ms() + 3_600_000)
+
+    on_engine(tuma, beyond_the_cap)
+    [term] = tuma("status", NUMBER, "--json").json["bill"]["terms"]
+    assert term["cost"] == "40"
+    assert term["cost_cap_reached_at"]
+    assert "40, cap reached" in " ".join(tuma("status", NUMBER).out.split())
 
 
 def test_status_is_found_by_share_as_well(tuma: Tuma, bill: dict[str, Any]) -> None:

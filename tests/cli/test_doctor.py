@@ -30,6 +30,13 @@ def test_what_is_off_names_its_settings_and_where_to_get_them(tuma: Tuma) -> Non
     assert (found["telegram"]["state"], found["telegram"]["missing"]) == ("off", ["TELEGRAM_BOT_TOKEN"])
     assert "@BotFather" in found["telegram"]["how"][0]
     assert found["public_url"]["missing"] == ["PUBLIC_URL"]
+    assert found["callbacks"]["missing"] == ["TUMA_CALLBACK_SECRET"]
+
+
+def test_a_merchant_without_a_name_is_warned_about(tuma: Tuma) -> None:
+    assert checks(tuma)["merchant"]["missing"] == ["MERCHANT_NAME"]
+    tuma.env["MERCHANT_NAME"] = "Shule ya Amani"
+    assert "merchant" not in checks(tuma)
 
 
 def test_being_off_is_no_failure(tuma: Tuma) -> None:
@@ -50,6 +57,23 @@ def test_a_provider_that_does_not_answer_is_a_failure(tuma: Tuma) -> None:
 def test_settings_that_cannot_be_right_are_a_failure(tuma: Tuma) -> None:
     tuma.env |= {"SMTP_URL": "smtp://127.0.0.1:9", "EMAIL_FROM": "nobody"}
     assert checks(tuma)["email"]["state"] == "fail"
+
+
+def test_a_mapping_that_is_not_there_is_a_failure_of_whatsapp_alone(tuma: Tuma, tmp_path: Path) -> None:
+    gone = tmp_path / "gone.toml"
+    tuma.env |= TWILIO | {"WHATSAPP_TEMPLATES": "gone.toml"}
+    found = checks(tuma)
+    assert (found["whatsapp"]["state"], found["templates"]["state"]) == ("fail", "ok")
+    assert str(gone) in found["whatsapp"]["detail"]
+    [finding] = tuma("template", "check", "--json").json["findings"]
+    assert (finding["file"], str(gone) in finding["message"]) == ("WHATSAPP_TEMPLATES", True)
+    ran = tuma(
+        "share", "--number", "55042914871931", "--amount", "45000", "--phone", "0754123456",
+        "--channels", "whatsapp sms", "--dry-run", "--json",
+    )  # fmt: skip
+    assert (ran.code, ran.json["channels"]) == (0, ["sms"])
+    gone.write_text("")
+    assert "off" not in checks(tuma)["whatsapp"]["detail"]
 
 
 def test_a_paused_channel_is_said(tuma: Tuma) -> None:

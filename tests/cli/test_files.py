@@ -103,6 +103,25 @@ def test_a_column_that_is_nearly_known_is_asked_about(path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("heading", "meant"),
+    [("Control Number", "number"), ("Mobile No.", "phone"), ("Jina", "name"), ("Amount (TZS)", "amount")],
+)
+def test_a_heading_in_other_words_is_asked_about(path: Path, heading: str, meant: str) -> None:
+    assert notes(path, f"id,{heading}\n1,x\n") == [
+        f"Column {heading!r} is taken as data. Did you mean {meant!r}?"
+    ]
+
+
+def test_a_heading_is_not_asked_about_where_its_column_is_there(path: Path) -> None:
+    assert notes(path, "number,amount,phone,name,Class number,Guardian name\n1,2,3,4,5,6\n") == []
+
+
+@pytest.mark.parametrize("text", [HEADER, HEADER + "\n , ,\n"])
+def test_a_file_with_column_names_alone_is_refused(path: Path, text: str) -> None:
+    assert "no bill under them" in why(path, text)
+
+
 def test_a_short_row_is_a_row(path: Path) -> None:
     [row] = read(path, HEADER + "55\n")
     assert row.cells == {"number": "55"}
@@ -198,6 +217,12 @@ def test_ndjson_keeps_the_job_and_drops_the_error(path: Path) -> None:
 def test_a_line_that_is_no_object_is_a_row_with_a_problem(path: Path) -> None:
     rows = read(path, '{"id": "1"}\n{"id": \n"text"\n')
     assert [row.problem is None for row in rows] == [True, False, False]
+
+
+def test_a_line_with_a_name_twice_is_a_row_with_a_problem(path: Path) -> None:
+    [row] = read(path, '{"id": "1", "bill": {"amount": "5", "amount": "50"}}\n')
+    assert row.problem is not None
+    assert row.problem.field == "amount"
 
 
 def test_an_endless_line_is_refused(path: Path) -> None:

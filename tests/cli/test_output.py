@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.cli.conftest import Tuma
 
 
@@ -18,6 +20,24 @@ def test_a_refusal_is_json_for_programs(tuma: Tuma) -> None:
     ran = tuma("share", "--number", "1", "--amount", "x", "--phone", "0754123456", "--json")
     assert ran.json["ok"] is False
     assert [problem["field"] for problem in ran.json["problems"]] == ["amount"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("channel", "pause", "fax", "--json"), "fax"),
+        (("status", "--json", "--fast"), "--fast"),
+        (("status", "--json"), "NUMBER"),
+        (("pay", "--json"), "pay"),
+        (("share", "--json", "nowhere.csv"), "there is no file nowhere.csv"),
+    ],
+)
+def test_a_usage_error_is_json_for_programs(tuma: Tuma, arguments: tuple[str, ...], said: str) -> None:
+    ran = tuma(*arguments)
+    assert (ran.code, ran.json["ok"], ran.json["problems"]) == (2, False, [])
+    assert said in ran.json["error"]
+    assert said in ran.err
+    assert tuma(*(one for one in arguments if one != "--json")).out == ""
 
 
 def test_a_wrong_setting_is_a_usage_error_that_names_it(tuma: Tuma) -> None:

@@ -10,7 +10,7 @@ import pytest
 from bot.cli.files import open_source
 from bot.cli.intake import job_of
 from bot.cli.rejects import ErrorsFile
-from bot.errors import Problem
+from bot.errors import Problem, Refused
 from bot.settings import Settings
 from tests.cli.test_files import workbook
 
@@ -45,8 +45,23 @@ def test_an_old_error_is_replaced(tmp_path: Path) -> None:
 def test_too_many_cells_lose_nothing(tmp_path: Path) -> None:
     assert (
         written(tmp_path, "number,name\n55,Juma, Asha\n").splitlines()[1]
-        == '55,"Juma, Asha",amount: is missing'
+        == "55,Juma,amount: is missing, Asha"
     )
+
+
+def test_a_row_that_was_refused_is_refused_again_if_nobody_corrects_it(tmp_path: Path) -> None:
+    path = tmp_path / "bills.csv"
+    path.write_text("number,phone,amount,name\n55042914872020,0754123456,45,000,Asha\n")
+    for _ in range(3):
+        path = rejected(path)
+        with open_source(path) as source:
+            [row] = source.rows()
+        with pytest.raises(Refused) as refused:
+            job_of(row, Settings())
+        [problem] = refused.value.problems
+        assert problem.field == "row"
+        assert problem.expected is not None
+        assert "an amount without a comma" in problem.expected
 
 
 def test_a_formula_is_defused_and_a_phone_is_not(tmp_path: Path) -> None:
@@ -75,8 +90,10 @@ def test_ndjson_gets_ndjson(tmp_path: Path) -> None:
 
 def test_without_errors_there_is_no_file(tmp_path: Path) -> None:
     path = tmp_path / "bills.csv"
-    path.write_text("number\n")
-    assert not rejected(path).exists()
+    path.write_text("number\n55\n")
+    with open_source(path) as source, ErrorsFile(path, source):
+        pass
+    assert [found.name for found in tmp_path.iterdir()] == ["bills.csv"]
 
 
 def test_a_file_that_is_being_corrected_is_never_overwritten(tmp_path: Path) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
+import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from bot.sandbox.city import USUAL_PORTS
 from tests.cli.conftest import Tuma
 from tests.cli.test_serve import process
 from tests.conftest import free_port
@@ -50,6 +54,55 @@ def test_sandbox_first_says_where_everything_is_and_what_goes_wrong(running: dic
     assert [(plan["kind"], plan["left"]) for plan in told["plans"] if plan["contact"]] == [
         ("timeout-after", 2)
     ]
+
+
+@contextmanager
+def sandbox(folder: Path, *arguments: str) -> Iterator[dict[str, Any]]:
+    """A sandbox with its data in `folder`, and what its first line said."""
+    with process(folder, "sandbox", *arguments, TUMA_DATA_DIR=str(folder / "data")) as running:
+        assert running.stdout is not None
+        yield json.loads(running.stdout.readline())
+        running.send_signal(signal.SIGINT)
+        assert running.wait(20) == 0
+
+
+def test_the_settings_of_one_sandbox_serve_the_next(tmp_path: Path) -> None:
+    with sandbox(tmp_path) as first:
+        mapping = Path(first["env"]["WHATSAPP_TEMPLATES"])
+        assert mapping.is_relative_to(tmp_path / "data")
+    assert mapping.is_file()
+    with sandbox(tmp_path, "--json") as second:
+        assert second["env"] == first["env"]
+
+
+def test_a_usual_port_that_is_taken_is_said(tmp_path: Path) -> None:
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with contextlib.suppress(OSError):  # then somebody else has it
+            holder.bind(("127.0.0.1", USUAL_PORTS["telegram"]))
+            holder.listen()
+        with process(tmp_path, "sandbox", TUMA_DATA_DIR=str(tmp_path / "data")) as running:
+            assert running.stdout is not None
+            said = json.loads(running.stdout.readline())
+            words = [running.stdout.readline() for _ in range(3)]
+    assert not said["telegram"].endswith(f":{USUAL_PORTS['telegram']}")
+    assert "telegram" in words[2]
+    assert "a .env of another sandbox does not fit this one" in words[2]
+
+
+def test_a_port_that_was_asked_for_and_is_taken_is_one_line(tmp_path: Path) -> None:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        with process(
+            tmp_path, "sandbox", "--port", f"smtp={port}", TUMA_DATA_DIR=str(tmp_path / "data")
+        ) as running:
+            _, err = running.communicate(timeout=30)
+    assert running.returncode == 1
+    assert err.startswith("Error: the sandbox cannot start:")
+    assert str(port) in err
+    assert "Traceback" not in err
 
 
 def test_faults_of_a_running_sandbox_are_changed(tuma: Tuma, running: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Tuma, clean_environment
+from tests.cli.conftest import TWILIO, Tuma, clean_environment
 from tests.conftest import free_port
 
 
@@ -53,6 +53,22 @@ def test_up_says_what_is_missing(tmp_path: Path) -> None:
     assert up.returncode == 1
     assert "sms is off: TWILIO_ACCOUNT_SID" in err
     assert err.splitlines()[-1] == "Error: Redis cannot answer now: ConnectionError"
+
+
+def test_a_mapping_that_is_not_there_turns_whatsapp_off_and_nothing_else(
+    tmp_path: Path, redis_url: str
+) -> None:
+    gone = tmp_path / "gone" / "whatsapp.toml"
+    env = TWILIO | {"REDIS_URL": redis_url, "WHATSAPP_TEMPLATES": str(gone), "TUMA_LOG_FORMAT": "console"}
+    with process(
+        tmp_path, "up", "--roles", "worker,api", TUMA_LISTEN=f"127.0.0.1:{free_port()}", **env
+    ) as up:
+        assert up.stderr is not None
+        told = next(line for line in up.stderr if "whatsapp is off" in line)
+        assert f"WHATSAPP_TEMPLATES: there is no file {gone}" in told
+        assert next(line for line in up.stderr if "api_listens" in line)
+        up.send_signal(signal.SIGTERM)
+        assert up.wait(20) == 0
 
 
 def test_an_address_that_is_taken_is_one_line(tmp_path: Path, redis_url: str) -> None:

@@ -150,5 +150,5 @@ def test_a_received_payment_needs_an_amount(keyed: Tuma) -> None:
 
 def test_an_amount_that_is_none_is_refused(keyed: Tuma) -> None:
     ran = keyed("webhook", "send", "received", "--number", "1", "--amount", "1e5")
-    assert ran.code == 1
+    assert ran.code == 2
     assert "--amount: the amount was mangled by a spreadsheet" in ran.err

@@ -41,7 +41,9 @@ def test_every_column_reaches_its_field() -> None:
         "SMS email,all,school,yes\n"
     )
     (cells,) = csv.DictReader(io.StringIO(row))
-    assert set(cells) == set(COLUMNS)
+    assert {*cells, "create"} == set(COLUMNS)
+    made = read(number="", create="Order")
+    assert (made.bill.number, made.bill.create) == (None, BillKind.ORDER)
     job = share.from_row(cells, settings=SETTINGS)
     assert (job.bill.kind, job.bill.term, job.bill.mode) == (BillKind.CUSTOMER, "2", BillMode.EXACT)
     assert (job.bill.currency, job.bill.description) == ("USD", "Fees")
@@ -142,3 +144,31 @@ def test_a_short_row_leaves_its_last_columns_empty() -> None:
 
 def test_a_column_that_appears_twice_is_a_problem() -> None:
     assert "twice" in problems(Phone="0754123457")["phone"].message
+
+
+@pytest.mark.parametrize("following", ["name", "Description"])
+def test_an_amount_that_its_comma_cut_in_two_is_refused(following: str) -> None:
+    row = {"id": "r1", "number": "55", "phone": "0754123456", "amount": "45", following: "000"}
+    with pytest.raises(Refused) as refused:
+        share.from_row(row, settings=SETTINGS)
+    [problem] = refused.value.problems
+    assert (problem.field, problem.given) == ("amount", "45,000")
+    assert share.from_row({**row, following: "Asha"}, settings=SETTINGS).bill.amount == Decimal(45)
+
+
+@pytest.mark.parametrize(
+    "date", ["01/12/2026", "1/12/26", "01-12-2026", "01.12.2026", "01-Dec-2026", "01/12/2026 09:00"]
+)
+def test_a_date_that_begins_with_its_day_is_refused_with_the_right_way_and_not_guessed(date: str) -> None:
+    [problem] = problems(due_at=date).values()
+    assert (problem.field, problem.given) == ("due_at", date)
+    assert "year first" in problem.message
+    assert problem.expected is not None
+    assert "2026-12-01" in problem.expected
+
+
+@pytest.mark.parametrize("channels", ["sms,whatsapp", "SMS, WhatsApp", "sms;whatsapp", "sms|whatsapp"])
+def test_channels_that_no_space_separates_are_refused_with_the_right_way(channels: str) -> None:
+    [problem] = problems(channels=channels).values()
+    assert (problem.field, problem.given, problem.expected) == ("channels", channels, "sms whatsapp")
+    assert "spaces" in problem.message

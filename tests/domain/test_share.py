@@ -248,6 +248,12 @@ def test_other_content_has_another_digest(path: str, value: object) -> None:
         ("callback_url", "https:///hook", "not an http or https address"),
         ("callback_url", "https://user:secret@example.com/", "user name or password"),
         ("callback_url", "https://example.com:99999/", "not a URL"),
+        ("callback_url", "http://169.254.169.254/", "a private network"),
+        ("callback_url", "http://[::1]/", "a private network"),
+        ("callback_url", "http://[fe80::1%25eth0]:8080/x", "a private network"),
+        ("callback_url", "http://2130706433/", "a private network"),
+        ("callback_url", "https://127.1/hook", "a private network"),
+        ("callback_url", "http://localhost.:8000/", "a private network"),
         ("callback_url", "https://example.com/a b", "not a URL"),
         ("data", {str(n): n for n in range(51)}, "has 51 fields"),
         ("data", {"a.b": 1}, "unusable name"),
@@ -436,3 +442,30 @@ def test_a_channel_that_is_none_is_one_problem() -> None:
 def test_a_point_before_three_zeros_is_no_decimal_point() -> None:
     with pytest.raises(Refused, match=r"more decimals than TZS has \(2\); the point looks like a thousands"):
         share.from_fields(changed("bill.amount", "45.000"), settings=SETTINGS)
+
+
+def test_a_private_callback_is_taken_where_the_merchant_allows_it() -> None:
+    raw = json.dumps(changed("callback_url", "http://10.0.0.7/hook"))
+    allowed = share.decode(raw, settings=Settings(callback_private=True))
+    assert allowed.callback_url == "http://10.0.0.7/hook"
+    for url in ("https://8.8.8.8/hook", "https://[2606:4700::1111]/hook", "https://shop.example/hook"):
+        assert decode(changed("callback_url", url)).callback_url == url
+
+
+@pytest.mark.parametrize(
+    ("job", "field"),
+    [
+        (
+            '{"id": "1", "id": "2", "bill": {"number": "1", "amount": "5"}, "customer": {"phone": "0754123456"}}',
+            "id",
+        ),
+        ('{"id": "1", "bill": {"amount": "5", "number": "1", "amount": "50"}, "customer": {}}', "amount"),
+        ('{"id": "1", "data": {"a": 1, "\\u0061": 2}}', "a"),
+    ],
+)
+def test_a_name_that_stands_twice_is_refused_and_not_guessed(job: str, field: str) -> None:
+    for raw in (job, job.encode()):
+        with pytest.raises(Refused) as refused:
+            share.decode(raw, settings=SETTINGS)
+        [problem] = refused.value.problems
+        assert (problem.field, problem.message) == (field, "stands twice in one object")

@@ -121,9 +121,10 @@ class Model:
             return False
         message.next_rung = True
         valid = max(message.valid, self.now + share.confirm_within)
-        self.create(
+        made = self.create(
             share, message.kind, channel, valid=valid, lane=message.lane, rung=True, payment=message.payment
         )
+        made.wished = message.wish
         return True
 
     def confirm(self, message: Message) -> None:
@@ -291,7 +292,7 @@ class Model:
         return True
 
     def _just_asked_for(self, message: Message) -> bool:
-        fresh = self.now - message.made < 600_000
+        fresh = self.now - message.wish < 600_000
         return message.kind == "instructions" and message.lane == "u" and fresh and message.first_try
 
     def _give_up(self, message: Message, outcome: str, why: str, in_book: str | None = None) -> None:
@@ -467,7 +468,7 @@ class Model:
             made = self.create(
                 share, m.kind, m.channel, at=again, lane=m.lane, valid=m.valid, rung=m.rung, payment=m.payment
             )
-            made.again = m.again + 1
+            made.again, made.wished = m.again + 1, m.wish
         else:
             self.bury(m, share.silent.get(m.channel, "undelivered") if again is None else "undelivered")
 

@@ -30,6 +30,7 @@ class Message:
     why: str = ""
     attempt: int = 0
     tries: int = 0
+    wished: int = 0
     again: int = 0
     rank: int = -1
     provider_id: str = ""
@@ -41,6 +42,11 @@ class Message:
     next_rung: bool = False
     buried: str = ""
     replayed: str = ""
+
+    @property
+    def wish(self) -> int:
+        """When it was asked for: by the message in whose place it came, if there was one."""
+        return self.wished or self.made
 
     @property
     def first_try(self) -> bool:

@@ -235,7 +235,9 @@ async def test_linking_telegram_sends_the_waiting_instructions_once(engine: Engi
         await engine.contacts.link(payload, "888")
     with pytest.raises(NotFound):
         await engine.contacts.link(accepted.token + "-" + "x" * 16, "777")
-    assert [m.channel for m in (await engine.shares.get(accepted.id)).messages] == ["sms", "telegram"]
+    share = await engine.shares.get(accepted.id)
+    assert [m.channel for m in share.messages] == ["sms", "telegram"]
+    assert (share.channels, share.skipped) == (["sms", "telegram"], [])
     assert [b.number for b in await engine.bills.of_chat("777")] == ["100"]
 
 

@@ -15,6 +15,7 @@ import redis
 from bot.domain.dead import DeadFilter
 from bot.engine.engine import Engine
 from bot.engine.inbox import Inbox
+from bot.engine.offline import renamed
 from bot.engine.scheduler import Scheduler
 from bot.engine.scripts import now_ms
 from channels.base import ChannelName, Delivery, StatusUpdate
@@ -208,3 +209,20 @@ async def test_pages_are_read_watched_and_checked_on_a_cluster(cluster: str) -> 
         assert checked.status == "settled"
     finally:
         await engine.close()
+
+
+async def test_what_processes_share_about_clickpesa_on_a_cluster(engine: Engine) -> None:
+    assert await engine.calls.take("now") == 0
+    await engine.calls.rest(60)
+    assert await engine.calls.take("now") > 50
+    assert await engine.calls.today() == 1
+    assert await engine.leases.hold("sweep", "one", 60)
+    assert not await engine.leases.hold("sweep", "other", 60)
+    await engine.leases.drop("sweep", "one")
+    await engine.tokens.claim("clickpesa", "one", 60)
+    known = engine.sweeps.now().replace(microsecond=0)
+    await engine.sweeps.save("{}", known)
+    assert (await engine.sweeps.load(), await engine.sweeps.known_until()) == ("{}", known)
+    await engine.shares.accept(job("4321000917"))
+    offline = await renamed(engine.records, paid("000917"), "4321")
+    assert offline.number == "4321000917"

@@ -1,9 +1,18 @@
-"""What is kept of a sent message is what its reader got."""
+"""What a message is made of: WhatsApp's window of a day, and that what is kept of it is what its reader got."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+import pytest
+
 from bot.engine.compose import retained
-from channels.base import EmailContent, SmsContent, TelegramContent, WhatsAppContent
+from bot.engine.engine import Engine
+from bot.engine.scripts import put_clock_forward, put_clock_right
+from channels.base import ChannelName, EmailContent, SmsContent, TelegramContent, WhatsAppContent
+from tests.engine.conftest import job
+from tests.engine.test_worker import Scripted, settled, until, working
 
 
 def whatsapp(*, window_open: bool, template_text: str | None = "Bili 55.") -> WhatsAppContent:
@@ -16,6 +25,39 @@ def test_outside_the_window_the_template_is_kept() -> None:
 
 def test_inside_the_window_the_free_text_is_kept() -> None:
     assert retained(whatsapp(window_open=True)) == "Habari, bili yako ni 55."
+
+
+@pytest.fixture
+def later() -> Iterator[Callable[[timedelta], None]]:
+    """Lets time pass at once, until the test ends."""
+    yield lambda age: put_clock_forward(age // timedelta(milliseconds=1))
+    put_clock_right()
+
+
+@pytest.mark.parametrize(
+    ("age", "is_open"),
+    [
+        (None, False),
+        (timedelta(), True),
+        (timedelta(hours=23, minutes=50), True),
+        (timedelta(hours=23, minutes=56), False),  # too close to the end for the way there
+        (timedelta(hours=24, minutes=1), False),
+    ],
+)
+async def test_a_customers_message_opens_whatsapps_window_for_a_day(
+    engine: Engine, later: Callable[[timedelta], None], age: timedelta | None, is_open: bool
+) -> None:
+    channel = Scripted(name=ChannelName.WHATSAPP)
+    if age is not None:
+        await engine.contacts.inbound("whatsapp", "+255754000001")
+        later(age)
+    await engine.contacts.inbound("whatsapp", "+255754000002")  # somebody else's window
+    await engine.shares.accept(job(channels=("whatsapp",), phone="+255754000001", due_in=None))
+    async with working(engine, channel):
+        await until(lambda: settled(engine))
+    [sent] = channel.sent
+    assert isinstance(sent.content, WhatsAppContent)
+    assert sent.content.window_open is is_open
 
 
 def test_other_channels_keep_their_text_and_mail_its_subject() -> None:

@@ -91,7 +91,7 @@ async def test_what_was_accepted_survives_kill_9_of_the_server(tmp_path: Path) -
 
 async def test_a_claim_left_open_by_a_crash_is_driven_again(engine: Engine) -> None:
     j = job("100")
-    await engine.shares._claim([j])
+    await engine.shares._claim([(j, "")])
     for p in range(engine.partitions):
         name = f"tuma:{{{p}}}:claims"
         if await engine.records.client.zscore(name, j.id):

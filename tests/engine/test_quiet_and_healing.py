@@ -5,21 +5,26 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.domain.bill import BillKind
-from bot.domain.calendar import EAST_AFRICA, quiet_until, to_ms
-from bot.domain.message import Lane, State
+from bot.domain.calendar import EAST_AFRICA, from_ms, quiet_until, to_ms
+from bot.domain.message import Lane, Outcome, State
 from bot.engine.engine import Engine
 from bot.engine.healing import Healer
+from bot.engine.scheduler import Scheduler
 from bot.engine.scripts import now_ms
-from channels.base import ChannelName, Probe
+from channels.base import ChannelName, Delivery, Probe, StatusUpdate
+from channels.errors import Unavailable
 from tests.engine.conftest import job, paid
+from tests.engine.endings import SENT, end
 from tests.engine.test_worker import Scripted, until
 
+HOUR = 3_600_000
 NIGHT = (time(21), time(7))
 TIMES = st.integers(0, 366 * 86_400).map(lambda s: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=s))
 
@@ -40,6 +45,32 @@ def test_quiet_hours_end_within_a_day_and_outside_themselves(now: datetime, star
     if until is not None:
         assert now < until <= now + timedelta(days=1)
         assert start == end or quiet_until(until, (start, end), EAST_AFRICA) is None
+
+
+BERLIN, NEW_YORK, LORD_HOWE = (
+    ZoneInfo(name) for name in ("Europe/Berlin", "America/New_York", "Australia/Lord_Howe")
+)
+
+
+@given(TIMES, st.times(), st.times(), st.sampled_from([BERLIN, NEW_YORK, LORD_HOWE]))
+def test_quiet_hours_end_where_clocks_change(now: datetime, start: time, end: time, zone: ZoneInfo) -> None:
+    until = quiet_until(now, (start, end), zone)
+    if until is not None:
+        assert now < until <= now + timedelta(hours=25)
+
+
+@pytest.mark.parametrize(
+    ("now", "end"),
+    [
+        # Clocks go forward at 01:00 UTC: 02:30 does not come, so the night ends when 03:30 says that it has passed.
+        (datetime(2026, 3, 29, 0, 10, tzinfo=UTC), datetime(2026, 3, 29, 1, 30, tzinfo=UTC)),
+        # Clocks go back at 01:00 UTC: 02:30 comes twice.
+        (datetime(2026, 10, 25, 0, 10, tzinfo=UTC), datetime(2026, 10, 25, 0, 30, tzinfo=UTC)),
+        (datetime(2026, 10, 25, 1, 10, tzinfo=UTC), datetime(2026, 10, 25, 1, 30, tzinfo=UTC)),
+    ],
+)
+def test_a_night_that_ends_while_clocks_change_ends_once_it_can(now: datetime, end: datetime) -> None:
+    assert quiet_until(now, (time(22), time(2, 30)), BERLIN) == end
 
 
 async def hand_out(engine: Engine, number: str, quiet: int | None, now: int | None = None) -> list[str]:
@@ -63,6 +94,82 @@ async def test_somebody_who_waits_gets_the_number_at_night_but_not_its_retry(eng
     assert await hand_out(engine, "100", morning) == ["instructions"]
     await engine.shares.accept(job("200"))
     assert await hand_out(engine, "200", morning, now=now_ms() + 700_000) == []
+
+
+async def wait_for(engine: Engine, at: int) -> None:
+    await Scheduler(engine.records, engine.shares, engine.settings).tick(at)
+
+
+async def due(engine: Engine, message: str) -> int | None:
+    found = await engine.messages.get(message)
+    return to_ms(found.due_at) if found.state is State.SCHEDULED and found.due_at else None
+
+
+async def test_a_retry_that_matures_in_the_night_waits_until_morning(engine: Engine) -> None:
+    now, morning = now_ms(), now_ms() + 5 * HOUR
+    accepted = await engine.shares.accept(job("100"))
+    await end(engine, {"r": "retry", "at": str(now + 60_000), "cost": "1"})
+    await wait_for(engine, now + 61_000)
+    assert await hand_out(engine, "100", morning, now=now + 61_000) == []
+    assert await due(engine, accepted.messages[0]) == morning
+
+
+async def test_what_only_a_rate_held_up_is_not_kept_from_who_waits_for_it(engine: Engine) -> None:
+    now, morning = now_ms(), now_ms() + 5 * HOUR
+    await engine.shares.accept(job("100"))
+    await end(engine, {"r": "retry", "at": str(now + 1000), "cost": "0"})
+    await wait_for(engine, now + 2000)
+    assert await hand_out(engine, "100", morning, now=now + 2000) == ["instructions"]
+
+
+async def test_a_rung_that_matures_in_the_night_waits_until_morning(engine: Engine) -> None:
+    evening, morning = now_ms(), now_ms() + 8 * HOUR
+    ways = {"channels": ("whatsapp", "sms"), "mode": "first", "confirm_within": timedelta(hours=3)}
+    accepted = await engine.shares.accept(job("100", **ways))  # type: ignore[arg-type]
+    await end(engine, {**SENT, "ok": "0"}, "whatsapp")
+    await wait_for(engine, evening + 4 * HOUR)
+    _, rung = (await engine.shares.get(accepted.id)).messages
+    assert rung.channel == "sms"
+    assert await hand_out(engine, "100", morning, now=evening + 4 * HOUR + 1000) == []
+    assert await due(engine, rung.id) == morning
+    await wait_for(engine, morning)
+    assert await hand_out(engine, "100", None, now=morning) == ["instructions"]
+
+
+async def test_another_try_of_what_did_not_arrive_waits_until_morning(engine: Engine) -> None:
+    now, morning = now_ms(), now_ms() + 8 * HOUR
+    await engine.shares.accept(job("100"))
+    [held] = await end(engine, SENT)
+    lost = Unavailable("30008", "no reason", retry_after_s=900)
+    message = f"{int(held['p']):x}-{held['id']}"
+    assert await engine.messages.delivery(StatusUpdate(message, "SM1", Delivery.UNDELIVERED, lost))
+    await wait_for(engine, now + 1_000_000)
+    assert await hand_out(engine, "100", morning, now=now + 1_000_000) == []
+
+
+@pytest.mark.parametrize("minutes", [2, 90])
+async def test_a_share_that_is_scheduled_into_the_night_goes_out_in_the_morning(
+    engine: Engine, minutes: int
+) -> None:
+    now, morning = now_ms(), now_ms() + 8 * HOUR
+    accepted = await engine.shares.accept(job("100", send_at=from_ms(now + minutes * 60_000)))
+    at = now + minutes * 60_000 + 1000
+    await wait_for(engine, at)
+    assert await hand_out(engine, "100", morning, now=at) == []
+    assert await due(engine, accepted.messages[0]) == morning
+
+
+async def test_what_is_no_longer_valid_in_the_morning_is_not_sent_late(engine: Engine) -> None:
+    plan = {"due_in": timedelta(hours=1), "before": (timedelta(minutes=50), timedelta(minutes=40))}
+    accepted = await engine.shares.accept(job("100", **plan))  # type: ignore[arg-type]
+    morning = now_ms() + 8 * HOUR
+    await end(engine, SENT)
+    await wait_for(engine, now_ms() + 11 * 60_000)
+    assert await hand_out(engine, "100", morning, now=now_ms() + 11 * 60_000) == []
+    await wait_for(engine, morning)
+    assert await hand_out(engine, "100", None, now=morning) == ["reminder"]
+    outcomes = [m.outcome for m in (await engine.shares.get(accepted.id)).messages]
+    assert outcomes == [Outcome.SENT, Outcome.SUPERSEDED, None]
 
 
 @dataclass

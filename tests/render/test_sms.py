@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from decimal import Decimal
 
@@ -159,3 +160,13 @@ def test_more_segments_may_be_allowed() -> None:
     assert count(sent).segments == 2
     assert LINK in sent
     assert "Asha Juma" in sent
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+@pytest.mark.parametrize("locale", ["sw", "en"])
+@pytest.mark.parametrize(
+    "name", ["Lukasz \U0001f389", "\U0001f389 Lukasz", "\u0633\u0644\u0645\u0649", "\U0001f389"]
+)
+def test_a_name_that_sms_cannot_write_leaves_no_gap(kind: Kind, locale: str, name: str) -> None:
+    sent = text(facts(kind, SMS, locale, name=name))
+    assert not re.search(r" [,.;:!?]|  |^[,.;:!?]|:,|: ,", sent)

@@ -16,6 +16,7 @@ import pytest
 from bot.sandbox.city import Sandbox
 from bot.sandbox.clickpesa_bills import Declined
 from bot.sandbox.clickpesa_checksum import canonical, sign
+from bot.sandbox.clickpesa_shapes import Shapes
 from bot.sandbox.wallet import Payer
 from tests.sandbox.conftest import Clock, Tuma
 
@@ -116,7 +117,7 @@ async def test_an_empty_create_gets_a_number_of_14_digits(client: Client) -> Non
 
 
 async def test_the_older_answer_echoes_the_bill(city: Sandbox, client: Client) -> None:
-    city.clickpesa.echo = True
+    city.clickpesa.shapes = Shapes(create_echo=True)
     body = {
         "billReference": "SOMA0001",
         "billAmount": 12500,

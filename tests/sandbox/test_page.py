@@ -78,7 +78,7 @@ async def test_paying_through_the_page_tells_tuma(city: Sandbox, page: httpx.Asy
     city.connect(tuma.url)
     city.bill(BILL, 45000)
     body = {"number": BILL, "amount": "45,000", "wallet": "M-PESA"}
-    assert (await page.post("/api/pay", json=body)).json() == {"ok": True}
+    assert (await page.post("/api/pay", json=body)).json()["ok"] is True
     data = json.loads(tuma.calls[0].body)["data"]
     assert (data["collectedAmount"], data["channel"]) == ("45000", "M-PESA")
 

@@ -240,3 +240,57 @@ async def test_the_page_fits_a_small_phone(city: Sandbox, page: Page) -> None:
     await sms(city, f"SHULE: lipa TZS 45,000 kwa {BILL} http://127.0.0.1:8000/pay/3-{'x' * 60}")
     await expect(page.get_by_label("SMS messages")).to_contain_text(BILL)
     assert await page.evaluate("document.documentElement.scrollWidth") <= 320
+
+
+async def test_any_number_is_paid_on_the_page_from_a_chosen_wallet(
+    city: Sandbox, page: Page, tuma: Tuma
+) -> None:
+    city.bill(BILL, 45000, exact=True)
+    await page.get_by_label("Number", exact=True).fill(BILL)
+    await page.get_by_label("Amount", exact=True).fill("1,000")
+    await page.locator("#pay-wallet").select_option("CRDB")
+    await page.get_by_label("Payer", exact=True).fill("Babu")
+    await page.locator("#pay-now").click()
+    says = page.locator("#pay-says")
+    await expect(says).to_contain_text("only exactly 45000")
+    await page.get_by_role("button", name="Try without money").click()
+    await expect(says).to_contain_text("FAILED. Webhook answered 200.")
+    await page.get_by_label("Amount", exact=True).fill("45,000")
+    await page.get_by_label("Lose the webhook").check()
+    await page.locator("#pay-now").click()
+    await expect(says).to_contain_text("SUCCESS. No webhook was answered.")
+    assert len(tuma.calls) == 1
+    [_, paid] = city.clickpesa.bills[BILL].payments
+    assert (paid.wallet, paid.payer_name) == ("CRDB", "Babu")
+
+
+async def test_the_weather_says_what_was_set_by_hand(page: Page) -> None:
+    about = page.locator("#about")
+    await expect(about).to_have_text("Nothing goes wrong.")
+    await page.locator("label:has(#mode-twilio-failing)").click()
+    await expect(about).to_have_text("Set by hand: Twilio is failing.")
+    await page.locator("label:has(#mode-twilio-ok)").click()
+    await expect(about).to_have_text("Nothing goes wrong.")
+
+
+async def test_on_a_phone_customers_come_before_providers(page: Page) -> None:
+    async def top(selector: str) -> float:
+        box = await page.locator(selector).bounding_box()
+        assert box is not None
+        return box["y"]
+
+    assert await top("#providers-title") < await top("#people-title")
+    await page.set_viewport_size({"width": 360, "height": 740})
+    assert await top("#people-title") < await top("#providers-title")
+    assert await page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+async def test_the_kind_of_a_number_that_was_only_read_is_not_claimed(city: Sandbox, page: Page) -> None:
+    await sms(city, f"SHULE: lipa TZS 45,000 kwa {BILL}")
+    await expect(page.locator(f'[data-bill="{BILL}"] .facts')).to_contain_text("its kind is not known here")
+    city.bill("55042914871955", 100, kind="customer")
+    await expect(page.locator('[data-bill="55042914871955"] .facts')).to_have_text("customer number")
+    async with httpx.AsyncClient() as http:
+        state = (await http.get(f"{city.urls['page']}/api/state")).json()
+    [mine] = [bill for person in state["people"] for bill in person["bills"]]
+    assert (mine["number"], mine["kind"]) == (BILL, None)

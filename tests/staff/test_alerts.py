@@ -8,6 +8,7 @@ from typing import Any
 from bot.app import renderer
 from bot.engine.control import NewsItem
 from bot.engine.engine import Engine
+from bot.engine.scripts import now_ms
 from bot.sandbox.city import Sandbox
 from bot.settings import Settings
 from bot.staff.alerts import Notice, bundle, digest, one
@@ -66,6 +67,19 @@ async def test_paused_channel_offers_admins_to_resume(office: Office) -> None:
     assert office.viewer.labels == []
     await office.admin.presses("▶️ SMS", sees="SMS goes on.")
     assert await office.engine.channels.paused() == {}
+
+
+async def test_reminders_that_wait_for_clickpesa_are_told_of(
+    city: Sandbox, engine: Engine, settings: Settings
+) -> None:
+    office = Office(city, engine, settings, StaffBot(engine, settings, renderer(settings)))
+    await engine.records.tell(
+        0, "payments_unknown", now_ms(), {"why": "ClickPesa answered 403: Invalid API-Key"}
+    )
+    async with at_work(office.bot):
+        await office.admin.sees(
+            "Reminders wait: ClickPesa's list of payments cannot be read. ClickPesa answered 403"
+        )
 
 
 async def test_many_payments_become_one_message(city: Sandbox, engine: Engine, settings: Settings) -> None:

@@ -44,7 +44,7 @@ async def test_viewer_gets_no_buttons_that_change_anything(office: Office) -> No
     await office.viewer.says(accepted.number)
     assert office.viewer.labels == ["✉️ Messages (1)", "↻ Refresh"]
     await office.operator.says(accepted.number)
-    assert office.operator.labels == ["🔁 Send again", "⏹ Stop", "✉️ Messages (1)", "↻ Refresh"]
+    assert office.operator.labels == ["🔁 Send again", "⏹ Stop", "💵 Cash", "✉️ Messages (1)", "↻ Refresh"]
 
 
 async def test_a_message_that_is_being_asked_about_says_how_far_that_is(office: Office) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
 from string import Formatter
+from typing import get_args
 
 import pytest
 
@@ -16,6 +17,7 @@ import bot.staff
 from bot.domain.bill import BillKind, BillStatus
 from bot.domain.dead import Cause
 from bot.domain.message import Kind, Lane, Outcome, State
+from bot.engine.suggestions import Reason
 from bot.sandbox.telegram_html import parse
 from bot.staff.drafts import PATHS
 from bot.staff.people import Role
@@ -41,9 +43,12 @@ NEWS = {
     "exhausted",
     "number_closed",
     "late",
+    "successor",
+    "no_successor",
     "cost_cap",
     "channel_paused",
     "channel_resumed",
+    "payments_unknown",
 }
 DELIVERIES = {"delivered", "read", "undelivered", "failed"}
 PLAIN = ("button.", "toast.", "command.")
@@ -64,6 +69,7 @@ def literals() -> Iterator[str]:
 
 def families() -> set[str]:
     members = {f"{name}.{member.value}" for name, enum in FAMILIES.items() for member in enum}
+    members |= {f"because.{reason}" for reason in get_args(Reason)}
     members |= {f"role.{role.name.lower()}" for role in Role} | {f"news.{name}" for name in NEWS}
     return (
         members | {f"delivery.{name}" for name in DELIVERIES} | {key for key in EN if key.startswith("why.")}

@@ -190,8 +190,13 @@ async def test_a_header_that_cannot_be_used_is_422_at_once(site: Site) -> None:
         assert (await response.json())["errors"][0]["field"] == "id"
 
 
-async def test_an_empty_body_has_no_outcomes(site: Site) -> None:
-    assert await send(site, b"") == []
+@pytest.mark.parametrize(
+    ("body", "headers"), [(b"", CSV), (b"id,number,amount,phone\n\n", CSV), (b"\n\n", NDJSON)]
+)
+async def test_a_body_without_a_row_is_refused(site: Site, body: bytes, headers: dict[str, str]) -> None:
+    async with site.http.post("/v1/shares/bulk", data=body, headers=headers) as response:
+        assert response.status == 422
+        assert (await response.json())["errors"][0]["message"] == "holds no row"
 
 
 async def test_a_refused_object_is_named_by_its_id(site: Site) -> None:

@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -175,9 +176,9 @@ async def test_the_receiver_may_ask_for_more_time(serve: Serve, producer: tuple[
 
 async def test_a_private_address_is_refused(serve: Serve, producer: tuple[Producer, str]) -> None:
     made, url = producer
-    site = await open_site(serve, callback_private=False)
+    site = await open_site(serve)
     await pay(site, url, "660015")
-    async with delivering(site):
+    async with delivering(replace(site, settings=replace(site.settings, callback_private=False))):
         await until_due(site, "660015")
     assert made.requests == []
 
@@ -189,6 +190,19 @@ async def test_nothing_goes_out_unsigned(serve: Serve, producer: tuple[Producer,
     async with delivering(site):
         await until_due(site, "660016")
     assert made.requests == []
+
+
+async def test_a_producer_is_told_that_no_event_goes_out_unsigned(serve: Serve) -> None:
+    for number, secret in (("660018", None), ("660019", SECRET)):
+        site = await open_site(serve, callback_secret=secret)
+        for _ in range(2):  # a repeated job gets the same answer
+            bill = {"number": number, "amount": "45000"}
+            who = {"phone": "+255754660018"}
+            taken = await shared(
+                site, id=number, bill=bill, customer=who, callback_url="https://shop.example/hook"
+            )
+            warnings = taken["warnings"]
+            assert any("TUMA_CALLBACK_SECRET" in each for each in warnings) == (secret is None)
 
 
 async def test_a_receiver_that_is_not_there_is_tried_again(serve: Serve) -> None:

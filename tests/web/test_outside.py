@@ -7,6 +7,7 @@ import asyncio
 import aiohttp
 import pytest
 
+from bot.domain.address import is_public
 from bot.web import outside
 
 PUBLIC = ["8.8.8.8", "1.1.1.1", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808", "2002:808:808::1"]
@@ -21,12 +22,12 @@ PRIVATE = [
 
 @pytest.mark.parametrize("address", PUBLIC)
 def test_the_public_internet_is_public(address: str) -> None:
-    assert outside.is_public(address)
+    assert is_public(address)
 
 
 @pytest.mark.parametrize("address", PRIVATE)
 def test_everything_else_is_not(address: str) -> None:
-    assert not outside.is_public(address)
+    assert not is_public(address)
 
 
 @pytest.mark.parametrize(

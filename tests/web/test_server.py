@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -123,6 +124,18 @@ async def test_what_is_no_http_is_400_and_not_repeated_in_the_log(
     assert b" 400 " in await asyncio.wait_for(reader.readline(), 20)
     writer.close()
     assert "secrettoken" not in caplog.text
+
+
+async def test_a_request_that_no_handler_sees_is_answered_with_a_problem_too(site: Site) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
+    twice = b"Content-Type: application/json\r\n" * 2
+    writer.write(b"POST /v1/shares HTTP/1.1\r\nHost: a\r\n" + twice + b"Content-Length: 0\r\n\r\n")
+    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    assert b" 400 " in head.partition(b"\r\n")[0]
+    assert b"Content-Type: application/problem+json" in head
+    problem = json.loads(body)
+    assert (problem["status"], "Content-Type" in problem["detail"]) == (400, True)
 
 
 async def test_our_own_faults_are_500_without_details_and_logged(serve: Serve) -> None:

@@ -4,7 +4,10 @@
 -- Records:  a:<number> account   s:<sid> share   m:<sid>.<n> message   p:<pid> payment   x:<number>:<alias> payment id
 --           c:<share id> claim   k:<kind>:<address> contact (both in the slot of their own name)
 -- Indexes:  timers, ask:<channel> (in doubt, to be asked about now), um (payments for staff),
---           up:<number> (payments before their share), pn:<number> (its payments), dead, names, claims, cbdue and cbtry (events), hints
+--           up:<number> (payments before their share), pn:<number> (its payments), pt (all by when they were paid), dead, names, claims, cbdue and cbtry
+--           (events), hints, owe (open bills by what is owed),
+--           make:u and make:b (numbers to be made: c:<claim> or n:<number whose balance needs a new one>),
+--           sync (numbers of which ClickPesa must be told), all three by the ms from which they are due
 -- Costs:    price: cap and price by channel, in ten-thousandths, only where a cap is set
 -- Streams:  q:<channel>:u|b (group `w`), news;  lists: cb:<number>;  counters: n;  pauses: pause
 --           seen: until when ClickPesa's payments are known, a copy for hand_out
@@ -25,8 +28,12 @@ local KEEP_MESSAGE_S = 30 * DAY
 local KEEP_SHARE_S = 90 * DAY
 local KEEP_ACCOUNT_S = 400 * DAY
 -- A receipt is worth having for long; that an attempt failed is not.
-local RECEIPT_VALID_MS = { receipt = 30 * DAY * 1000, payment_failed = 6 * 3600 * 1000 }
+local RECEIPT_VALID_MS = { receipt = 30 * DAY * 1000, correction = 30 * DAY * 1000, payment_failed = 6 * 3600 * 1000 }
 local woken = {}
+-- What the merchant decided and a script was told: succ, kind of number that a balance gets ('' none is made); sync, '1'
+-- if ClickPesa can be told of changes; wait, ms that a receipt waits for a new number; back, what a returned payment
+-- does (hold | resume).
+local policy = { succ = '', sync = '0', wait = '0', back = 'hold' }
 
 local function count(field, by)
   redis.call('HINCRBY', P .. 'n', field, by)
@@ -99,7 +106,49 @@ local function fenced(kind)
   return kind == 'instructions' or kind == 'reminder' or kind == 'bill_changed'
 end
 
-local function balance(a, term) return num(a['ta:' .. term]) - num(a['tp:' .. term]) end
+-- mv is what moved to the number that came after this one.
+local function balance(a, term)
+  return num(a['ta:' .. term]) - num(a['tp:' .. term]) - num(a['mv:' .. term])
+end
+
+local function total_balance(a)
+  local owed = 0
+  for _, term in ipairs(terms_of(a)) do owed = owed + math.max(balance(a, term), 0) end
+  return owed
+end
+
+-- A bill may have moved on to other numbers: the one that stands for it now.
+local function live(number, a)
+  while a and a.next do
+    number = a.next
+    a = account(number)
+  end
+  return number, a
+end
+
+-- Open bills by what is owed, so that money which names no bill can be given to one.
+local function note_owed(number, a)
+  if a.st == 'open' then redis.call('ZADD', P .. 'owe', int(total_balance(a)), number)
+  else redis.call('ZREM', P .. 'owe', number) end
+end
+
+-- ClickPesa must hear what this number stands at; the version tells a later change from the one that was told.
+local function tell_clickpesa(number, now)
+  if policy.sync ~= '1' then return end
+  if redis.call('EXISTS', P .. 'a:' .. number) == 1 then redis.call('HINCRBY', P .. 'a:' .. number, 'sv', 1) end
+  redis.call('ZADD', P .. 'sync', now, number)
+  wake('create')
+end
+
+-- What is owed under a number that takes no more money gets a new number, if tuma may make one.
+local function want_successor(number, a, now)
+  if policy.succ == '' or a.next or a.st ~= 'closed' or total_balance(a) <= 0 then return false end
+  redis.call('HSET', P .. 'a:' .. number, 'nxk', policy.succ)
+  redis.call('HDEL', P .. 'a:' .. number, 'nxw')
+  redis.call('ZADD', P .. 'make:u', 'NX', now, 'n:' .. number)
+  wake('create')
+  return true
+end
 
 -- The pay fence: may this share still ask for money? Second value says why not.
 local function payable(a, s)
@@ -160,6 +209,12 @@ local function spend(sid, amount)
   end
 end
 
+-- It was charged as one segment; one that may have been sent before, too, may have been paid for twice.
+local function charge_rest(id, m, seg)
+  local segments = m.ch == 'sms' and math.max(num(seg), 1) or 1
+  spend(sid_of(id), num(m.c) * (segments * (m.dup == '1' and 2 or 1) - 1))
+end
+
 local function move(id, m, to)
   count(m.st, -1)
   count(to, 1)
@@ -199,7 +254,7 @@ end
 -- to mend. A dead letter outlives other done messages: it stays until staff act, or as long as its share.
 local function bury(id, m, now, why)
   local s = share(sid_of(id))
-  if not s or (fenced(m.k) and not payable(account(s.num), s)) then return end
+  if not s or (fenced(m.k) and not payable(account(m.num), s)) then return end
   redis.call('ZADD', P .. 'dead', now, id)
   redis.call('HSET', P .. 'm:' .. id, 'dw', why)
   redis.call('HSET', P .. 's:' .. s.sid, 'd:' .. seq_of(id), '1')
@@ -282,17 +337,21 @@ local function next_channel(s, channel, a)
 end
 
 -- opt: at (ms, when not at once), lane, valid (ms), pay (payment id), extra (JSON text), rung ('1' on a first route),
--- dup ('1': the customer may have it already)
+-- dup ('1': the customer may have it already), wish (ms, when the message was made in whose place this one comes),
+-- num (the number it is about, if not the share's own), nn (the number that came after it)
 local function create(s, kind, channel, opt, now)
   local n = redis.call('HINCRBY', P .. 's:' .. s.sid, 'n', 1)
   local id = s.sid .. '.' .. n
   if fenced(kind) then supersede(s, channel, int(n), now) end
   local later = opt.at and num(opt.at) > num(now)
-  local m = { ch = channel, ln = opt.lane or s.ln, k = kind, st = later and 'scheduled' or 'queued', num = s.num }
-  redis.call('HSET', P .. 'm:' .. id, 'v', '1', 'ch', channel, 'k', kind, 'ln', m.ln, 'st', m.st, 'num', s.num,
+  local m = { ch = channel, ln = opt.lane or s.ln, k = kind, st = later and 'scheduled' or 'queued',
+    num = opt.num or s.num }
+  redis.call('HSET', P .. 'm:' .. id, 'v', '1', 'ch', channel, 'k', kind, 'ln', m.ln, 'st', m.st, 'num', m.num,
     'at', now, 'a', '0', 'val', opt.valid)
+  if opt.wish then redis.call('HSET', P .. 'm:' .. id, 'wish', opt.wish) end
   if opt.rung then redis.call('HSET', P .. 'm:' .. id, 'rg', '1') end
   if opt.pay then redis.call('HSET', P .. 'm:' .. id, 'pay', opt.pay, 'j', opt.extra) end
+  if opt.nn then redis.call('HSET', P .. 'm:' .. id, 'nn', opt.nn) end
   if opt.dup then
     redis.call('HSET', P .. 'm:' .. id, 'dup', '1')
     count('duplicates', 1)
@@ -363,7 +422,8 @@ local function advance(id, m, s, a, now)
     return false
   end
   local valid = int(math.max(num(m.val), num(now) + num(s.cw)))
-  local made = create(s, m.k, ch, { lane = m.ln, valid = valid, pay = m.pay, extra = m.j, rung = '1' }, now)
+  local made = create(s, m.k, ch, { lane = m.ln, valid = valid, pay = m.pay, extra = m.j, rung = '1',
+    wish = m.wish or m.at, num = m.num, nn = m.nn }, now)
   redis.call('HSET', P .. 'm:' .. id, 'nx', made)
   return true
 end
@@ -478,9 +538,10 @@ local function group_of(a, s)
 end
 
 -- One receipt per payment, channel and address, and one in all for a contact that is reached by the first way that
--- works; the balance is what the customer owes after this payment.
-local function receipts(a, kind, terms, pid, facts, now)
-  local made, seen = 0, {}
+-- works; the balance is what the customer owes after this payment. at: ms when it goes out, if not at once.
+-- Returns the ids that were made.
+local function receipts(a, kind, terms, pid, facts, now, at)
+  local made, seen = {}, {}
   for _, sid in ipairs(shares_of(a)) do
     local s = share(sid)
     if s and (not terms or terms[s.term]) then
@@ -488,9 +549,8 @@ local function receipts(a, kind, terms, pid, facts, now)
         local mark = s.rm == 'first' and ('first ' .. group_of(a, s)) or (ch .. ' ' .. address(s, ch))
         if not seen[mark] then
           seen[mark] = true
-          create(s, kind, ch, { lane = 'u', valid = int(num(now) + RECEIPT_VALID_MS[kind]), pay = pid,
-            extra = cjson.encode(facts), rung = s.rm == 'first' and '1' or nil }, now)
-          made = made + 1
+          made[#made + 1] = create(s, kind, ch, { lane = 'u', valid = int(num(now) + RECEIPT_VALID_MS[kind]),
+            pay = pid, extra = cjson.encode(facts), rung = s.rm == 'first' and '1' or nil, at = at, num = facts.num }, now)
         end
       end
     end
@@ -498,7 +558,25 @@ local function receipts(a, kind, terms, pid, facts, now)
   return made
 end
 
--- A payment that staff must decide about holds what still asks for money under its number.
+-- Receipts that wait for a number's successor go out: with it, or without.
+local function release(a, number, now, successor)
+  local served = {}
+  for _, id in ipairs(words(a.nxr)) do
+    local m = message(id)
+    if m and m.st == 'scheduled' then
+      leave(id, m)
+      if successor then redis.call('HSET', P .. 'm:' .. id, 'nn', successor) end
+      move(id, m, 'queued')
+      enqueue(id, m, now)
+      local s = successor and share(sid_of(id))
+      if s then served[group_of(a, s)] = true end
+    end
+  end
+  redis.call('HDEL', P .. 'a:' .. number, 'nxr')
+  return served
+end
+
+-- A payment that staff must decide about holds what still asks for money under its number, or the one it moved to.
 local function hold(number, pid)
   if redis.call('HSETNX', P .. 'p:' .. pid, 'kp', '1') == 1 then
     redis.call('HINCRBY', P .. 'a:' .. number, 'kept', 1)
@@ -508,10 +586,14 @@ end
 
 local function unhold(number, pid)
   if redis.call('HDEL', P .. 'p:' .. pid, 'kp') == 1 then
-    redis.call('HINCRBY', P .. 'a:' .. number, 'kept', -1)
-    changed(number)
+    local lives = live(number, account(number))
+    redis.call('HINCRBY', P .. 'a:' .. lives, 'kept', -1)
+    changed(lives)
   end
 end
+
+-- Money that ClickPesa took on this very number, and not staff at the counter or for another one.
+local function direct(number, p) return p.src ~= 'staff' and p.num == number end
 
 local function keep_for_staff(number, a, pid, why, now)
   redis.call('HSET', P .. 'p:' .. pid, 'm', '0', 'why', why)
@@ -521,10 +603,44 @@ local function keep_for_staff(number, a, pid, why, now)
   return { 'unmatched', why, 0, 0 }
 end
 
-local function total_balance(a)
-  local owed = 0
-  for _, term in ipairs(terms_of(a)) do owed = owed + math.max(balance(a, term), 0) end
-  return owed
+-- An order number takes one payment: from then on nobody can pay to it, whatever we make of the money.
+local function close(number, a, now)
+  if a.st == 'open' then count('open', -1) end
+  a.st = 'closed'
+  redis.call('HSET', P .. 'a:' .. number, 'st', 'closed')
+  redis.call('EXPIRE', P .. 'a:' .. number, KEEP_ACCOUNT_S)
+  note_owed(number, a)
+  changed(number)
+end
+
+-- The shares of a number that ask for nothing any more end; how many messages were cancelled.
+local function end_shares(number, a, why, now)
+  local canceled = 0
+  for _, sid in ipairs(shares_of(a)) do
+    local s = share(sid)
+    if s and s.num == number and (a.st ~= 'open' or balance(a, s.term) <= 0) then
+      if s.st == 'active' then
+        redis.call('HSET', P .. 's:' .. sid, 'st', 'paid')
+        redis.call('EXPIRE', P .. 's:' .. sid, KEEP_SHARE_S)
+      end
+      canceled = canceled + hush(s, why, now)
+    end
+  end
+  return canceled
+end
+
+-- Receipts are numbered without gaps within a partition, in the step in which the money counts.
+local function receipt_number(pid)
+  local known = redis.call('HGET', P .. 'p:' .. pid, 'rn')
+  if known then return known end
+  local rn = 'R' .. string.match(P, '{(%d+)}') .. '-' .. redis.call('HINCRBY', P .. 'n', 'receipts', 1)
+  redis.call('HSET', P .. 'p:' .. pid, 'rn', rn)
+  return rn
+end
+
+-- Whether an exact bill takes this amount: what is owed for the oldest term, or for all of them together.
+local function exactly(a, first, amount)
+  return a['tm:' .. first] ~= 'exact' or amount == balance(a, first) or amount == total_balance(a)
 end
 
 -- Give one payment to the bills of its number, oldest unpaid first.
@@ -532,16 +648,19 @@ end
 -- Returns { outcome, reason, canceled, receipts }.
 local function allocate(number, a, p, force, now)
   local key = P .. 'a:' .. number
-  local rest = num(p.am)
-  if p.cur ~= a.cur then return keep_for_staff(number, a, p.pid, 'currency', now) end
-  local shut = a.kind == 'order' and (a.st == 'closed' or a.st == 'settled')
-  if shut and not force then return keep_for_staff(number, a, p.pid, 'the order number is closed', now) end
+  local rest, before = num(p.am), total_balance(a)
+  local here = direct(number, p)
+  local shut = a.kind == 'order' and (a.st == 'settled' or a.st == 'closed') and before <= 0
   local first
   for _, term in ipairs(terms_of(a)) do
     if balance(a, term) > 0 then first = term break end
   end
-  if first and a['tm:' .. first] == 'exact' and rest ~= balance(a, first) and not force then
-    return keep_for_staff(number, a, p.pid, 'wrong amount on an exact bill', now)
+  local why = p.cur ~= a.cur and 'currency'
+    or (shut and not force and 'the order number is closed')
+    or (first and not force and not exactly(a, first, rest) and 'wrong amount on an exact bill')
+  if why then
+    if here and a.kind == 'order' then redis.call('HSET', key, 'shut', '1') end
+    return keep_for_staff(number, a, p.pid, why, now)
   end
   local told, last = {}, first
   for _, term in ipairs(terms_of(a)) do
@@ -555,41 +674,126 @@ local function allocate(number, a, p, force, now)
     end
     last = last or term
   end
-  if rest > 0 then redis.call('HINCRBY', key, 'credit', int(rest)) end
+  if rest > 0 then
+    redis.call('HINCRBY', key, 'credit', int(rest))
+    redis.call('HSET', P .. 'p:' .. p.pid, 'cr', int(rest))
+  end
   redis.call('HINCRBY', key, 'paid', p.am)
   redis.call('HSET', P .. 'p:' .. p.pid, 'm', '1', 'why', '')
   redis.call('ZREM', P .. 'um', p.pid)
   unhold(number, p.pid)
   local owed = total_balance(a)
-  local closed = a.kind == 'order' and owed > 0
-  if owed <= 0 or closed then
-    a.st = closed and 'closed' or 'settled'
+  local closed = a.kind == 'order' and owed > 0 and (here or a.shut == '1' or a.st == 'closed')
+  if closed then
+    close(number, a, now)
+  elseif owed <= 0 then
+    if a.st == 'open' then count('open', -1) end
+    a.st = 'settled'
     redis.call('HSET', key, 'st', a.st)
     redis.call('EXPIRE', key, KEEP_ACCOUNT_S)
-    count('open', -1)
   end
+  note_owed(number, a)
   changed(number)
-  local canceled = 0
+  -- ClickPesa knows what was paid to the number itself; of other money it must be told.
+  if not here and (a.kind == 'order' or owed > 0) and a.st ~= 'closed' then tell_clickpesa(number, now) end
+  local canceled = end_shares(number, a, closed and 'number closed' or 'paid', now)
   for _, sid in ipairs(shares_of(a)) do
     local s = share(sid)
-    if s and (a.st ~= 'open' or balance(a, s.term) <= 0) then
-      if s.st == 'active' then
-        redis.call('HSET', P .. 's:' .. sid, 'st', 'paid')
-        redis.call('EXPIRE', P .. 's:' .. sid, KEEP_SHARE_S)
-      end
-      canceled = canceled + hush(s, closed and 'number closed' or 'paid', now)
-    end
     if s then
       event(s, 'payment.received', now, { payment = p.pid, amount_minor = p.am, currency = p.cur,
         balance_minor = int(owed), status = a.st })
     end
   end
-  local facts = { am = p.am, cur = p.cur, bal = int(owed), cr = int(rest), ref = p.ref or p.pid, at = p.paid or now,
-    closed = closed and '1' or '0' }
-  local made = receipts(a, 'receipt', next(told) and told or nil, p.pid, facts, now)
+  if owed <= 0 and a.nxr then release(a, number, now) end
+  local at = want_successor(number, a, now) and int(num(now) + num(policy.wait)) or nil
+  local facts = { am = p.am, cur = p.cur, bal = int(owed), cr = int(rest), ref = receipt_number(p.pid), at = p.paid or now,
+    closed = closed and '1' or '0', num = number, ch = p.ch }
+  -- The share of an old term that was carried over asks for the new one now.
+  local spoken = {}
+  for _, sid in ipairs(shares_of(a)) do spoken[a['sh:' .. sid]] = true end
+  local filter = next(told) and told or nil
+  for term, _ in pairs(told) do
+    if not spoken[term] then filter = nil end
+  end
+  local made = receipts(a, 'receipt', filter, p.pid, facts, now, at)
+  if at then redis.call('HSET', key, 'nxr', ((a.nxr or '') .. ' ' .. table.concat(made, ' '))) end
   news('paid', now, { payment = p.pid, number = number, amount_minor = p.am, currency = p.cur,
     balance_minor = int(owed), status = a.st })
-  if closed then news('number_closed', now, { number = number, balance_minor = int(owed), currency = a.cur }) end
+  if closed then
+    news('number_closed', now, { number = number, balance_minor = int(owed), currency = a.cur,
+      successor = at and '1' or '0' })
+  end
   local outcome = rest > 0 and 'over' or (owed > 0 and 'partial' or 'settled')
-  return { outcome, '', canceled, made }
+  return { outcome, '', canceled, #made }
+end
+
+-- Let a share ask again: its next reminder is the first of its plan that is still to come.
+local function wake_share(s, now)
+  redis.call('HSET', P .. 's:' .. s.sid, 'st', 'active')
+  redis.call('PERSIST', P .. 's:' .. s.sid)
+  s.st = 'active'
+  local plan = words(s.plan)
+  local at = 0
+  while plan[at + 1] and num(plan[at + 1]) <= num(now) do at = at + 1 end
+  redis.call('HSET', P .. 's:' .. s.sid, 'ri', int(at))
+  if plan[at + 1] then redis.call('ZADD', P .. 'timers', plan[at + 1], 'r:' .. s.sid)
+  else redis.call('ZREM', P .. 'timers', 'r:' .. s.sid) end
+end
+
+-- A number that asked for nothing asks again.
+local function reopen(number, a, now)
+  if a.st ~= 'open' then count('open', 1) end
+  a.st = 'open'
+  redis.call('HSET', P .. 'a:' .. number, 'st', 'open')
+  redis.call('PERSIST', P .. 'a:' .. number)
+  for _, sid in ipairs(shares_of(a)) do
+    local s = share(sid)
+    if s and s.num == number and s.st ~= 'active' and balance(a, s.term) > 0 then wake_share(s, now) end
+  end
+  changed(number)
+end
+
+-- What is owed under a number that has a successor is owed under that one; returns the number that stands for it now.
+local function pass_on(number, a)
+  while a.next do
+    local to, b = a.next, account(a.next)
+    for _, term in ipairs(terms_of(a)) do
+      local owed = balance(a, term)
+      if owed > 0 then
+        redis.call('HINCRBY', P .. 'a:' .. number, 'mv:' .. term, int(owed))
+        redis.call('HINCRBY', P .. 'a:' .. to, 'ta:' .. term, int(owed))
+      end
+    end
+    number, a = to, account(to)
+  end
+  return number, a
+end
+
+-- Money that was counted went back to the payer: it is owed again, and whoever has a receipt for it is told. Returns
+-- how many messages that are.
+local function take_back(number, p, now)
+  local key, a = P .. 'a:' .. number, account(number)
+  for field, taken in pairs(p) do
+    local term = string.match(field, '^al:(.*)$')
+    if term then redis.call('HINCRBY', key, 'tp:' .. term, '-' .. taken) end
+  end
+  if p.cr then redis.call('HINCRBY', key, 'credit', '-' .. p.cr) end
+  redis.call('HINCRBY', key, 'paid', '-' .. p.am)
+  number, a = pass_on(number, account(number))
+  local owed = total_balance(a)
+  if owed > 0 and a.st == 'settled' then
+    if a.kind == 'order' then close(number, a, now) else reopen(number, a, now) end
+  end
+  note_owed(number, a)
+  changed(number)
+  if a.st == 'open' then tell_clickpesa(number, now) end
+  if policy.back == 'hold' then
+    keep_for_staff(number, a, p.pid, 'returned: ' .. string.lower(p.st), now)
+    redis.call('HSET', P .. 'p:' .. p.pid, 'm', '1')
+  else
+    want_successor(number, a, now)
+  end
+  local facts = { am = p.am, cur = p.cur, bal = int(owed), cr = '0', ref = p.rn or p.ref or p.pid, at = p.paid or now,
+    closed = a.st == 'closed' and '1' or '0', num = p.fw or p.num }
+  return #receipts(a, 'correction', nil, p.pid, facts, now)
 end

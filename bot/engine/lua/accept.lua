@@ -5,6 +5,7 @@
 -- Return  { 'ok', settled '0'|'1', message id... } | { 'repeated', sid } | { 'refused', code, detail }
 -- Clock   the caller's (due times). Cost O(channels + shares of the number + payments before it).
 local now, job = ARGV[1], cjson.decode(ARGV[2])
+policy = job.policy
 local key = P .. 'a:' .. job.num
 local a = account(job.num)
 local term = job.term
@@ -63,7 +64,7 @@ elseif a.st ~= 'open' then
   changed(job.num)
 end
 if not a['ta:' .. term] then
-  a.T = a.T == '' and term or (a.T .. '\31' .. term)
+  a.T = (a.T or '') == '' and term or (a.T .. '\31' .. term)
   a['ta:' .. term], a['tm:' .. term] = job.amount, job.mode
   redis.call('HSET', key, 'T', a.T, 'ta:' .. term, job.amount, 'tm:' .. term, job.mode)
   if job.due ~= '' then redis.call('HSET', key, 'td:' .. term, job.due) end
@@ -93,8 +94,10 @@ put('a:phone', job.phone)
 put('a:email', job.email)
 put('a:telegram', job.chat)
 put('cb', job.callback)
+put('w', job.wallet)
 put('skip', job.skip)
 put('plan', job.plan)
+put('rem', job.rem)
 put('sa', job.send_at)
 for channel, why in pairs(job.suppressed) do put('x:' .. channel, why) end
 redis.call('HSET', P .. 's:' .. s.sid, unpack(fields))
@@ -114,6 +117,8 @@ for _, pid in ipairs(redis.call('ZRANGE', P .. 'up:' .. job.num, 0, -1)) do
   end
 end
 if not payable(a, s) then settled = '1' end
+note_owed(job.num, a)
+if job.made == '1' then event(s, 'bill.created', now, { amount_minor = job.amount, currency = job.cur }) end
 
 local made = { 'ok', settled }
 if settled == '0' then

@@ -25,7 +25,8 @@ local function again(m, s)
     return false
   end
   local made = create(s, m.k, m.ch,
-    { at = ARGV[9], lane = m.ln, valid = m.val, pay = m.pay, extra = m.j, rung = m.rg }, now)
+    { at = ARGV[9], lane = m.ln, valid = m.val, pay = m.pay, extra = m.j, rung = m.rg, wish = m.wish or m.at,
+      num = m.num, nn = m.nn }, now)
   redis.call('HSET', P .. 'm:' .. made, 'rt', int(num(m.rt) + 1))
   return true
 end
@@ -50,7 +51,10 @@ local earlier = num(ARGV[11]) > 0 and num(ARGV[11]) < num(m.a)
 if rank == 4 and (earlier or again_waits or (m.pid and m.pid ~= ARGV[3])) then return 0 end
 if doubted or again_waits then
   redis.call('HSET', P .. 'm:' .. id, 'pid', ARGV[3], 'dl', ARGV[4], 'dr', ARGV[5], 'sat', m.hat or now)
-  if num(ARGV[13]) > 0 then redis.call('HSET', P .. 'm:' .. id, 'seg', ARGV[13]) end
+  if num(ARGV[13]) > 0 then
+    redis.call('HSET', P .. 'm:' .. id, 'seg', ARGV[13])
+    if m.c then charge_rest(id, m, ARGV[13]) end
+  end
   count(found and 'doubt:adopted' or 'doubt:confirmed', 1)
   done(id, m, 'sent', found and 'found at the provider' or 'the provider confirmed it', now)
   if m.rg == '1' then redis.call('ZADD', P .. 'timers', int(num(now) + num(s.cw)), 'c:' .. id) end
@@ -72,7 +76,7 @@ elseif rank == 4 then
     redis.call('HSET', P .. 's:' .. s.sid, 'x:' .. m.ch, ARGV[7])
   end
   redis.call('ZREM', P .. 'timers', 'c:' .. id)
-  local a = account(s.num)
+  local a = account(m.num)
   -- Where the next rung has been made, that one speaks now: never two of them, and nothing for staff to mend.
   if not m.nx and not advance(id, m, s, a, now) and wanted(m, s, a) and not again(m, s) then
     bury(id, m, now, ARGV[7] ~= '' and ARGV[7] or 'undelivered')

@@ -53,11 +53,11 @@ local function unconfirmed(id)
   local m = message(id)
   local s = m and share(sid_of(id))
   if not s then return end
-  local a = account(s.num)
+  local a = account(m.num)
   if m.st == 'done' then
     if m.o == 'sent' and num(m.dr) < 5 then advance(id, m, s, a, now) end
   elseif m.st == 'in_doubt' then
-    if in_question(m) and not next_channel(s, m.ch) then return end
+    if in_question(m) and not next_channel(s, m.ch, fenced(m.k) and a or nil) then return end
     done(id, m, 'failed', 'in doubt, and not confirmed in time', now)
     if not advance(id, m, s, a, now) then bury(id, m, now, 'in doubt') end
   elseif waits(m) and m.a == '0' and redis.call('HEXISTS', P .. 'pause', m.ch) == 0 then
@@ -75,7 +75,7 @@ local function doubtful(id)
   local m = message(id)
   if not m or m.st ~= 'in_doubt' then return end
   local s = share(sid_of(id))
-  local a = s and account(s.num)
+  local a = s and account(m.num)
   if not s then return done(id, m, 'canceled', 'its share is gone', now) end
   if fenced(m.k) then
     local open, why = payable(a, s)

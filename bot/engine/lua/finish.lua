@@ -5,7 +5,8 @@
 --           id, a (attempt), r (sent | failed | suppressed | retry | unsent | doubt), why, err,
 --           sent: pid (provider id), dl, dr (delivery and its rank), seg, txt, ok ('1': counts as confirmed)
 --           failed, suppressed: x (reason to suppress the channel for this share, or '')
---           retry: at (ms), cost ('1': counts as an attempt)
+--           retry: at (ms), cost ('1': counts as an attempt; '0': it was only too fast, which ends a message at its
+--           validity and not before)
 --           doubt: at (ms) when it is asked about or its policy applies, txt, pv (provider that may have it, or '*')
 -- Return  ids that were stale and refused. A stale one is no longer this worker's: another attempt exists. That it was
 --         taken counts all the same while it is in doubt, or waits to go out again because of that.
@@ -22,16 +23,10 @@ local function ended(id, m, s, a)
   return false
 end
 
--- It was charged as one segment; one that may have been sent before, too, may have been paid for twice.
-local function charge_rest(id, m, r)
-  local segments = m.ch == 'sms' and math.max(num(r.seg ~= '' and r.seg or '1'), 1) or 1
-  spend(sid_of(id), num(m.c) * (segments * (m.dup == '1' and 2 or 1) - 1))
-end
-
 local function sent(id, m, s, r)
   taken_twice(id, m, r.pid)
   local rank = math.max(num(m.dr), num(r.dr))
-  if m.c then charge_rest(id, m, r) end
+  if m.c then charge_rest(id, m, r.seg) end
   redis.call('HSET', P .. 'm:' .. id, 'pid', r.pid, 'seg', r.seg, 'txt', r.txt, 'sat', now,
     'dl', num(m.dr) > num(r.dr) and m.dl or r.dl, 'dr', int(rank))
   done(id, m, 'sent', '', now)
@@ -58,13 +53,13 @@ end
 local function retry(id, m, s, a, r)
   redis.call('HSET', P .. 'm:' .. id, 'err', r.err)
   if ended(id, m, s, a) then return end
-  if num(r.at) >= num(m.val) then
+  if r.cost == '1' and num(r.at) >= num(m.val) then
     done(id, m, 'expired', r.why, now)
     if not advance(id, m, s, a, now) then bury(id, m, now, r.why) end
     return
   end
   redis.call('HINCRBY', P .. 'm:' .. id, 't', r.cost)
-  postpone(id, m, r.at)
+  postpone(id, m, int(math.min(num(r.at), num(m.val))))
 end
 
 -- A worker that was taken for dead tells of an attempt that is not the current one.
@@ -84,7 +79,7 @@ for _, r in ipairs(results) do
   if not mine then
     overtaken(r.id, m, r)
   else
-    local a = account(s.num)
+    local a = account(m.num)
     if told(m) and (r.r == 'doubt' or r.r == 'retry' or r.r == 'unsent') then
       if r.txt then redis.call('HSET', P .. 'm:' .. r.id, 'txt', r.txt) end
       taken(r.id, m, s, now)

@@ -39,6 +39,7 @@ for _, name in ipairs(cjson.decode(ARGV[5])) do redis.call('ZREM', P .. 'names',
 if a then
   for _, pid in ipairs(redis.call('ZRANGE', P .. 'pn:' .. number, 0, -1)) do
     redis.call('HSET', P .. 'p:' .. pid, 'who', '', 'raw', '')
+    redis.call('HDEL', P .. 'p:' .. pid, 'ph', 'nm', 'note')
   end
 end
 local reply = { changed }

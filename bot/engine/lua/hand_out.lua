@@ -21,13 +21,13 @@ local function read(lane, most)
   return reply and reply[1] and reply[1][2] or {}
 end
 
--- In quiet hours nobody is asked for money, but somebody who waits for a number made just now gets it; a retry of it
--- that matures in the night does not count as just now, but one that only a rate held up does.
+-- In quiet hours nobody is asked for money, but somebody who waits for a number made just now gets it. A retry, a rung
+-- or a scheduled share that matures in the night does not count as just now; what only a rate held up does.
 local JUST_NOW_MS = 600000
-local function quiet(m)
+local function quiet(m, s)
   if ARGV[6] == '' or not fenced(m.k) then return false end
   local waiting = m.k == 'instructions' and m.ln == 'u' and num(m.t) == 0 and m.dup ~= '1'
-    and num(now) - num(m.at) < JUST_NOW_MS
+    and num(s.sa) <= num(s.at) and num(now) - num(m.wish or m.at) < JUST_NOW_MS
   return not waiting
 end
 
@@ -62,7 +62,7 @@ local function held_back(id, m, s, a)
     local hold = held_until(a, now)
     if hold > 0 then postpone(id, m, int(hold)) return true end
     if unsure(m) then postpone(id, m, int(num(now) + UNKNOWN_WAIT_MS)) return true end
-    if quiet(m) then postpone(id, m, ARGV[6]) return true end
+    if quiet(m, s) then postpone(id, m, ARGV[6]) return true end
   end
   if suppressed(s, channel) or not address(s, channel) then
     local why = suppressed(s, channel) or 'no address'
@@ -84,15 +84,18 @@ local function take(lane, most)
       redis.call('XDEL', stream(channel, lane), at)
     else
       local s = share(sid_of(id))
-      local a = s and account_of(s.num)
+      local a = s and account_of(m.num)
       if not s then
         done(id, m, 'canceled', 'its share is gone', now)
       elseif not held_back(id, m, s, a) then
+        -- A receipt names the number that came after this one only while money can be paid to it.
+        local successor = m.nn and account_of(m.nn)
+        if m.nn and not (successor and successor.st == 'open') then redis.call('HDEL', P .. 'm:' .. id, 'nn') end
         local attempt = redis.call('HINCRBY', P .. 'm:' .. id, 'a', 1)
         redis.call('HSET', P .. 'm:' .. id, 'hat', now, 'cn', consumer, 'to', address(s, channel))
         move(id, m, 'handed_out')
         out[#out + 1] = { id, at, int(attempt), lane, redis.call('HGETALL', P .. 'm:' .. id),
-          redis.call('HGETALL', P .. 's:' .. s.sid), redis.call('HGETALL', P .. 'a:' .. s.num) }
+          redis.call('HGETALL', P .. 's:' .. s.sid), redis.call('HGETALL', P .. 'a:' .. m.num) }
       end
     end
   end

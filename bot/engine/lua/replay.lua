@@ -36,7 +36,7 @@ end
 local function again(id)
   local m = message(id)
   local s = m and share(sid_of(id))
-  local a = s and account(s.num)
+  local a = s and account(m.num)
   if not a then
     redis.call('ZREM', P .. 'dead', id)
     return { 'unknown' }
@@ -59,7 +59,7 @@ local function again(id)
   if not ch then return { 'refused', 'no channel can reach this contact' } end
   if not usable(s, ch) then return { 'refused', suppressed(s, ch) or 'no address for ' .. ch } end
   local opt = { lane = (mode == 'many' and fenced(m.k)) and 'b' or 'u', valid = ARGV[2], pay = m.pay, extra = m.j,
-    rung = m.rg == '1' and '1' or nil, dup = ch == m.ch and (maybe_arrived(m) or m.dup == '1') and '1' or nil }
+    rung = m.rg == '1' and '1' or nil, num = m.num, nn = m.nn, dup = ch == m.ch and (maybe_arrived(m) or m.dup == '1') and '1' or nil }
   -- Ended first: the new one would end it otherwise, as one that was superseded by chance.
   if m.st == 'in_doubt' then done(id, m, 'superseded', 'sent again by staff', now) else unbury(id, m) end
   local new = create(s, m.k, ch, opt, now)

@@ -3,10 +3,11 @@
 -- KEYS    1 partition prefix
 -- ARGV    1 now ms  2 event: JSON object of texts: num, pid (used if the payment is new), ids (list), status, rank,
 --         kind (received | failed | deposit | other), counts '1'|'0', failed '1'|'0', back '1'|'0' (refunded or reversed), am, cur, ch, who, ref, msg, paid,
---         src, raw, force '1'|'0'
+--         src, raw, force '1'|'0', policy (see _lib.lua), extra (object: fields kept with a new payment)
 -- Return  { outcome, payment id, reason, messages cancelled, receipts made, number it was matched to or '' }
 -- Clock   the caller's. Cost O(terms + shares of the number).
 local now, e = ARGV[1], cjson.decode(ARGV[2])
+policy = e.policy
 -- Not a collection at all: what it calls itself says nothing of any payment of ours.
 if e.kind == 'other' then
   news('unknown_event', now, { number = e.num, status = e.status })
@@ -31,7 +32,9 @@ end
 if not known then
   put('v', '1', 'pid', pid, 'num', e.num, 'st', e.status, 'rank', e.rank, 'am', e.am, 'cur', e.cur, 'ch', e.ch,
     'who', e.who, 'ref', e.ref, 'msg', e.msg, 'paid', e.paid, 'src', e.src, 'at', now, 'm', '0', 'raw', e.raw)
+  for field, value in pairs(e.extra) do put(field, value) end
   redis.call('ZADD', P .. 'pn:' .. e.num, now, pid)
+  redis.call('ZADD', P .. 'pt', e.paid ~= '' and e.paid or now, pid)
   redis.call('EXPIRE', P .. 'pn:' .. e.num, KEEP_ACCOUNT_S)
 elseif num(e.rank) > num(known.rank) then
   put('st', e.status, 'rank', e.rank, 'raw', e.raw)
@@ -44,7 +47,8 @@ end
 
 local p = record(key)
 p.pid = pid
-local a = account(e.num)
+-- The bill may have moved on to another number. What comes under the old one is money for the same debt.
+local number, a = live(p.fw or e.num, account(p.fw or e.num))
 
 if e.back == '1' then
   if p.back ~= '1' then
@@ -54,10 +58,10 @@ if e.back == '1' then
       redis.call('ZREM', P .. 'um', pid)
       redis.call('ZREM', P .. 'up:' .. e.num, pid)
       put('why', 'returned before it was counted')
-      if a then unhold(e.num, pid) end
+      if a then unhold(number, pid) end
     elseif not p.mt or p.mt == e.num then
-      keep_for_staff(e.num, a, pid, 'returned: ' .. string.lower(e.status), now)
-      put('m', '1')
+      local made = a and take_back(p.fw or e.num, p, now) or 0
+      return { 'advanced', pid, 'returned', 0, made, '' }
     end
   end
   return { 'advanced', pid, 'returned', 0, 0, p.mt or '' }
@@ -65,11 +69,11 @@ end
 
 if e.counts ~= '1' then
   -- A customer who tries five times in a row is told once.
-  if e.failed == '1' and not known and a and a.st == 'open' and num(a.failed) + 600000 <= num(now) then
+  if e.failed == '1' and not known and a and number == e.num and a.st == 'open' and num(a.failed) + 600000 <= num(now) then
     redis.call('HSET', P .. 'a:' .. e.num, 'failed', now)
     local facts = { am = e.am, cur = a.cur, bal = int(total_balance(a)), cr = '0', ref = e.ref, at = now, closed = '0',
       msg = e.msg }
-    return { 'failed', pid, '', 0, receipts(a, 'payment_failed', nil, pid, facts, now), '' }
+    return { 'failed', pid, '', 0, #receipts(a, 'payment_failed', nil, pid, facts, now), '' }
   end
   return { known and 'advanced' or (e.failed == '1' and 'failed' or 'noted'), pid, '', 0, 0, '' }
 end
@@ -96,10 +100,21 @@ if was_stopped then
   -- The money is good; only the asking had stopped. The receipt goes out and staff are told.
   a.st = 'open'
   count('open', 1)
+  -- What was stopped is not begun again under another number.
+  policy.succ = ''
 end
-local result = allocate(e.num, a, p, e.force == '1', now)
+if number ~= e.num then
+  p.fw = number
+  put('fw', number)
+  redis.call('ZADD', P .. 'pn:' .. number, now, pid)
+  redis.call('EXPIRE', P .. 'pn:' .. number, KEEP_ACCOUNT_S)
+end
+local result = allocate(number, a, p, e.force == '1', now)
 if was_stopped then
-  news('late', now, { payment = pid, number = e.num })
-  if redis.call('HGET', P .. 'a:' .. e.num, 'st') == 'stopped' then count('open', -1) end
+  news('late', now, { payment = pid, number = number })
+  if redis.call('HGET', P .. 'a:' .. number, 'st') == 'stopped' then
+    count('open', -1)
+    redis.call('ZREM', P .. 'owe', number)
+  end
 end
 return { result[1], pid, result[2], result[3], result[4], '' }

@@ -1,16 +1,25 @@
 #!lua flags=allow-oom
 -- stop: nothing more is asked for this number.
 -- KEYS    1 partition prefix
--- ARGV    1 now ms  2 number  3 who stopped it
+-- ARGV    1 now ms  2 number  3 who stopped it  4 '1' it is cancelled: ClickPesa must close it  5 '1' if it can be told
 -- Return  messages cancelled, or -1 for an unknown number. Cost O(shares of the number).
-local now, number = ARGV[1], ARGV[2]
-local a = account(number)
+local now = ARGV[1]
+policy.sync = ARGV[5]
+local number, a = live(ARGV[2], account(ARGV[2]))
 if not a then return -1 end
-if a.st == 'open' then
+-- Of a closed number the balance may be on its way to a new one, which is not wanted any more.
+if a.st == 'open' or (a.st == 'closed' and a.nxk) then
+  if a.st == 'open' then count('open', -1) end
+  a.st = 'stopped'
   redis.call('HSET', P .. 'a:' .. number, 'st', 'stopped', 'by', ARGV[3])
   redis.call('EXPIRE', P .. 'a:' .. number, KEEP_ACCOUNT_S)
-  count('open', -1)
+  note_owed(number, a)
   changed(number)
+  if a.nxr then release(a, number, now) end
+end
+if ARGV[4] == '1' and a.cxl ~= '1' then
+  redis.call('HSET', P .. 'a:' .. number, 'cxl', '1')
+  if a.st ~= 'closed' then tell_clickpesa(number, now) end
 end
 local canceled = 0
 for _, sid in ipairs(shares_of(a)) do

@@ -4,7 +4,7 @@
 -- ARGV    1 now ms  2 number  3 channel  4 address  5 reason, '' to lift it
 -- Return  messages that will not go out. Cost O(shares of the number).
 local now, channel, silenced = ARGV[1], ARGV[3], 0
-local a = account(ARGV[2])
+local _, a = live(ARGV[2], account(ARGV[2]))
 for _, sid in ipairs(a and shares_of(a) or {}) do
   local s = share(sid)
   if s and address(s, channel) == ARGV[4] then

@@ -191,13 +191,26 @@
   function widen(box) { box.parentNode.className = "provider" + (box.open ? " wide" : ""); }
 
   function drawWeather() {
-    if (!known || !differs("weather", [state.weather.profile, state.weather.seed])) { return; }
+    var byHand = setByHand();
+    if (!known || !differs("weather", [state.weather.profile, state.weather.seed, byHand])) { return; }
     var now = state.weather.profile, names = known.profiles.slice(), box = byId("profile");
     if (!names.some(function (each) { return each.name === now; })) { names.push({ name: now, about: "Rates of your own." }); }
     fill(box, names.map(function (each) { return el("option", { value: each.name }, each.name); }));
     box.value = now;
     byId("seed").value = state.weather.seed;
-    byId("about").textContent = names.filter(function (each) { return each.name === now; })[0].about;
+    var about = names.filter(function (each) { return each.name === now; })[0].about;
+    byId("about").textContent = !byHand ? about : now === "calm" ? byHand : byHand + " Besides: " + about;
+  }
+
+  /* What goes wrong beyond the profile, in words; nothing if nothing does. */
+  function setByHand() {
+    var words = PROVIDERS.filter(function (pair) { return state.faults[pair[0]] !== "ok"; }).map(function (pair) {
+      return pair[1].split(":")[0] + " is " + state.faults[pair[0]];
+    });
+    if (state.weather.plans.some(function (plan) { return plan.left || (plan.rate && plan.contact !== null); })) {
+      words.push("some requests meet a fault");
+    }
+    return words.length ? "Set by hand: " + words.join(", ") + "." : "";
   }
 
   function useProfile() {
@@ -410,7 +423,7 @@
   }
 
   function facts(b) {
-    var words = [b.source === "read" ? "number read in the message" : b.kind + " number"];
+    var words = [b.source === "read" ? "number read in the message, its kind is not known here" : b.kind + " number"];
     if (b.exact) { words.push("exact amount only"); }
     if (Number(b.paid) > 0) { words.push("paid " + money(b.paid) + (b.amount ? " of " + money(b.amount) : "")); }
     return words.join(", ");

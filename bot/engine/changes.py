@@ -1,0 +1,142 @@
+"""Changes of bills that are out: what the customers' shares say and when they remind follows in one step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from bot.domain.bill_change import BillChange
+from bot.domain.calendar import from_ms, reminder_times, to_ms
+from bot.domain.money import from_minor, to_minor
+from bot.domain.share import Reminders
+from bot.engine import views
+from bot.engine.records import Records
+from bot.engine.scripts import now_ms, text
+from bot.engine.shares import INSTRUCTIONS_VALID
+from bot.errors import Conflict, NotFound, Problem, Refused
+from bot.settings import Settings
+
+_TRIES = 5
+Fields = Mapping[str, str]
+
+
+class Applied(msgspec.Struct, frozen=True):
+    """What a change did: the number that stands for the bill, messages made and cancelled."""
+
+    number: str
+    messages: int
+    canceled: int
+
+
+class BillChanges:
+    """Changes bills in all partitions."""
+
+    def __init__(self, records: Records, settings: Settings) -> None:
+        self._records, self._settings = records, settings
+
+    async def live(self, number: str) -> tuple[str, dict[str, str]]:
+        """The number that stands for a bill now, and its record. Raises NotFound."""
+        account = await self._records.account(number)
+        while following := account.get("next"):
+            number, account = following, await self._records.account(following)
+        return number, account
+
+    async def owed_after(self, number: str, change: BillChange) -> Decimal:
+        """What will be owed under the number once it is changed. Raises NotFound, Refused if it cannot be."""
+        number, account = await self.live(number)
+        terms = views.terms_of(account)
+        term = change.term or terms[-1]
+        _check(account, term, change)
+        owed = sum(views.balance(account, each) for each in terms if each != term)
+        if change.amount is None:
+            return from_minor(owed + views.balance(account, term), account["cur"])
+        paid = views.minor(account, f"tp:{term}") + views.minor(account, f"mv:{term}")
+        return from_minor(owed + max(to_minor(change.amount, account["cur"]) - paid, 0), account["cur"])
+
+    async def apply(self, number: str, change: BillChange, *, told: Decimal | None, by: str) -> Applied:
+        """Change the bill. `told` is what ClickPesa was told is owed. Raises NotFound, Refused, Conflict."""
+        for _ in range(_TRIES):
+            live, account = await self.live(number)
+            p, now, scripts = self._records.partition(live), now_ms(), self._records.scripts
+            args = await self._args(live, account, change, told)
+            reply = await scripts.run_kept(scripts.change(p, now, live, args))
+            if reply[0] == "ok":
+                await self._records.audit(by, "change bill", live, now)
+                return Applied(reply[1], int(reply[2]), int(reply[3]))
+            if reply[0] == "unknown":
+                raise NotFound(f"no bill with number {number}")
+            if reply[0] == "refused":
+                raise Refused(Problem(field=reply[1], message=reply[2]))
+        raise Conflict(Problem(field="number", message="its shares change too often right now; try again"))
+
+    async def cancel(self, number: str, *, by: str) -> Applied:
+        """Ask for nothing more, and let ClickPesa take no payment any more. Raises NotFound."""
+        live, _ = await self.live(number)
+        p, now, scripts = self._records.partition(live), now_ms(), self._records.scripts
+        call = scripts.stop(p, now, live, by, cancel=True, sync=self._settings.makes_numbers)
+        canceled = await scripts.run_kept(call)
+        await self._records.audit(by, "cancel bill", live, now)
+        return Applied(live, 0, canceled)
+
+    async def _args(
+        self, number: str, account: dict[str, str], change: BillChange, told: Decimal | None
+    ) -> dict[str, Any]:
+        currency = account["cur"]
+        term = change.term or views.terms_of(account)[-1]
+        fresh = f"ta:{term}" not in account
+        replan = fresh or change.due_at is not None or change.reminders is not None
+        shares = await self._records.shares_of(number, account) if replan else []
+        return {
+            "term": term,
+            "amount": "" if change.amount is None else str(to_minor(change.amount, currency)),
+            "desc": text(change.description),
+            "due": str(to_ms(change.due_at)) if change.due_at else "",
+            "mode": text(change.mode),
+            "active": "1" if change.status == "ACTIVE" else "0",
+            "replan": "1" if replan else "0",
+            "plans": {s["sid"]: self._plan(s, account, term, change) for s in shares},
+            "rem": msgspec.json.encode(change.reminders).decode() if change.reminders else "",
+            "notify": "1" if change.notify else "0",
+            "valid": str(now_ms() + int(INSTRUCTIONS_VALID.total_seconds() * 1000)),
+            "told": "" if told is None else str(to_minor(told, currency)),
+            "policy": self._settings.payment_policy(),
+        }
+
+    def _plan(self, share: Fields, account: Fields, term: str, change: BillChange) -> str:
+        """A share's reminder times, as ms in one text."""
+        due = change.due_at or views.moment(account.get(f"td:{term}"))
+        reminders = change.reminders or _reminders_of(share)
+        if due is None:
+            return ""
+        if reminders is None:
+            return _shifted(share, views.moment(account.get(f"td:{share['term']}")), due)
+        times = reminder_times(due, reminders, from_ms(now_ms()), zone=self._settings.zone)
+        return " ".join(str(to_ms(when)) for when in times)
+
+
+def _check(account: Fields, term: str, change: BillChange) -> None:
+    """The script decides; this is told before ClickPesa is asked."""
+    order, fresh = account["kind"] == "order", f"ta:{term}" not in account
+    if order and account["st"] in ("closed", "settled"):
+        message = f"is {account['st']}; an order number takes one payment"
+        raise Refused(Problem(field="number", message=message))
+    if order and fresh:
+        raise Refused(Problem(field="term", message="an order number is one bill"))
+    if fresh and change.amount is None:
+        raise Refused(Problem(field="amount", message="is missing: a next term has its own"))
+
+
+def _reminders_of(share: Fields) -> Reminders | None:
+    return msgspec.json.decode(share["rem"], type=Reminders) if share.get("rem") else None
+
+
+def _shifted(share: Fields, before: datetime | None, after: datetime) -> str:
+    """The times of a share that was made before plans were kept as such: moved with the due time."""
+    if before is None:
+        return share.get("plan", "")
+    by = to_ms(after) - to_ms(before)
+    return " ".join(str(int(at) + by) for at in share.get("plan", "").split())

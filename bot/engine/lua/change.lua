@@ -1,0 +1,114 @@
+#!lua
+-- change: a bill says something else from now on: amount, words, due time, mode, or a customer number's next term. What
+-- waits is rendered when it is sent, so it says the new things; reminders are planned anew.
+-- KEYS    1 partition prefix
+-- ARGV    1 now ms  2 number  3 change: JSON object of texts: term ('' the newest), amount (minor units or ''), desc,
+--         due (ms or ''), mode, active ('1': it was cancelled or stopped and goes on), replan ('1'), plans (object: sid to
+--         plan), rem (reminder plan or ''), notify ('1'), valid (ms until which a message about it is worth sending),
+--         told (minor units that ClickPesa was told are owed, or ''), policy
+-- Return  { 'ok', number, messages made, messages cancelled } | { 'unknown' } | { 'again': a share came meanwhile }
+--         | { 'refused', field, why }
+-- Clock   the caller's. Cost O(shares of the number).
+local now, c = ARGV[1], cjson.decode(ARGV[3])
+policy = c.policy
+local number, a = live(ARGV[2], account(ARGV[2]))
+if not a then return { 'unknown' } end
+local key, terms = P .. 'a:' .. number, terms_of(a)
+local term = c.term ~= '' and c.term or terms[#terms]
+local fresh = not a['ta:' .. term]
+local gone = a.kind == 'order' and (a.st == 'closed' or a.st == 'settled')
+if gone then return { 'refused', 'number', 'is ' .. a.st .. '; an order number takes one payment' } end
+if fresh and a.kind == 'order' then return { 'refused', 'term', 'an order number is one bill' } end
+if fresh and c.amount == '' then return { 'refused', 'amount', 'is missing: a next term has its own' } end
+
+local mine, newest = {}, {}
+for _, sid in ipairs(shares_of(a)) do
+  local s = share(sid)
+  if s and s.num == number and (fresh or s.term == term) then
+    if c.replan == '1' and not c.plans[sid] then return { 'again' } end
+    mine[#mine + 1] = s
+    local group = group_of(a, s)
+    if not newest[group] or num(s.at) >= num(newest[group].at) then newest[group] = s end
+  end
+end
+
+local canceled = 0
+if fresh then
+  -- One voice a contact: the newest share goes on with the new term and carries what is left of the old ones.
+  local kept = {}
+  for _, s in ipairs(mine) do
+    if newest[group_of(a, s)] == s then
+      kept[#kept + 1] = s
+      s.term = term
+      a['sh:' .. s.sid] = term
+      redis.call('HSET', P .. 's:' .. s.sid, 'term', term)
+      redis.call('HSET', key, 'sh:' .. s.sid, term)
+    else
+      canceled = canceled + hush(s, 'another share goes on with the next term', now)
+      redis.call('HSET', P .. 's:' .. s.sid, 'st', 'stopped')
+      redis.call('EXPIRE', P .. 's:' .. s.sid, KEEP_SHARE_S)
+      redis.call('HDEL', key, 'sh:' .. s.sid)
+      a['sh:' .. s.sid] = nil
+    end
+  end
+  mine = kept
+  a.T = (a.T or '') == '' and term or (a.T .. '\31' .. term)
+  a['tm:' .. term] = terms[1] and a['tm:' .. terms[#terms]] or 'partial'
+  redis.call('HSET', key, 'T', a.T, 'tm:' .. term, a['tm:' .. term])
+end
+local news_for_customer = fresh
+local function set(field, value, told)
+  if value == '' or a[field .. term] == value then return end
+  a[field .. term] = value
+  redis.call('HSET', key, field .. term, value)
+  news_for_customer = news_for_customer or told
+end
+set('ta:', c.amount, true)
+set('tm:', c.mode, true)
+set('td:', c.due, true)
+set('tx:', c.desc, false)
+
+for _, s in ipairs(mine) do
+  if c.replan == '1' then
+    s.plan = c.plans[s.sid]
+    redis.call('HSET', P .. 's:' .. s.sid, 'plan', s.plan)
+    if c.rem ~= '' then redis.call('HSET', P .. 's:' .. s.sid, 'rem', c.rem) end
+    if s.st == 'active' then wake_share(s, now) end
+  end
+end
+local owed = total_balance(a)
+if c.active == '1' then redis.call('HDEL', key, 'cxl') end
+if owed > 0 and (a.st == 'settled' or fresh or (a.st == 'stopped' and c.active == '1')) then
+  reopen(number, a, now)
+elseif owed <= 0 and a.st == 'open' then
+  a.st = 'settled'
+  count('open', -1)
+  redis.call('HSET', key, 'st', 'settled')
+  redis.call('EXPIRE', key, KEEP_ACCOUNT_S)
+end
+canceled = canceled + end_shares(number, a, 'paid', now)
+note_owed(number, a)
+changed(number)
+if c.told ~= '' and c.told ~= int(owed) or (owed <= 0 and a.kind == 'order') then tell_clickpesa(number, now) end
+
+-- A message that still waits says the new things by itself.
+local function say(s, kind)
+  local made = 0
+  for _, ch in ipairs(voices(s)) do
+    local last = s['l:' .. ch] and message(s.sid .. '.' .. s['l:' .. ch])
+    if fresh or not waits(last) then
+      create(s, kind, ch, { lane = 'u', valid = c.valid, rung = s.rm == 'first' and '1' or nil }, now)
+      made = made + 1
+    end
+  end
+  return made
+end
+local made = 0
+for _, s in ipairs(mine) do
+  s = share(s.sid)
+  if c.notify == '1' and news_for_customer and payable(a, s) then
+    made = made + say(s, fresh and 'instructions' or 'bill_changed')
+  end
+  event(s, 'bill.changed', now, { term = term, balance_minor = int(owed), currency = a.cur, status = a.st })
+end
+return { 'ok', number, int(made), int(canceled) }

@@ -1,0 +1,335 @@
+"""Bills that change while they are out, end, go on to a next term; cash; money that goes back."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+
+from bot.billpay.desk import BillDesk
+from bot.domain.bill import BillKind, BillMode, BillStatus
+from bot.domain.bill_change import BillChange, ChangedBill
+from bot.domain.cash import Cash
+from bot.domain.message import Kind, Outcome, State
+from bot.domain.share import Reminders
+from bot.errors import NotFound, ProviderAway, Refused
+from tests.bills.conftest import Office, Open, at_clickpesa, until_found
+from tests.bills.test_successor import all_handed, handed_text, messages, queued
+from tests.engine.conftest import job, paid
+
+
+@pytest.fixture
+async def desk(office: Office) -> BillDesk:
+    return BillDesk(office.client, office.engine.changes, office.engine.bills)
+
+
+async def made(office: Office, **changes: object) -> str:
+    """A share whose instructions are sent, and its number."""
+    async with office.making():
+        number = await at_clickpesa(office, **changes)  # type: ignore[arg-type]
+    for m in await messages(office, number):
+        assert m.kind is Kind.INSTRUCTIONS
+    await sent(office)
+    return number
+
+
+async def sent(office: Office) -> None:
+    """All that waits now goes out."""
+    scripts = office.engine.records.scripts
+    for p in range(office.engine.partitions):
+        held, _ = await scripts.run(scripts.hand_out(p, 10**13 // 5, "sms", "sent", (100, 100)))
+        results = [
+            {"id": h.id, "a": str(h.attempt), "r": "sent", "pid": "x", "dl": "sent", "dr": "3", "seg": "1",
+             "txt": "x", "ok": "1", "why": "", "err": ""} for h in held
+        ]  # fmt: skip
+        assert await scripts.run(scripts.finish(p, 10**13 // 5, results)) == []
+
+
+async def changed(office: Office, desk: BillDesk, number: str, **fields: object) -> ChangedBill:
+    return await desk.change(number, BillChange(**fields), by="cli")  # type: ignore[arg-type]
+
+
+async def test_a_new_amount_is_known_on_both_sides_and_told(office: Office, desk: BillDesk) -> None:
+    number = await made(office)
+    result = await changed(office, desk, number, amount=Decimal(60000))
+    assert (result.bill.balance, result.messages, result.clickpesa) == ("60000", 1, "updated")
+    assert office.bills[number].amount == Decimal(60000)
+    assert "60,000" in await handed_text(office)
+
+
+async def test_a_change_before_the_instructions_went_out_needs_no_second_message(
+    office: Office, desk: BillDesk
+) -> None:
+    async with office.making():
+        number = await at_clickpesa(office)
+    result = await changed(office, desk, number, amount=Decimal(60000))
+    assert result.messages == 0
+    text = await handed_text(office)
+    assert ("60,000" in text, "45,000" in text) == (True, False)
+
+
+async def test_a_new_description_alone_is_not_told_but_said_from_now_on(
+    office: Office, desk: BillDesk
+) -> None:
+    number = await made(office)
+    result = await changed(office, desk, number, description="Fees and lunch")
+    assert (result.messages, result.bill.terms[0].description) == (0, "Fees and lunch")
+    assert office.bills[number].description == "Fees and lunch"
+
+
+async def test_a_new_due_time_moves_the_reminders(office: Office, desk: BillDesk) -> None:
+    number = await made(office, due_in=timedelta(days=10), before=(timedelta(days=3),))
+    due = datetime.now(UTC).replace(microsecond=0) + timedelta(days=20)
+    result = await changed(office, desk, number, due_at=due)
+    assert result.bill.next_reminder_at == due - timedelta(days=3)
+    assert (result.messages, result.clickpesa) == (1, "off")
+
+
+async def test_a_new_reminder_plan_replaces_the_old_one(office: Office, desk: BillDesk) -> None:
+    number = await made(office, due_in=timedelta(days=10), before=(timedelta(days=3),))
+    due = (await office.engine.bills.get(number)).terms[0].due_at
+    plan = Reminders(before_due=(timedelta(days=1),), after_due=(), max=5)
+    result = await changed(office, desk, number, reminders=plan)
+    assert due is not None
+    assert result.bill.next_reminder_at == due - timedelta(days=1)
+    assert result.messages == 0
+
+
+async def test_an_amount_that_was_paid_already_settles_the_bill(office: Office, desk: BillDesk) -> None:
+    number = await made(office, kind=BillKind.CUSTOMER)
+    await office.pays(number, 20000)
+    await sent(office)
+    result = await changed(office, desk, number, amount=Decimal(20000))
+    assert (result.bill.status, result.bill.next_reminder_at, result.messages) == ("settled", None, 0)
+    again = await changed(office, desk, number, amount=Decimal(30000))
+    assert (again.bill.status, again.bill.balance, again.messages) == ("open", "10000", 1)
+    assert again.bill.next_reminder_at is not None
+    assert (await office.engine.ledger.check()).differences == []
+
+
+async def test_inactive_ends_everything_here_and_at_clickpesa(office: Office, desk: BillDesk) -> None:
+    async with office.making():
+        number = await at_clickpesa(office)
+        result = await changed(office, desk, number, status="INACTIVE")
+        assert (result.bill.status, result.canceled, result.clickpesa) == ("stopped", 1, "later")
+        await until_found(lambda: _status(office, number, "INACTIVE"))
+    assert await all_handed(office) == []
+    again = await changed(office, desk, number, status="ACTIVE")
+    assert (again.bill.status, office.bills[number].status) == ("open", "ACTIVE")
+    assert again.bill.next_reminder_at is not None
+
+
+async def _status(office: Office, number: str, status: str) -> bool:
+    return office.bills[number].status == status
+
+
+async def test_stop_alone_leaves_the_number_payable(office: Office) -> None:
+    async with office.making():
+        number = await at_clickpesa(office)
+        await office.engine.bills.stop(number, by="cli")
+    assert (await office.engine.ledger.stats()).clickpesa_to_tell == 0
+    assert office.bills[number].status == "ACTIVE"
+    result = await office.pays(number, 45000)
+    assert (result.outcome, result.receipts) == ("settled", 1)
+
+
+async def test_while_clickpesa_is_away_a_change_changes_nothing(office: Office, desk: BillDesk) -> None:
+    number = await made(office)
+    office.city.faults.rate("clickpesa", "error-before", 1.0)
+    with pytest.raises(ProviderAway, match="nothing was changed"):
+        await changed(office, desk, number, amount=Decimal(60000))
+    assert (await office.engine.bills.get(number)).balance == "45000"
+    assert (await changed(office, desk, number, status="INACTIVE")).bill.status == "stopped"
+
+
+async def test_a_number_that_clickpesa_does_not_have_changes_here(office: Office, desk: BillDesk) -> None:
+    await office.engine.shares.accept(job("55042914870001"))
+    result = await changed(office, desk, "55042914870001", amount=Decimal(1000))
+    assert (result.bill.balance, result.clickpesa) == ("1000", "unknown")
+
+
+async def test_what_cannot_change_is_refused_before_clickpesa_is_asked(
+    office: Office, desk: BillDesk
+) -> None:
+    number = await made(office)
+    with pytest.raises(Refused, match="term: an order number is one bill"):
+        await changed(office, desk, number, term="2", amount=Decimal(1))
+    await office.pays(number, 45000)
+    with pytest.raises(Refused, match="is settled"):
+        await changed(office, desk, number, amount=Decimal(60000))
+    assert office.bills[number].amount == Decimal(45000)
+    with pytest.raises(NotFound):
+        await changed(office, desk, "1", amount=Decimal(1))
+
+
+# The next term of a customer number
+
+
+async def test_a_next_term_is_one_call_and_carries_the_old_balance(office: Office, desk: BillDesk) -> None:
+    number = await made(office, kind=BillKind.CUSTOMER, amount=45000)
+    await office.pays(number, 30000)
+    await sent(office)
+    due = datetime.now(UTC).replace(microsecond=0) + timedelta(days=30)
+    result = await changed(
+        office, desk, number, term="2", amount=Decimal(60000), description="Term 3", due_at=due,
+        reminders=Reminders(before_due=(timedelta(days=2),), after_due=(), max=1),
+    )  # fmt: skip
+    assert (result.bill.balance, result.messages) == ("75000", 1)
+    assert result.bill.next_reminder_at == due - timedelta(days=2)
+    assert office.bills[number].amount == Decimal(75000)
+    text = await handed_text(office)
+    assert ("75,000" in text, "15,000" in text) == (True, True)
+    [share] = result.bill.shares
+    assert (await office.engine.shares.get(share)).term == "2"
+
+
+async def test_money_pays_the_old_term_first_and_the_receipt_goes_to_the_share(
+    office: Office, desk: BillDesk
+) -> None:
+    number = await made(office, kind=BillKind.CUSTOMER, amount=45000)
+    await office.pays(number, 30000)
+    await changed(office, desk, number, term="2", amount=Decimal(60000))
+    await sent(office)
+    result = await office.pays(number, 15000)
+    assert (result.outcome, result.receipts) == ("partial", 1)
+    bill = await office.engine.bills.get(number)
+    assert [(t.term, t.balance) for t in bill.terms] == [("1", "0"), ("2", "60000")]
+    assert (await office.pays(number, 60000)).outcome == "settled"
+
+
+async def test_an_exact_next_term_takes_the_carried_total(office: Office, desk: BillDesk) -> None:
+    number = await made(office, kind=BillKind.CUSTOMER, amount=45000)
+    await office.pays(number, 30000)
+    await changed(office, desk, number, term="2", amount=Decimal(60000), mode=BillMode.EXACT)
+    assert (await office.pays(number, 75000)).outcome == "settled"
+
+
+async def test_a_next_term_after_all_was_paid_wakes_the_share(office: Office, desk: BillDesk) -> None:
+    number = await made(office, kind=BillKind.CUSTOMER)
+    await office.pays(number, 45000)
+    await sent(office)
+    due = datetime.now(UTC) + timedelta(days=30)
+    result = await changed(office, desk, number, term="2", amount=Decimal(60000), due_at=due)
+    share = await office.engine.shares.get(result.bill.shares[0])
+    assert (result.bill.status, share.state, result.messages) == ("open", "active", 1)
+    assert (await office.engine.ledger.stats()).open_bills == 1
+    assert "60,000" in await handed_text(office)
+
+
+async def test_two_shares_of_one_contact_become_one_voice(office: Office, desk: BillDesk) -> None:
+    number = await made(office, kind=BillKind.CUSTOMER, phone="+255754000111")
+    await office.engine.shares.accept(job(number, kind=BillKind.CUSTOMER, term="2", phone="+255754000111"))
+    result = await changed(office, desk, number, term="3", amount=Decimal(60000))
+    assert result.messages == 1
+    assert len(result.bill.shares) == 1
+    assert "150,000" in await handed_text(office)
+    assert (await office.engine.ledger.check()).differences == []
+
+
+# Cash at the counter
+
+
+async def test_part_in_cash_keeps_an_order_number_open_for_the_rest(office: Office) -> None:
+    async with office.making():
+        number = await at_clickpesa(office)
+        cash = Cash(id="slip-1", amount=Decimal(20000), note="slip 1")
+        result = await office.engine.payments.add(number, cash, by="cli:asha")
+        assert (result.outcome, result.receipts) == ("partial", 1)
+        bill = await office.engine.bills.get(number)
+        assert (bill.status, bill.balance) == ("open", "25000")
+        await until_found(lambda: _amount(office, number, 25000))
+        assert (await office.engine.payments.add(number, cash, by="cli:asha")).outcome == "repeated"
+        assert (await office.pays(number, 25000)).outcome == "settled"
+    first = (await office.engine.bills.get(number)).payments[0]
+    assert (first.channel, first.note, first.matched) == ("CASH", "slip 1", True)
+    audit = await office.engine.records.client.xrange("tuma:audit")
+    assert [fields["by"] for _, fields in audit if fields["action"] == "cash"] == ["cli:asha", "cli:asha"]
+
+
+async def _amount(office: Office, number: str, amount: int) -> bool:
+    return office.bills[number].amount == Decimal(amount)
+
+
+async def test_all_in_cash_closes_the_order_number_at_clickpesa(office: Office) -> None:
+    async with office.making():
+        number = await at_clickpesa(office)
+        await office.engine.payments.add(number, Cash(id="1", amount=Decimal(45000), note=None), by="cli")
+        await until_found(lambda: _status(office, number, "INACTIVE"))
+    assert (await office.engine.bills.get(number)).status is BillStatus.SETTLED
+    with pytest.raises(Refused, match="nothing is owed"):
+        await office.engine.payments.add(number, Cash(id="2", amount=Decimal(1), note=None), by="cli")
+    with pytest.raises(NotFound):
+        await office.engine.payments.add("1", Cash(id="3", amount=Decimal(1), note=None), by="cli")
+
+
+# Money that goes back
+
+
+async def test_a_returned_payment_is_owed_again_and_corrected(office: Office) -> None:
+    number = await made(office, kind=BillKind.CUSTOMER)
+    await office.engine.payments.settle(paid(number, "45000", id="p1"))
+    await sent(office)
+    await office.engine.payments.settle(paid(number, "45000", id="p1", status="REVERSED"))
+    bill = await office.engine.bills.get(number)
+    assert (bill.status, bill.balance, bill.paid) == (BillStatus.HELD, "45000", "0")
+    text = await handed_text(office)
+    assert "yamerudishwa" in text
+    assert "45,000" in text
+    [kept] = await office.engine.payments.unmatched()
+    await office.engine.payments.dismiss(kept.id, by="cli")
+    bill = await office.engine.bills.get(number)
+    assert (bill.status, bill.next_reminder_at is not None) == (BillStatus.OPEN, True)
+
+
+async def test_by_policy_reminders_resume_at_once(open_office: Open) -> None:
+    office = await open_office(on_reversal="resume")
+    number = await made(office, kind=BillKind.CUSTOMER)
+    await office.engine.payments.settle(paid(number, "45000", id="p1"))
+    await office.engine.payments.settle(paid(number, "45000", id="p1", status="REFUNDED"))
+    bill = await office.engine.bills.get(number)
+    assert (bill.status, bill.next_reminder_at is not None) == (BillStatus.OPEN, True)
+    assert await office.engine.payments.unmatched() == []
+    again = await office.engine.payments.settle(paid(number, "45000", id="p1", status="REVERSED"))
+    assert again.outcome == "repeated"
+    assert (await office.engine.bills.get(number)).balance == "45000"
+
+
+async def test_a_returned_payment_of_an_order_number_needs_a_new_number(open_office: Open) -> None:
+    office = await open_office(on_reversal="resume")
+    number = await made(office)
+    await office.engine.payments.settle(paid(number, "45000", id="p1"))
+    await sent(office)
+    await office.engine.payments.settle(paid(number, "45000", id="p1", status="REVERSED"))
+    async with office.making():
+        new = await office.successor(number)
+    assert (await office.engine.bills.get(new)).balance == "45000"
+    kinds = {m.kind for m in await messages(office, new) if m.state is not State.DONE}
+    assert kinds == {Kind.CORRECTION, Kind.INSTRUCTIONS}
+
+
+async def test_a_payment_that_goes_back_after_the_bill_moved_on_is_owed_under_the_new_number(
+    open_office: Open,
+) -> None:
+    office = await open_office(on_reversal="resume")
+    number = await made(office)
+    first = paid(number, "20000", id="p1")
+    await office.engine.payments.settle(first)
+    async with office.making():
+        new = await office.successor(number)
+        await office.engine.payments.settle(paid(number, "20000", id="p1", status="REVERSED"))
+        await until_found(lambda: _amount(office, new, 45000))
+    assert (await office.engine.bills.get(new)).balance == "45000"
+    assert (await office.engine.bills.get(number)).balance == "0"
+    assert (await office.engine.ledger.check()).differences == []
+
+
+async def test_a_correction_is_one_per_channel_and_keeps_the_receipts_number(office: Office) -> None:
+    number = await made(office, kind=BillKind.CUSTOMER)
+    await office.engine.payments.settle(paid(number, "45000", id="p1"))
+    await office.engine.payments.settle(paid(number, "45000", id="p1", status="REVERSED"))
+    [correction] = await queued(office, number, Kind.CORRECTION)
+    assert correction.outcome is not Outcome.CANCELED
+    [payment] = (await office.engine.bills.get(number)).payments
+    text = [text for text in await all_handed(office) if "yamerudishwa" in text]
+    assert [payment.receipt in each for each in text if payment.receipt] == [True]
