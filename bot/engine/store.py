@@ -28,6 +28,10 @@ _AWAY = (
     errors.ReadOnlyError,
     errors.OutOfMemoryError,
     errors.ClusterError,
+    # A slot that moves: MOVED, ASK and TRYAGAIN, where the client does not follow them (subscriptions, pipelines).
+    errors.AskError,
+    errors.TryAgainError,
+    errors.MasterDownError,
     errors.RedisClusterException,
 )
 _AWAY_WORDS = (
@@ -84,6 +88,16 @@ def guard() -> Iterator[None]:
         if word == "OOM":
             raise StoreFull(_FULL) from error
         raise StoreUnavailable(f"Redis cannot take this now: {word}") from error
+
+
+@contextmanager
+def guard_subscription() -> Iterator[None]:
+    """As `guard`, for a subscription: of one whose cluster node is gone the library says RuntimeError."""
+    try:
+        with guard():
+            yield
+    except RuntimeError as error:
+        raise StoreUnavailable("Redis cannot answer now: the subscription ended") from error
 
 
 async def check_ready(client: Client) -> None:
