@@ -47,6 +47,7 @@ class Reach:
     skipped: tuple[SkippedChannel, ...]
     suppressed: Mapping[str, str]
     chat: str | None
+    wallet: str | None
 
 
 _UNSIGNED = (
@@ -289,7 +290,7 @@ class Shares:
                 usable.append(str(channel))
             else:
                 skipped.append(SkippedChannel(str(channel), why))
-        return Reach(tuple(usable), tuple(skipped), suppressed, chat)
+        return Reach(tuple(usable), tuple(skipped), suppressed, chat, consent.get("w"))
 
     def _obstacle(
         self, job: ShareJob, channel: ChannelName, chat: str | None, suppressed: Mapping[str, str]
@@ -460,6 +461,7 @@ class Shares:
             "email": text(customer.email),
             "telegram": text(customer.telegram),
             "chat": text(reach.chat),
+            "wallet": text(reach.wallet),
             "additional": "1" if job.additional_contact else "0",
             "route": job.route.mode,
             "channels": " ".join(reach.usable),

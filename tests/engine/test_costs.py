@@ -18,7 +18,7 @@ from bot.engine.scripts import now_ms
 from channels.base import Delivery, StatusUpdate
 from channels.errors import Unavailable
 from tests.engine.conftest import job, paid
-from tests.engine.endings import INVALID, REFUSED, SENT, end, take
+from tests.engine.endings import DOUBT, INVALID, REFUSED, SENT, end, take
 
 HOUR = 3_600_000
 PLAN = tuple(timedelta(hours=h) for h in (5, 4, 3, 2))
@@ -101,6 +101,14 @@ async def test_the_segments_of_a_text_are_paid_for_and_so_is_a_possible_duplicat
     await end(capped, SENT)
     assert (await capped.bills.get("200")).terms[0].cost == "50"
     assert (await capped.messages.get(accepted.messages[0])).outcome is Outcome.SENT
+
+
+async def test_the_segments_of_a_text_that_was_found_at_its_provider_are_paid_for(capped: Engine) -> None:
+    [message] = (await capped.shares.accept(job("100"))).messages
+    await end(capped, DOUBT)
+    assert (await capped.bills.get("100")).terms[0].cost == "25"
+    await capped.messages.found(StatusUpdate(message, "SM1", Delivery.SENT), 3)
+    assert (await capped.bills.get("100")).terms[0].cost == "75"
 
 
 async def test_the_next_rung_must_be_within_the_cap(capped: Engine) -> None:

@@ -14,6 +14,14 @@
 -- Units: money in minor units as decimal text, time in ms since 1970 as decimal text.
 
 local P = KEYS[1]
+-- Records that a newer tuma has written are left alone, from the moment it opened the data set (engine.check_format).
+local FORMAT = 1
+if string.sub(P, -2) == '}:' then
+  local newer = redis.call('GET', P .. 'format')
+  if newer and tonumber(newer) > FORMAT then
+    return redis.error_reply('NEWER records of format ' .. newer .. ' are here, this tuma knows up to ' .. FORMAT)
+  end
+end
 local GROUP = 'w'
 local DAY = 86400
 local KEEP_MESSAGE_S = 30 * DAY
@@ -199,6 +207,12 @@ local function spend(sid, amount)
   if amount ~= 0 and redis.call('EXISTS', P .. 's:' .. sid) == 1 then
     redis.call('HINCRBY', P .. 's:' .. sid, 'sp', int(amount))
   end
+end
+
+-- It was charged as one segment; one that may have been sent before, too, may have been paid for twice.
+local function charge_rest(id, m, seg)
+  local segments = m.ch == 'sms' and math.max(num(seg), 1) or 1
+  spend(sid_of(id), num(m.c) * (segments * (m.dup == '1' and 2 or 1) - 1))
 end
 
 local function move(id, m, to)
@@ -693,7 +707,7 @@ local function allocate(number, a, p, force, now)
   if owed <= 0 and a.nxr then release(a, number, now) end
   local at = want_successor(number, a, now) and int(num(now) + num(policy.wait)) or nil
   local facts = { am = p.am, cur = p.cur, bal = int(owed), cr = int(rest), ref = receipt_number(p.pid), at = p.paid or now,
-    closed = closed and '1' or '0', num = number }
+    closed = closed and '1' or '0', num = number, ch = p.ch }
   -- The share of an old term that was carried over asks for the new one now.
   local spoken = {}
   for _, sid in ipairs(shares_of(a)) do spoken[a['sh:' .. sid]] = true end

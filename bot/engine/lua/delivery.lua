@@ -51,7 +51,10 @@ local earlier = num(ARGV[11]) > 0 and num(ARGV[11]) < num(m.a)
 if rank == 4 and (earlier or again_waits or (m.pid and m.pid ~= ARGV[3])) then return 0 end
 if doubted or again_waits then
   redis.call('HSET', P .. 'm:' .. id, 'pid', ARGV[3], 'dl', ARGV[4], 'dr', ARGV[5], 'sat', m.hat or now)
-  if num(ARGV[13]) > 0 then redis.call('HSET', P .. 'm:' .. id, 'seg', ARGV[13]) end
+  if num(ARGV[13]) > 0 then
+    redis.call('HSET', P .. 'm:' .. id, 'seg', ARGV[13])
+    if m.c then charge_rest(id, m, ARGV[13]) end
+  end
   count(found and 'doubt:adopted' or 'doubt:confirmed', 1)
   done(id, m, 'sent', found and 'found at the provider' or 'the provider confirmed it', now)
   if m.rg == '1' then redis.call('ZADD', P .. 'timers', int(num(now) + num(s.cw)), 'c:' .. id) end

@@ -57,7 +57,7 @@ local function unconfirmed(id)
   if m.st == 'done' then
     if m.o == 'sent' and num(m.dr) < 5 then advance(id, m, s, a, now) end
   elseif m.st == 'in_doubt' then
-    if in_question(m) and not next_channel(s, m.ch) then return end
+    if in_question(m) and not next_channel(s, m.ch, fenced(m.k) and a or nil) then return end
     done(id, m, 'failed', 'in doubt, and not confirmed in time', now)
     if not advance(id, m, s, a, now) then bury(id, m, now, 'in doubt') end
   elseif waits(m) and m.a == '0' and redis.call('HEXISTS', P .. 'pause', m.ch) == 0 then

@@ -23,16 +23,10 @@ local function ended(id, m, s, a)
   return false
 end
 
--- It was charged as one segment; one that may have been sent before, too, may have been paid for twice.
-local function charge_rest(id, m, r)
-  local segments = m.ch == 'sms' and math.max(num(r.seg ~= '' and r.seg or '1'), 1) or 1
-  spend(sid_of(id), num(m.c) * (segments * (m.dup == '1' and 2 or 1) - 1))
-end
-
 local function sent(id, m, s, r)
   taken_twice(id, m, r.pid)
   local rank = math.max(num(m.dr), num(r.dr))
-  if m.c then charge_rest(id, m, r) end
+  if m.c then charge_rest(id, m, r.seg) end
   redis.call('HSET', P .. 'm:' .. id, 'pid', r.pid, 'seg', r.seg, 'txt', r.txt, 'sat', now,
     'dl', num(m.dr) > num(r.dr) and m.dl or r.dl, 'dr', int(rank))
   done(id, m, 'sent', '', now)
