@@ -6,7 +6,7 @@ ARGS ?=
 export UV_PYTHON_DOWNLOADS := never
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check chaos up lock clean
+.PHONY: help setup demo test check chaos up lock pictures clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ check: $(VENV)/.dev ## Lint, formatting and types
 lock: | $(BIN)/uv ## Renew both lock files (names, versions and hashes only)
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --group build pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --group dev pyproject.toml -c requirements.lock -o requirements-dev.lock
+
+pictures: $(VENV)/.dev ## Renew docs/pictures (needs a Chromium)
+	$(BIN)/python docs/pictures.py $(ARGS)
 
 clean: ## Remove what set-up, tests and demo made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build *.egg-info

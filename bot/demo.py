@@ -27,6 +27,7 @@ import aiohttp
 import msgspec
 
 from bot.app import App, open_app
+from bot.demo_money import chapter_json, tell_of_money
 from bot.domain.bill import MessageView, ShareView
 from bot.engine.engine import Engine
 from bot.engine.inbox import add
@@ -44,7 +45,10 @@ class DemoFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """One bill of the story, and who gets it. `reminders` are ISO 8601 durations before the due time."""
+    """One bill of the story, and who gets it. `reminders` are ISO 8601 durations before the due time.
+
+    Without a number tuma makes one.
+    """
 
     key: str
     name: str
@@ -66,8 +70,7 @@ class Customer:
         return {
             "id": f"demo-{run}-{self.key}",
             "bill": {
-                "number": self.number,
-                "kind": self.kind,
+                **({"number": self.number, "kind": self.kind} if self.number else {"create": self.kind}),
                 "amount": str(self.amount),
                 "description": self.description,
                 "due_at": due.isoformat(timespec="seconds"),
@@ -128,7 +131,8 @@ class Stage:
             self.city.world.person(c.name, phone=c.phone, email=c.email, chat=c.chat, whatsapp=c.whatsapp)
             if c.chat:
                 self.city.telegram.chats.begin(c.chat)
-            self.city.bill(c.number, c.amount, kind=c.kind)
+            if c.number:
+                self.city.bill(c.number, c.amount, kind=c.kind)
 
     async def post(self, customer: Customer) -> None:
         """Share a bill through the HTTP API."""
@@ -155,6 +159,11 @@ class Stage:
                 raise DemoFailed(f"this did not come true in {PATIENCE_S:.0f} s: {what}")
             await asyncio.sleep(0.05)
         self.say(f"{time.monotonic() - self.began:5.1f} s  {what}")
+
+    def insist(self, holds: bool, claim: str) -> None:
+        """Raises DemoFailed if a claim is not true."""
+        if not holds:
+            raise DemoFailed(f"not true: {claim}")
 
     def screens(self, customer: Customer) -> dict[str, list[Any]]:
         """What a customer's phone and mailbox show, per channel, from the merchant."""
@@ -192,6 +201,7 @@ def _settings(city: Sandbox, folder: Path, port: int) -> Settings:
         "MERCHANT_NAME": MERCHANT,
         "MERCHANT_CONTACT": "ofisi@shule.example",
         "MPESA_BUSINESS_NUMBER": "556677",
+        "CLICKPESA_SWEEP_S": "1",
     }
     asked = load(dotenv=None).log_level
     quiet = {"TUMA_LOG_LEVEL": "warning" if asked == "info" else asked}
@@ -244,6 +254,7 @@ class Verdict:
     reminders_after_payment: int = 0
     receipts_per_payment: int = 0
     ledger: str = ""
+    money: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
 
     def report(self) -> dict[str, Any]:
@@ -264,6 +275,7 @@ class Verdict:
             "reminders_after_payment": self.reminders_after_payment,
             "receipts_per_payment": self.receipts_per_payment,
             "ledger": self.ledger,
+            "money": self.money,
             "seconds": round(self.seconds, 1),
         }
 
@@ -271,6 +283,9 @@ class Verdict:
 async def tell(stage: Stage) -> Verdict:
     """The story, start to end. Raises DemoFailed at the first part that does not come true."""
     asha, john, neema, juma, fatma, grace = customers = cast_of(("PT7S", "PT4S", "PT1S"))
+    customers.append(
+        halima := Customer("halima", "Halima Said", "sw", "", 80_000, ("sms",), phone="+255754000077")
+    )
     stage.seat(customers)
     for customer in (asha, john, neema, juma, fatma):
         await stage.post(customer)
@@ -296,6 +311,8 @@ async def tell(stage: Stage) -> Verdict:
     await stage.until("Juma and Asha have a first reminder", lambda: _reminded(stage, asha, juma))
     await _pay(stage, verdict, asha, asha.amount, "full")
     await _pay(stage, verdict, neema, 40_000, "partial")
+    chapter = await tell_of_money(stage, halima, fatma, john)
+    verdict.money = chapter_json(chapter)
     await stage.until("Asha has her receipts", lambda: _has(stage, asha, "receipt", 2))
     await stage.until("Neema has a receipt with her balance", lambda: _has(stage, neema, "receipt", 1))
     await stage.until(

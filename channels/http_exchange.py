@@ -1,13 +1,12 @@
 """One request to a provider over HTTP: our pool, our deadline, our lease check, and what a failure means.
 
-Promises: every request ends within `timeout_s`; nothing is sent twice, followed elsewhere or logged; a failure
-tells whether the request can have been taken (Unavailable or Uncertain). Status codes and headers are left to the
-caller. Texts of errors name the provider and never an address.
+Promises: every request ends within `timeout_s` and none of it leaves later; nothing is sent twice, followed elsewhere
+or logged; a failure tells whether the request can have been taken (Unavailable or Uncertain). Status codes and headers
+are left to the caller. Texts of errors name the provider and never an address.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -49,7 +48,7 @@ class HttpExchange:
         """Make one request. Errors: LeaseExpired, Unavailable (never left us), Uncertain (may have been taken)."""
         with flight() as current:
             try:
-                async with asyncio.timeout(self._timeout_s):
+                async with current.within(self._timeout_s):
                     return await self._exchange(method, url, headers, body)
             except (aiohttp.ClientError, OSError) as error:  # a TimeoutError is an OSError
                 failure = self._failure(current, error)

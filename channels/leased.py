@@ -9,9 +9,12 @@ A TraceConfig hook on `on_connection_create_end` or `on_connection_reuseconn` ru
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+import socket
+import struct
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -28,11 +31,40 @@ if TYPE_CHECKING:
     from aiohttp.tracing import Trace
 
 
+# A socket closed like this drops what it still holds, and resets. Source: socket(7), SO_LINGER.
+_DROP = struct.pack("ii", 1, 0)
+
+
 @dataclass(slots=True)
 class Flight:
-    """One request on its way. `begun` means that bytes of it may have left."""
+    """One request on its way. `begun` means that bytes of it may have left, over `transport`."""
 
     begun: bool = False
+    transport: asyncio.Transport | None = None
+
+    @asynccontextmanager
+    async def within(self, timeout_s: float) -> AsyncIterator[None]:
+        """Give the request so many seconds; then none of it leaves any more. Raises TimeoutError.
+
+        A kernel goes on sending what a closed connection still holds, for minutes if the network is away: a provider
+        would take a message long after it was asked about and sent again.
+        """
+        late = asyncio.get_running_loop().call_later(timeout_s, self._drop)
+        try:
+            async with asyncio.timeout(timeout_s):
+                yield
+        except TimeoutError:
+            if self.transport is not None:
+                self.transport.abort()
+            raise
+        finally:
+            late.cancel()
+
+    def _drop(self) -> None:
+        found = self.transport.get_extra_info("socket") if self.transport is not None else None
+        if found is not None:
+            with suppress(OSError):  # closed already
+                found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _DROP)
 
 
 _flight: ContextVar[Flight] = ContextVar("flight")
@@ -74,7 +106,7 @@ class LeasedConnector(aiohttp.TCPConnector):
             connection.release()
             raise
         if (current := _flight.get(None)) is not None:
-            current.begun = True
+            current.begun, current.transport = True, connection.transport
         return connection
 
 

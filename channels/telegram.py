@@ -8,8 +8,6 @@ Source: https://core.telegram.org/bots/api#sendmessage; aiogram 3.31 `client/ses
 
 from __future__ import annotations
 
-import asyncio
-
 import aiohttp
 from aiogram import Bot
 from aiogram.client.session.aiohttp import AiohttpSession
@@ -53,7 +51,7 @@ class LeasedSession(AiohttpSession):
         """Make one request; `timeout` of the caller does not apply."""
         with flight() as current:
             try:
-                async with asyncio.timeout(self._timeout_s):
+                async with current.within(self._timeout_s):
                     return await self._request_where_it_moved(bot, method)
             # ValueError, LookupError: an answer in no encoding, or with a charset that does not exist
             except (AiogramError, aiohttp.ClientError, OSError, ValueError, LookupError) as error:

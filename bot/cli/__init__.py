@@ -18,6 +18,7 @@ from bot.cli import (
     export,
     key,
     payments,
+    reconcile,
     sandbox,
     serve,
     share,
@@ -68,6 +69,7 @@ app.command("status", rich_help_panel=_BILLS)(bills.status_command)
 app.command("stop", rich_help_panel=_BILLS)(bills.stop_command)
 app.add_typer(bills.app, name="bill", rich_help_panel=_BILLS)
 app.add_typer(payments.app, name="payments", rich_help_panel=_BILLS)
+app.command("reconcile", rich_help_panel=_BILLS)(reconcile.reconcile_command)
 app.add_typer(contact.app, name="contact", rich_help_panel=_BILLS)
 app.add_typer(dead.app, name="dead", rich_help_panel=_OPERATE)
 app.add_typer(channel.app, name="channel", rich_help_panel=_OPERATE)

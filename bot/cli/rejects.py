@@ -99,13 +99,14 @@ class ErrorsFile:
         if self._source.columns:
             width = len(self._source.columns)
             cells = [*original, *[""] * (width - len(original))]
-            kept = [_guarded(cells[place]) for place in self._kept]
+            kept = [guarded(cells[place]) for place in self._kept]
             # Cells beyond the columns stay beyond them: put anywhere else, the row would be taken as it is.
-            self._table.writerow([*kept, _guarded(said), *map(_guarded, cells[width:])])
+            self._table.writerow([*kept, guarded(said), *map(guarded, cells[width:])])
             return
         line = original | {ERROR: said} if isinstance(original, dict) else {"line": original, ERROR: said}
         file.write(msgspec.json.encode(line).decode() + "\n")
 
 
-def _guarded(cell: str) -> str:
+def guarded(cell: str) -> str:
+    """A cell that no spreadsheet runs as a formula."""
     return f"'{cell}" if _FORMULA.match(cell) else cell

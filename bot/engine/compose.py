@@ -110,6 +110,13 @@ def _payment(message: Mapping[str, str]) -> PaymentFacts | None:
     )
 
 
+def wallet(message: Mapping[str, str]) -> str:
+    """What the payment of a receipt came by, in the provider's word; empty for every other message."""
+    if message["k"] != Kind.RECEIPT or not message.get("j"):
+        return ""
+    return msgspec.json.decode(message["j"], type=dict[str, str]).get("ch", "")
+
+
 def retained(content: Content) -> str:
     """What is kept of a sent message: the text that was got; of mail the subject, for its text has the same facts."""
     match content:

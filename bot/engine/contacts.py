@@ -23,6 +23,8 @@ from bot.errors import Conflict, NotFound, Problem
 
 LINKED_VALID_MS = 7 * 86_400_000
 KEPT_S = 800 * 86_400
+# The linked chat, and the provider's word for the wallet or bank of their last payment.
+_OF_ONE = ("chat", "w")
 
 
 class Suppression(msgspec.Struct, frozen=True):
@@ -67,18 +69,16 @@ def _reasons(fields: Mapping[str, str]) -> dict[str, str]:
     return {
         name: msgspec.json.decode(value, type=_Consent).reason if name.startswith("x:") else value
         for name, value in fields.items()
-        if name.startswith("x:") or name == "chat"
+        if name.startswith("x:") or name in _OF_ONE
     }
 
 
 def _merge(reasons: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    """Consent of all addresses together; the chat only of the first, which is whose it is: an address that two
-    people share (an office's mail) must not bring one's bills to the other's chat.
+    """Consent of all addresses together; chat and wallet only of the first, which is whose they are: an address that
+    two people share (an office's mail) must not bring one's bills to the other's chat.
     """
-    merged = {k: v for each in reasons for k, v in each.items() if k != "chat"}
-    if reasons and "chat" in reasons[0]:
-        merged["chat"] = reasons[0]["chat"]
-    return merged
+    merged = {k: v for each in reasons for k, v in each.items() if k not in _OF_ONE}
+    return merged | {k: reasons[0][k] for k in _OF_ONE if reasons and k in reasons[0]}
 
 
 class Contacts:
@@ -92,7 +92,7 @@ class Contacts:
         return keys.contact(kind, address, self._records.partitions)
 
     async def read(self, customers: Sequence[Customer]) -> list[dict[str, str]]:
-        """Per customer: `x:<channel>` reasons and the linked `chat`, merged over their addresses."""
+        """Per customer: `x:<channel>` reasons, the linked `chat` and last wallet `w`, merged over their addresses."""
         wanted = [self.key(*pair) for customer in customers for pair in addresses(customer)]
         found = iter(await self._records.hashes(wanted))
         merged = [_merge([_reasons(next(found)) for _ in addresses(customer)]) for customer in customers]
@@ -326,13 +326,22 @@ class Contacts:
         fields = await self._records.client_hash(self.key(kind_of(address), address))
         return sorted(name[2:] for name in fields if name.startswith("b:"))
 
-    async def at_send(self, channel: str, addresses: Sequence[str]) -> list[tuple[bool, int]]:
-        """Per address, just before sending: may it be used, and when did it last write to us (ms, 0 never)."""
+    async def at_send(
+        self, channel: str, addresses: Sequence[str], wallets: Sequence[str] | None = None
+    ) -> list[tuple[bool, int]]:
+        """Per address, just before sending: may it be used, and when did it last write to us (ms, 0 never).
+
+        `wallets` are what each has just paid with, empty if this is no receipt: their next bill shows it first.
+        """
         with guard():
             pipe = self._records.client.pipeline()
             for address in addresses:
                 pipe.hmget(self.key(KIND[channel], address), [f"x:{channel}", "wi"])
-            rows = await pipe.execute()
+            for address, wallet in zip(addresses, wallets or (), strict=False):
+                if wallet:
+                    pipe.hset(self.key(KIND[channel], address), "w", wallet)
+                    pipe.expire(self.key(KIND[channel], address), KEPT_S, nx=True)
+            rows = (await pipe.execute())[: len(addresses)]
         return [(row[0] is None, int(row[1] or 0)) for row in rows]
 
 

@@ -10,6 +10,7 @@ from bot.engine import keys
 from bot.engine.api_keys import ApiKeys
 from bot.engine.bill_claims import BillClaims
 from bot.engine.bills import Bills
+from bot.engine.books import Books
 from bot.engine.calls import CallBudget
 from bot.engine.changes import BillChanges
 from bot.engine.checks import Checks
@@ -39,13 +40,21 @@ from bot.settings import Settings
 FORMAT = 1
 
 
-async def check_format(records: Records) -> None:
-    """Raise ConfigError if a newer tuma has written records that this one would misread: they are left alone."""
-    stored = await first(records.client, keys.FORMAT, FORMAT)
-    if stored > FORMAT:
+async def check_format(records: Records, own: int = FORMAT) -> None:
+    """Raise ConfigError if a newer tuma has written records that this one would misread: they are left alone.
+
+    A newer one notes its format in every partition first, where each script of an older one meets it (lua/_lib.lua).
+    """
+    stored = await first(records.client, keys.FORMAT, own)
+    if stored > own:
         raise ConfigError(
-            f"this data set has records of format {stored}, this tuma reads up to {FORMAT}: start a newer tuma"
+            f"this data set has records of format {stored}, this tuma reads up to {own}: start a newer tuma"
         )
+    if stored < own:
+        with guard():
+            for p in range(records.partitions):
+                await records.client.set(keys.partition_format(p), own)
+            await records.client.set(keys.FORMAT, own)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +67,7 @@ class Engine:
     shares: Shares
     bill_claims: BillClaims
     bills: Bills
+    books: Books
     changes: BillChanges
     creations: Creations
     checks: Checks
@@ -108,6 +118,7 @@ class Engine:
             shares=shares,
             bill_claims=bill_claims,
             bills=bills,
+            books=Books(records, settings),
             changes=BillChanges(records, settings),
             checks=Checks(records),
             creations=Creations(records, shares, contacts),

@@ -106,7 +106,7 @@ class Inbox:
             except Refused as error:
                 refused.append((entry, error))
         answers = await self._shares.accept_many(
-            [job for _, job in jobs], [entry[2]["job"] for entry, _ in jobs]
+            [job for _, job in jobs], [f"{entry[1]} {entry[2]['job']}" for entry, _ in jobs]
         )
         for (entry, _), answer in zip(jobs, answers, strict=True):
             if isinstance(answer, Refused):

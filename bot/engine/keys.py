@@ -71,6 +71,11 @@ def pattern(start: str) -> str:
     return start.replace("{", "[{]").replace("}", "[}]") + "*"
 
 
+def partition_format(p: int) -> str:
+    """Where a newer tuma says that it was here; absent for the first format."""
+    return f"{prefix(p)}format"
+
+
 def claim(p: int, share_id: str) -> str:
     """The claim record of a producer's share id, or of a bill's `bill_claim`."""
     return f"{prefix(p)}c:{share_id}"

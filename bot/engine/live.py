@@ -21,7 +21,7 @@ from redis.asyncio import RedisCluster
 from bot.engine import keys
 from bot.engine.records import Records
 from bot.engine.shares import Shares
-from bot.engine.store import guard
+from bot.engine.store import guard_subscription
 from bot.engine.views import Page
 from bot.errors import StoreUnavailable
 
@@ -96,7 +96,7 @@ class Live:
 
     async def _listen(self) -> None:
         try:
-            with guard():
+            with guard_subscription():
                 await self._follow()
         except StoreUnavailable as error:
             _log.warning("live_lost", error=str(error))

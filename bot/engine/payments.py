@@ -149,7 +149,8 @@ class Payments:
         await self._records.account(number)
         p, fields = await self._find(payment_id)
         await self._decide(p, payment_id, number, "reserve")
-        result = await self._settle(_as_event(fields, number), force=True)
+        of = {} if fields["num"] == number else {"of": payment_id}
+        result = await self._settle(_as_event(fields, number), force=True, extra=of)
         if fields["num"] != number:
             await self._decide(p, payment_id, number, "counted")
         await self._records.audit(by, "match", f"{payment_id} to {number}", now_ms())

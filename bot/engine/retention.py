@@ -36,6 +36,7 @@ class Retention:
         prefix, client, now = keys.prefix(p), self._records.client, now_ms()
         with guard():
             await client.zremrangebyscore(f"{prefix}um", "-inf", now - PAYMENTS_KEPT_MS)
+            await client.zremrangebyscore(f"{prefix}pt", "-inf", now - PAYMENTS_KEPT_MS)
         await self._names(p)
         await self._dead(p)
         # Without ClickPesa's credentials nobody answers a hint.

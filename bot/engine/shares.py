@@ -47,6 +47,7 @@ class Reach:
     skipped: tuple[SkippedChannel, ...]
     suppressed: Mapping[str, str]
     chat: str | None
+    wallet: str | None
 
 
 _UNSIGNED = (
@@ -103,8 +104,8 @@ class Shares:
     ) -> list[AcceptedShare | Refused]:
         """Take many jobs in a few round trips; answers stand in the order of the jobs.
 
-        A job whose number is to be made is answered as `creating`. Should that be refused later, `raws`, the jobs as
-        they came, go to the rejected stream with the reason.
+        A job whose number is to be made is answered as `creating`. Should that be refused later, `raws`, each an entry
+        of the inbox and the job as it came, go to the rejected stream with the reason.
         """
         jobs = list(jobs)
         answers: list[AcceptedShare | Refused | None] = [self._impossible(job) for job in jobs]
@@ -226,7 +227,8 @@ class Shares:
         """Put a job of the inbox, whose number cannot be made, on the rejected stream."""
         claim = await self._records.client_hash(keys.claim(p, name))
         if claim.get("raw"):
-            await self._records.reject(claim["raw"], Refused(Problem(field="bill.create", message=why)))
+            entry, _, job = claim["raw"].partition(" ")
+            await self._records.reject(job, Refused(Problem(field="bill.create", message=why)), entry)
 
     def _impossible(self, job: ShareJob) -> Refused | None:
         if job.bill.number is None and not self._settings.makes_numbers:
@@ -288,7 +290,7 @@ class Shares:
                 usable.append(str(channel))
             else:
                 skipped.append(SkippedChannel(str(channel), why))
-        return Reach(tuple(usable), tuple(skipped), suppressed, chat)
+        return Reach(tuple(usable), tuple(skipped), suppressed, chat, consent.get("w"))
 
     def _obstacle(
         self, job: ShareJob, channel: ChannelName, chat: str | None, suppressed: Mapping[str, str]
@@ -459,6 +461,7 @@ class Shares:
             "email": text(customer.email),
             "telegram": text(customer.telegram),
             "chat": text(reach.chat),
+            "wallet": text(reach.wallet),
             "additional": "1" if job.additional_contact else "0",
             "route": job.route.mode,
             "channels": " ".join(reach.usable),

@@ -28,6 +28,10 @@ _AWAY = (
     errors.ReadOnlyError,
     errors.OutOfMemoryError,
     errors.ClusterError,
+    # A slot that moves: MOVED, ASK and TRYAGAIN, where the client does not follow them (subscriptions, pipelines).
+    errors.AskError,
+    errors.TryAgainError,
+    errors.MasterDownError,
     errors.RedisClusterException,
 )
 _AWAY_WORDS = (
@@ -63,7 +67,10 @@ _OPTIONS: dict[str, Any] = {
 
 @contextmanager
 def guard() -> Iterator[None]:
-    """Translate what the library raises when Redis cannot take a command now into StoreUnavailable."""
+    """Translate what the library raises when Redis cannot take a command now into StoreUnavailable.
+
+    That a newer tuma has taken the data set over is a ConfigError: there is nothing to wait for.
+    """
     try:
         yield
     except errors.OutOfMemoryError as error:
@@ -73,12 +80,24 @@ def guard() -> Iterator[None]:
     except _AWAY as error:
         raise StoreUnavailable(f"Redis cannot answer now: {type(error).__name__}") from error
     except errors.ResponseError as error:
+        if str(error).startswith("NEWER"):
+            raise ConfigError(f"{str(error).removeprefix('NEWER ')}: start a newer tuma") from error
         if not str(error).startswith(_AWAY_WORDS):
             raise
         word = str(error).split(" ", 1)[0]
         if word == "OOM":
             raise StoreFull(_FULL) from error
         raise StoreUnavailable(f"Redis cannot take this now: {word}") from error
+
+
+@contextmanager
+def guard_subscription() -> Iterator[None]:
+    """As `guard`, for a subscription: of one whose cluster node is gone the library says RuntimeError."""
+    try:
+        with guard():
+            yield
+    except RuntimeError as error:
+        raise StoreUnavailable("Redis cannot answer now: the subscription ended") from error
 
 
 async def check_ready(client: Client) -> None:

@@ -72,8 +72,9 @@ class Paid(msgspec.Struct, frozen=True, kw_only=True):
 class Page(msgspec.Struct, frozen=True, kw_only=True):
     """What the customer's page may show: one share, one bill, nothing the messages did not say.
 
-    `credit` is what was paid above all that was owed under the number. `wallet` is the channel of the contact's last
-    payment, as the provider calls it. `version` changes whenever what the page shows of the bill does.
+    `renewing`: the number is closed, and a new one is being made. `credit` is what was paid above all that was owed
+    under the number. `wallet` is the channel of the contact's last payment, as the provider calls it. `version` changes
+    whenever what the page shows of the bill does.
     """
 
     share: str
@@ -82,6 +83,7 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     locale: str
     name: str | None
     status: BillStatus
+    renewing: bool
     kind: BillKind
     mode: BillMode
     amount: Decimal
@@ -359,6 +361,7 @@ def page(p: int, fields: Fields, account: Fields, payments: Sequence[Fields]) ->
         locale=fields["loc"],
         name=blob(fields).name,
         status=status(account),
+        renewing="nxk" in account and account["st"] == "closed",
         kind=BillKind(account["kind"]),
         mode=BillMode(account[f"tm:{name}"]),
         amount=from_minor(balance(account, name) + carried(account, name), currency),
@@ -369,7 +372,7 @@ def page(p: int, fields: Fields, account: Fields, payments: Sequence[Fields]) ->
         description=account.get(f"tx:{name}"),
         due_at=moment(account.get(f"td:{name}")),
         payments=counted,
-        wallet=next((paid.channel for paid in reversed(counted) if paid.channel), None),
+        wallet=next((paid.channel for paid in reversed(counted) if paid.channel), fields.get("w")),
         version=_version(fields["num"], account, name, len(counted)),
         channels=fields["ch"].split(),
         suppressed=sorted(field[2:] for field in fields if field.startswith("x:")),
@@ -393,12 +396,19 @@ def _paid(payment: Fields) -> Paid:
         amount=from_minor(minor(payment, "am"), payment["cur"]),
         currency=payment["cur"],
         at=_moment(payment.get("paid") or payment["at"]),
-        reference=payment.get("ref") or None,
+        reference=payment.get("rn") or payment.get("ref") or None,
         channel=payment.get("ch") or None,
     )
 
 
 def _version(number: str, account: Fields, term: str, payments: int) -> str:
     shown = [account.get(f"{field}:{term}", "") for field in ("ta", "tp", "td", "tx", "tm")]
-    facts = [number, status(account), account.get("credit", ""), str(payments), *shown]
+    facts = [
+        number,
+        status(account),
+        account.get("nxk", ""),
+        account.get("credit", ""),
+        str(payments),
+        *shown,
+    ]
     return f"{crc32(chr(31).join(facts).encode()):08x}"

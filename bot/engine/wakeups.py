@@ -13,7 +13,7 @@ from redis.asyncio import RedisCluster
 
 from bot.engine import keys
 from bot.engine.records import Records
-from bot.engine.store import guard
+from bot.engine.store import guard_subscription
 from bot.errors import StoreUnavailable
 
 SWEEP_S = 1.0
@@ -92,7 +92,7 @@ class Wakeups:
         names = {f"{keys.prefix(p)}wake": p for p in range(self._records.partitions)}
         client = self._records.client
         pubsub: Any = client.pubsub()
-        with guard():
+        with guard_subscription():
             try:
                 await pubsub.ssubscribe(*names)
                 # What was said while nobody listened is not said again.

@@ -19,7 +19,7 @@ import structlog
 
 from bot.domain.calendar import from_ms, quiet_until, to_ms
 from bot.engine import doubt
-from bot.engine.compose import Composer, retained
+from bot.engine.compose import Composer, retained, wallet
 from bot.engine.contacts import Contacts
 from bot.engine.control import Channels
 from bot.engine.limits import Lease, Limits
@@ -290,7 +290,8 @@ class Worker:
 
     async def _begin(self, channel: Channel, held: list[HandedOut], deadline: float) -> None:
         try:
-            consents = await self._contacts.at_send(channel.name, [h.message["to"] for h in held])
+            addresses, wallets = [h.message["to"] for h in held], [wallet(h.message) for h in held]
+            consents = await self._contacts.at_send(channel.name, addresses, wallets)
             username = await self._composer.username()
             waits = await self._limits.chats(channel.name, [h.message["to"] for h in held])
         except StoreUnavailable:

@@ -14,6 +14,8 @@ from bot.domain.message import Kind
 from bot.render import locale as formats
 from bot.render.facts import Facts, PaymentFacts
 
+_WITH_INVOICE = {Kind.INSTRUCTIONS, Kind.REMINDER, Kind.BILL_CHANGED, Kind.RECEIPT}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Received:
@@ -62,7 +64,7 @@ class Invoice:
 
 def has_invoice(facts: Facts) -> bool:
     """Whether a message is about a bill as such, or about money that came in for it."""
-    return facts.kind is not Kind.PAYMENT_FAILED
+    return facts.kind in _WITH_INVOICE
 
 
 def of_message(facts: Facts, locale: str) -> Invoice:

@@ -62,11 +62,15 @@ def _standalone(source: str | None) -> str | None:
     return None if source is None else _TAGS_ALONE.sub(r"\1\2\3\n\4", source)
 
 
+# Most of what a page says has none, and looking costs less than replacing five times.
+_SPECIAL = re.compile("[&<>\"']")
+
+
 @minijinja.pass_state
 def _escaped(state: Any, value: Any) -> Any:
     # The engine's own escaping also turns "/" into an entity, which makes links unreadable in plain sources.
     if state.auto_escape == "html" and isinstance(value, str) and not hasattr(value, "__html__"):
-        return minijinja.safe(html.escape(value))
+        return minijinja.safe(html.escape(value) if _SPECIAL.search(value) else value)
     return NotImplemented
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 from bot.domain.bill import MessageView
-from bot.domain.message import State
+from bot.domain.message import Outcome, State
 from bot.sandbox import judge
 from bot.sandbox.world import Message
 
@@ -41,11 +41,11 @@ class Matching:
         found = self._by_reference.get((view.channel, view.id), [])
         return self._telegram.get(view.id, []) if view.channel == TELEGRAM else found
 
-    def strays(self, known: Iterable[MessageView]) -> int:
-        """How many of the providers' messages tuma knows nothing of."""
+    def strays(self, known: Iterable[MessageView]) -> list[Message]:
+        """The providers' messages that tuma knows nothing of."""
         mine = {(view.channel, view.id) for view in known}
-        strange = sum(len(found) for key, found in self._by_reference.items() if key not in mine)
-        return strange + sum(map(len, self._left.values()))
+        strange = [each for key, found in self._by_reference.items() if key not in mine for each in found]
+        return strange + [each for found in self._left.values() for each in found]
 
     def _match(self, chats: Sequence[tuple[str, MessageView]]) -> None:
         for chat, view in chats:
@@ -81,5 +81,6 @@ def _sent(message: Message) -> str:
 
 
 def _doubts(view: MessageView) -> bool:
-    """Whether tuma says itself that this message may have been taken without its knowing."""
-    return view.possible_duplicate or view.state is State.IN_DOUBT or "in doubt" in (view.reason or "")
+    """Whether this message may have been taken without tuma's knowing: it was tried, and does not count as sent."""
+    tried = view.attempts > 0 and view.outcome is not Outcome.SENT
+    return tried or view.possible_duplicate or view.state is State.IN_DOUBT

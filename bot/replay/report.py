@@ -218,7 +218,8 @@ def _summary(
         taken=len(every),
         segments=sum(map(taken.segments, every)),
         cost=_money(sum(map(taken.cost, every), Decimal(0))),
-        lost=sum(view.outcome is Outcome.SENT and not found[view.id] for view in views) + taken.strays(views),
+        lost=sum(view.outcome is Outcome.SENT and not found[view.id] for view in views)
+        + len(taken.strays(views)),
         twice=sum(len(found[view.id]) > 1 and not view.possible_duplicate for view in views),
         possible_duplicates=sum(view.possible_duplicate for view in views),
         unsure=sum(view.outcome is not Outcome.SENT and bool(found[view.id]) for view in views),

@@ -23,7 +23,7 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from bot.sandbox.fault_kinds import How, Kind, Point
 from bot.sandbox.faults import Faults
-from bot.sandbox.serving import on_first_free, origin_host
+from bot.sandbox.serving import BACKLOG, on_first_free, origin_host
 from bot.sandbox.world import Message, World
 
 MAX_BYTES = 10 * 1024 * 1024
@@ -81,7 +81,9 @@ class MailServer:
         # aiosmtpd warns of its own attribute at every login, and logs addresses at lower levels.
         logging.getLogger("mail.log").setLevel(logging.ERROR)
         loop = asyncio.get_running_loop()
-        self._server = await on_first_free(ports, lambda port: loop.create_server(self._session, host, port))
+        self._server = await on_first_free(
+            ports, lambda port: loop.create_server(self._session, host, port, backlog=BACKLOG)
+        )
         port = self._server.sockets[0].getsockname()[1]
         return f"smtp://{origin_host(host)}:{port}"
 

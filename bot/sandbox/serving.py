@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 from aiohttp import ClientError, ClientSession, ClientTimeout, DummyCookieJar, web
 from yarl import URL
 
+# What does not fit is finished by the kernel up to minutes later, long after whoever connected gave up.
+BACKLOG = 1024
 T = TypeVar("T")
 
 
@@ -39,7 +41,9 @@ class LocalServer:
     async def start(self) -> str:
         """Listen, and return the origin, such as `http://127.0.0.1:40123`. Raises OSError if every port is taken."""
         await self._runner.setup()
-        await on_first_free(self._ports, lambda port: web.TCPSite(self._runner, self._host, port).start())
+        await on_first_free(
+            self._ports, lambda port: web.TCPSite(self._runner, self._host, port, backlog=BACKLOG).start()
+        )
         return f"http://{origin_host(self._host)}:{self._runner.addresses[0][1]}"
 
     async def stop(self) -> None:

@@ -67,6 +67,7 @@ def values(page: Page, lang: str, zone: str, methods: Sequence[Method]) -> dict[
     return {
         "token": page.token,
         "state": state(page),
+        "note": "renewing" if page.renewing else f"{state(page)}_note",
         "description": page.description or "",
         "amount": amount,
         "part_paid": page.paid > 0,

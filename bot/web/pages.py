@@ -9,6 +9,7 @@ Source: HTML Living Standard, server-sent events.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -99,10 +100,11 @@ class Pages:
             response = web.StreamResponse(headers={"X-Accel-Buffering": "no"})
             response.content_type = "text/event-stream"
             await response.prepare(request)
-            # Whoever must come again does not do so with everybody else.
-            await response.write(f"retry: {random.randint(3000, 9000)}\n\n".encode())
-            if request.query.get("seen") != page.version or await _changed(word, response):
-                await response.write(b"data: changed\n\n")
+            with contextlib.suppress(ConnectionError):  # who has left is no error
+                # Whoever must come again does not do so with everybody else.
+                await response.write(f"retry: {random.randint(3000, 9000)}\n\n".encode())
+                if request.query.get("seen") != page.version or await _changed(word, response):
+                    await response.write(b"data: changed\n\n")
             return response
 
 

@@ -197,7 +197,7 @@ async def test_a_refused_job_of_the_inbox_is_on_the_rejected_stream(office: Offi
     await inbox.take([("tuma:inbox", "1-1", {"job": raw})])
     async with office.making():
         [(_, fields)] = await until_found(lambda: office.engine.records.client.xrange(keys.REJECTED))
-    assert fields["job"] == raw
+    assert (fields["job"], fields["entry"]) == (raw, "1-1")
     assert "the amount is too small" in fields["error"]
 
 

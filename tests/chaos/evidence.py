@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from bot.domain.bill import MessageView, ShareView
+from bot.domain.calendar import from_ms
+from bot.domain.message import Kind
+from bot.engine import keys
 from bot.engine.engine import Engine
 from bot.errors import NotFound
 from bot.replay.matching import TELEGRAM, Matching
@@ -19,6 +22,8 @@ from tests.chaos.plan import Customer
 
 _AT_ONCE = 50
 _DEAD_PAGE = 500
+_HASHES = 1000
+_ASKING = (Kind.INSTRUCTIONS, Kind.REMINDER, Kind.BILL_CHANGED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +53,17 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Everything that a run is judged by. `dead` are the ids of dead letters, those held in doubt among them."""
+    """Everything that a run is judged by.
+
+    `dead` are the ids of dead letters, those held in doubt among them; `handed_out` when a worker last got a message
+    that asks for money, by its own clock; `by_provider_id` what providers took.
+    """
 
     cases: Sequence[Case]
     dead: frozenset[str]
     taken: Matching
-    accepted: int
+    by_provider_id: Mapping[str, Message]
+    handed_out: Mapping[str, datetime]
 
     def messages(self) -> Iterator[tuple[Case, MessageView]]:
         """Every message with its case."""
@@ -79,7 +89,28 @@ async def gather(engine: Engine, customers: Sequence[Customer], records: Records
         for view in (case.share.messages if case.share else ())
         if view.channel == TELEGRAM
     ]
-    return Evidence(cases, await _dead(engine), Matching(accepted, chats), len(accepted))
+    return Evidence(
+        cases,
+        await _dead(engine),
+        Matching(accepted, chats),
+        {each.id: each for each in accepted},
+        await _handed_out(engine, cases),
+    )
+
+
+async def _handed_out(engine: Engine, cases: Sequence[Case]) -> dict[str, datetime]:
+    asking = [view.id for case in cases for view in (case.share.messages if case.share else ()) if asks(view)]
+    found: dict[str, datetime] = {}
+    for at in range(0, len(asking), _HASHES):
+        part = asking[at : at + _HASHES]
+        places = [keys.parse_message_id(name, engine.partitions) for name in part]
+        records = await engine.records.hashes([f"{keys.prefix(p)}m:{local}" for p, local in places])
+        found |= {
+            name: from_ms(int(fields["hat"]))
+            for name, fields in zip(part, records, strict=True)
+            if fields.get("hat")
+        }
+    return found
 
 
 async def _shares(engine: Engine, customers: Sequence[Customer]) -> list[tuple[Customer, ShareView | None]]:
@@ -101,6 +132,11 @@ async def _dead(engine: Engine) -> frozenset[str]:
         found.update(letter.id for letter in page.letters)
         if not page.letters or len(found) >= page.total:
             return frozenset(found)
+
+
+def asks(view: MessageView) -> bool:
+    """Whether a message asks for money."""
+    return view.kind in _ASKING
 
 
 def takes(evidence: Evidence, view: MessageView) -> list[Message]:

@@ -3,15 +3,16 @@
 `lost`: accepted, and yet unknown; sent, says tuma, but never taken; taken, but unknown to tuma; ended without having
 been sent and without being shown to staff; silenced though nobody opted out; still waiting when all was calm.
 `twice`: taken more than once without being flagged, or more than twice. `avoidable`: flagged, and taken twice,
-although the provider can be asked and no process was frozen. `after_payment`: taken later than the lease after the
-answer to the payment's webhook, not counting what a frozen process held (`after_payment_frozen`). `receipts`: one
+although the provider can be asked and no process was frozen. `after_payment`: handed out after the answer to the
+payment's webhook, or taken later than lease and request timeout after it, not counting what a frozen process held
+(`after_payment_frozen`); `on_its_way`: taken later than the lease, within that request timeout. `receipts`: one
 each payment and channel, on a route `first` one each payment, neither missing nor double.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -19,9 +20,9 @@ import msgspec
 
 from bot.domain.bill import MessageView
 from bot.domain.message import Kind, Outcome, State
-from tests.chaos.evidence import Case, Evidence, takes
+from bot.sandbox.world import Message
+from tests.chaos.evidence import Case, Evidence, asks, takes
 
-_ASKING = (Kind.INSTRUCTIONS, Kind.REMINDER, Kind.BILL_CHANGED)
 _ASKABLE = ("sms", "whatsapp")
 _ARRIVED = ("delivered", "read")
 _UNSENT = (Outcome.FAILED, Outcome.EXPIRED)
@@ -55,6 +56,8 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     avoidable: int
     after_payment: int
     after_payment_frozen: int
+    on_its_way: int
+    adopted_twins: int
     receipts_missing: int
     receipts_double: int
     receipts_with_staff: int
@@ -76,11 +79,15 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """Looks at the evidence of one run. `frozen`: messages that a process held when it was frozen."""
+    """Looks at the evidence of one run.
+
+    `frozen`: messages that a process held when it was frozen. `request`: how long a request may take by channel.
+    """
 
     evidence: Evidence
     frozen: frozenset[str]
     lease: timedelta
+    request: Mapping[str, timedelta]
 
     def judgement(self) -> Judgement:
         """Everything that can be said."""
@@ -94,12 +101,14 @@ class Judge:
             avoidable=rules["avoidable"],
             after_payment=rules["after payment"],
             after_payment_frozen=sum(1 for _ in self._late(frozen=True)),
+            on_its_way=sum(1 for _ in self._on_its_way()),
+            adopted_twins=sum(self._twin(view) for view in views),
             receipts_missing=rules["receipt missing"],
             receipts_double=rules["receipt double"],
             receipts_with_staff=sum(view.id in self.evidence.dead for view in receipts),
             duplicates={channel: self._duplicates(views, channel) for channel in _channels(views)},
             messages=len(views),
-            taken=self.evidence.accepted,
+            taken=len(self.evidence.by_provider_id),
             outcomes=_counted(str(view.outcome or view.state) for view in views),
             by_channel=_counted(view.channel for view in views),
             by_kind=_counted(str(view.kind) for view in views),
@@ -127,13 +136,15 @@ class Judge:
         for case, view in self.evidence.messages():
             if what := self._loss(case, view):
                 yield Offence("lost", view.share, view.id, what)
-        strays = self.evidence.taken.strays(view for _, view in self.evidence.messages())
-        for _ in range(strays):
-            yield Offence("lost", "", None, "taken by a provider, and tuma does not know it")
+        for stray in self.evidence.taken.strays(view for _, view in self.evidence.messages()):
+            what = (
+                f"{stray.id} over {stray.channel} to {stray.address} at {stray.at}, and tuma does not know it"
+            )
+            yield Offence("lost", "", None, f"taken as {what}: {stray.text[:60]!r}")
 
     def _loss(self, case: Case, view: MessageView) -> str | None:
         found = takes(self.evidence, view)
-        if view.outcome is Outcome.SENT and not found:
+        if view.outcome is Outcome.SENT and not found and not self._twin(view):
             return "sent, says tuma, but no provider took it"
         if view.outcome is Outcome.SUPPRESSED:
             return f"silenced, though nobody opted out: {view.reason}, {view.error}"
@@ -143,6 +154,11 @@ class Judge:
             return f"still {view.state} when all was calm"
         return None
 
+    def _twin(self, view: MessageView) -> bool:
+        """Whether what tuma found at the provider was sent under the name of an older message with the same text."""
+        there = self.evidence.by_provider_id.get(view.provider_id or "")
+        return not takes(self.evidence, view) and there is not None and there.channel == view.channel
+
     def _seen_to(self, case: Case, view: MessageView) -> bool:
         """Whether something came of a message that was not sent: a dead letter, a late word that it arrived after all,
         another message, or a payment.
@@ -151,7 +167,7 @@ class Judge:
         if arrived or view.id in self.evidence.dead or view.replayed_as:
             return True
         later = case.share.messages[case.share.messages.index(view) + 1 :] if case.share else []
-        return any(_same_wish(view, other) for other in later) or (view.kind in _ASKING and bool(case.fence))
+        return any(_same_wish(view, other) for other in later) or (asks(view) and bool(case.fence))
 
     # Twice
 
@@ -181,14 +197,27 @@ class Judge:
     # After payment
 
     def _late(self, *, frozen: bool) -> Iterator[Offence]:
-        for case, view in self.evidence.messages():
-            fence = case.fence
-            if fence is None or view.kind not in _ASKING or (view.id in self.frozen) != frozen:
+        for view, fence in self._fenced():
+            if (view.id in self.frozen) != frozen:
                 continue
+            handed_out = self.evidence.handed_out.get(view.id)
+            if handed_out is not None and handed_out > fence:
+                what = f"handed out {_seconds(fence, handed_out)} s after the webhook was answered"
+                yield Offence("after payment", view.share, view.id, what)
             for message in takes(self.evidence, view):
-                if message.at > fence + self.lease:
+                if message.at > fence + self.lease + self.request[view.channel]:
                     what = f"taken {_seconds(fence, message.at)} s after the webhook was answered"
                     yield Offence("after payment", view.share, view.id, what)
+
+    def _on_its_way(self) -> Iterator[Message]:
+        for view, fence in self._fenced():
+            late, latest = fence + self.lease, fence + self.lease + self.request[view.channel]
+            yield from (each for each in takes(self.evidence, view) if late < each.at <= latest)
+
+    def _fenced(self) -> Iterator[tuple[MessageView, datetime]]:
+        for case, view in self.evidence.messages():
+            if case.fence is not None and asks(view):
+                yield view, case.fence
 
 
 def _receipts(case: Case, evidence: Evidence) -> Iterator[Offence]:
@@ -218,7 +247,7 @@ def _reached(view: MessageView, evidence: Evidence) -> bool:
 
 
 def _same_wish(view: MessageView, other: MessageView) -> bool:
-    return other.kind is view.kind or (view.kind in _ASKING and other.kind in _ASKING)
+    return other.kind is view.kind or (asks(view) and asks(other))
 
 
 def _channels(views: Iterable[MessageView]) -> list[str]:

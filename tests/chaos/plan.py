@@ -38,7 +38,8 @@ _PATIENCE_S = (5.0, 95.0)
 @dataclass(frozen=True, slots=True)
 class Scale:
     """How much of everything; times in seconds. Bills are fed evenly over `feed_s`, strikes end with `storm_s`, all
-    must rest `calm_s` later. `tempo` shortens the time between reminders and until customers pay.
+    must rest `calm_s` later. `doubt_s` is how long tuma asks about a message in doubt; `tempo` shortens the time
+    between reminders and until customers pay.
     """
 
     shares: int
@@ -48,11 +49,14 @@ class Scale:
     feed_s: float
     storm_s: float
     calm_s: float
+    doubt_s: float
     tempo: float = 1.0
 
 
-FULL = Scale(shares=5500, kills=100, freezes=20, outages=5, feed_s=380, storm_s=460, calm_s=240)
-QUICK = Scale(shares=60, kills=8, freezes=2, outages=1, feed_s=5, storm_s=22, calm_s=60, tempo=0.2)
+FULL = Scale(shares=5500, kills=100, freezes=20, outages=5, feed_s=380, storm_s=460, calm_s=240, doubt_s=15)
+QUICK = Scale(
+    shares=60, kills=8, freezes=2, outages=1, feed_s=5, storm_s=17, calm_s=100, doubt_s=6, tempo=0.18
+)
 
 Kind = Literal["order", "customer"]
 Act = Literal["pay", "halves", "part", "fail", "none"]

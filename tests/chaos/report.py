@@ -19,7 +19,7 @@ from bot.settings import IN_DOUBT
 from tests.chaos.evidence import Case, takes
 from tests.chaos.judge import Duplicates, Offence
 from tests.chaos.plan import CHANNELS, PROCESSES
-from tests.chaos.run import TUNED, Outcome
+from tests.chaos.run import Outcome
 
 _LIVES, _LOG_LINES = 5, 12
 _NEAR_S = 12.0
@@ -43,6 +43,8 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     taken_twice_although_asking_is_possible: int
     taken_after_the_fence: int
     taken_after_the_fence_by_a_frozen_process: int
+    taken_within_the_request_timeout_after_the_lease: int
+    found_under_an_older_name: int
     receipts_missing: int
     receipts_double: int
     receipts_that_staff_must_decide: int
@@ -89,6 +91,8 @@ def proof(outcome: Outcome, command: str) -> Proof:
         taken_twice_although_asking_is_possible=j.avoidable,
         taken_after_the_fence=j.after_payment,
         taken_after_the_fence_by_a_frozen_process=j.after_payment_frozen,
+        taken_within_the_request_timeout_after_the_lease=j.on_its_way,
+        found_under_an_older_name=j.adopted_twins,
         receipts_missing=j.receipts_missing,
         receipts_double=j.receipts_double,
         receipts_that_staff_must_decide=j.receipts_with_staff,
@@ -113,7 +117,7 @@ def proof(outcome: Outcome, command: str) -> Proof:
         storm_s=round(outcome.storm_s, 1),
         calm_s=round(outcome.calm_s, 1),
         messages_a_second=round(j.taken / (outcome.storm_s + outcome.calm_s), 1),
-        settings=TUNED,
+        settings=dict(outcome.tuned),
         offences=j.offences[:50],
     )
 
@@ -173,7 +177,10 @@ def _verdict(p: Proof) -> Iterator[str]:
                 "Taken twice and flagged, though the provider can be asked and no process was frozen",
                 p.taken_twice_although_asking_is_possible,
             ),
-            ("Asked for money later than the lease after the webhook's 200", p.taken_after_the_fence),
+            (
+                "Handed out after the webhook's 200, or taken later than lease and request timeout after it",
+                p.taken_after_the_fence,
+            ),
             ("Receipts missing", p.receipts_missing),
             ("Receipts double", p.receipts_double),
             ("`tuma doctor --ledger`", p.ledger),
@@ -183,6 +190,9 @@ def _verdict(p: Proof) -> Iterator[str]:
     yield (
         f"Beside the promises: {p.taken_after_the_fence_by_a_frozen_process} messages asked for money after the "
         f"fence because the process that held them was frozen between its check and its write; "
+        f"{p.taken_within_the_request_timeout_after_the_lease} were on their way to a slow provider when the lease "
+        f"ended; {p.found_under_an_older_name} were found at Twilio under the name of an older message with the same "
+        f"text to the same person, which was in doubt, too; "
         f"{p.held_for_staff} messages are held for staff, who alone can find out whether they arrived, and "
         f"{p.dead_letters} dead letters in all wait for staff, {p.receipts_that_staff_must_decide} of them receipts.\n"
     )

@@ -23,7 +23,7 @@ from tests.chaos import city, evidence, machines
 from tests.chaos.feeder import Feeder
 from tests.chaos.judge import Judge, Judgement
 from tests.chaos.machines import CityProcess, Machines, Server
-from tests.chaos.plan import Plan
+from tests.chaos.plan import CHANNELS, Plan
 from tests.chaos.reaper import Reaper, Struck
 
 _KEY = "chaos-key-0123456789abcdef"
@@ -33,7 +33,6 @@ _AHEAD_MS = 60_000
 TUNED = {
     "TUMA_REQUEST_TIMEOUTS": "sms:2,whatsapp:2,email:2,telegram:2",
     "TUMA_RETRY_FIRST_MS": "500",
-    "TUMA_IN_DOUBT_WAIT_MS": "4000",
 }
 Tell = Callable[[str], None]
 
@@ -58,6 +57,7 @@ class Outcome:
     lag_ms: int
     storm_s: float
     calm_s: float
+    tuned: Mapping[str, str]
     evidence: evidence.Evidence
 
     @property
@@ -85,7 +85,8 @@ async def run(plan: Plan, folder: Path, tell: Tell) -> Outcome:
 async def _storm(
     plan: Plan, folder: Path, server: Server, outside: CityProcess, spec: city.Spec, tell: Tell
 ) -> Outcome:
-    env = machines.plain_env() | _settings_env(outside, server, spec.tuma)
+    tuned = TUNED | {"TUMA_IN_DOUBT_WAIT_MS": str(int(plan.scale.doubt_s * 1000))}
+    env = machines.plain_env() | _settings_env(outside, server, spec.tuma) | tuned
     settings = load(env, dotenv=None)
     tuma = Machines(env, folder / "logs")
     async with tuma.running():
@@ -116,7 +117,9 @@ async def _storm(
     found = await evidence.gather(engine, plan.customers, records)
     await engine.close()
     frozen = frozenset(name for each in reaper.struck for name in each.held)
-    judgement = Judge(found, frozen, timedelta(milliseconds=settings.lease_ms)).judgement()
+    lease = timedelta(milliseconds=settings.lease_ms)
+    request = {name: timedelta(seconds=settings.request_timeout_s(name)) for name in CHANNELS}
+    judgement = Judge(found, frozen, lease, request).judgement()
     return Outcome(
         plan=plan,
         began=began_at,
@@ -134,23 +137,20 @@ async def _storm(
         lag_ms=outside.worst_lag_ms,
         storm_s=storm_s,
         calm_s=calm_s,
+        tuned=tuned,
         evidence=found,
     )
 
 
 def _settings_env(outside: CityProcess, server: Server, tuma: str) -> dict[str, str]:
-    return (
-        outside.env
-        | TUNED
-        | {
-            "REDIS_URL": server.url,
-            "TUMA_LISTEN": tuma.removeprefix("http://"),
-            "PUBLIC_URL": tuma,
-            "TUMA_API_KEYS": _KEY,
-            "TELEGRAM_STAFF": f"{city.STAFF_CHAT}:admin",
-            "MERCHANT_NAME": "Shule ya Chaos",
-        }
-    )
+    return outside.env | {
+        "REDIS_URL": server.url,
+        "TUMA_LISTEN": tuma.removeprefix("http://"),
+        "PUBLIC_URL": tuma,
+        "TUMA_API_KEYS": _KEY,
+        "TELEGRAM_STAFF": f"{city.STAFF_CHAT}:admin",
+        "MERCHANT_NAME": "Shule ya Chaos",
+    }
 
 
 def _free_port() -> int:

@@ -17,10 +17,11 @@ from bot.sandbox.clickpesa_bills import Payment
 from bot.sandbox.world import Message
 from tests.chaos.evidence import Case, Evidence
 from tests.chaos.judge import Judge, Judgement
-from tests.chaos.plan import QUICK, Customer, plan
+from tests.chaos.plan import CHANNELS, QUICK, Customer, plan
 
 START = datetime(2026, 12, 1, 9, tzinfo=UTC)
 LEASE = timedelta(seconds=2)
+REQUEST = {channel: timedelta(seconds=1) for channel in CHANNELS}
 ID = "3-abcdefghijklmnop."
 
 
@@ -76,14 +77,16 @@ def judged(
     who: Customer | None = None,
     dead: Sequence[str] = (),
     frozen: Sequence[str] = (),
+    handed_out: float = 1,
 ) -> Judgement:
     share = ShareView(
         id=customer().share, number=customer().number, term="1", state="active", channels=["sms"], skipped=[],
         messages=list(views), next_reminder_at=None, created_at=START, token="3-t",
     )  # fmt: skip
     case = Case(who or customer(), share, payments)
-    evidence = Evidence([case], frozenset(dead), Matching(messages, []), len(messages))
-    return Judge(evidence, frozenset(frozen), LEASE).judgement()
+    ids, times = {each.id: each for each in messages}, {each.id: at(handed_out) for each in views}
+    evidence = Evidence([case], frozenset(dead), Matching(messages, []), ids, times)
+    return Judge(evidence, frozenset(frozen), LEASE, REQUEST).judgement()
 
 
 def test_a_run_in_which_all_went_well_is_clean() -> None:
@@ -93,8 +96,8 @@ def test_a_run_in_which_all_went_well_is_clean() -> None:
 
 
 def test_a_share_that_nobody_knows_is_lost() -> None:
-    evidence = Evidence([Case(customer(), None, [])], frozenset(), Matching([], []), 0)
-    assert Judge(evidence, frozenset(), LEASE).judgement().lost == 1
+    evidence = Evidence([Case(customer(), None, [])], frozenset(), Matching([], []), {}, {})
+    assert Judge(evidence, frozenset(), LEASE, REQUEST).judgement().lost == 1
 
 
 @pytest.mark.parametrize(
@@ -150,15 +153,29 @@ def test_mail_cannot_be_asked_so_its_duplicates_are_counted_and_allowed() -> Non
     assert (found.avoidable, found.twice, found.duplicates["email"].taken_twice) == (0, 0, 1)
 
 
-@pytest.mark.parametrize(("seconds", "broken"), [(11.9, 0), (12.1, 1)])
-def test_asking_for_money_after_the_lease_of_the_fence_is_seen(seconds: float, broken: int) -> None:
+@pytest.mark.parametrize(("seconds", "on_its_way", "broken"), [(11.9, 0, 0), (12.1, 1, 0), (13.1, 0, 1)])
+def test_asking_for_money_later_than_a_lease_and_a_request_is_seen(
+    seconds: float, on_its_way: int, broken: int
+) -> None:
     late = judged([view(), receipt()], [taken(1, seconds), taken(2, 11)], [payment()])
-    assert late.after_payment == broken
+    assert (late.on_its_way, late.after_payment) == (on_its_way, broken)
     assert late.clean == (not broken)
 
 
+def test_handing_out_after_the_fence_is_seen_whenever_it_was_taken() -> None:
+    late = judged([view(), receipt()], [taken(), taken(2, 11)], [payment()], handed_out=10.1)
+    assert late.after_payment == 1
+
+
+def test_what_was_found_at_the_provider_under_an_older_name_is_no_loss() -> None:
+    twin = view(2, reason="found at the provider", provider_id="SM1")
+    older = view(1, outcome=Outcome.SUPERSEDED, reason="in doubt, and a newer message")
+    found = judged([older, twin], [taken(1)])
+    assert (found.clean, found.adopted_twins) == (True, 1)
+
+
 def test_what_a_frozen_process_held_is_counted_apart() -> None:
-    found = judged([view(), receipt()], [taken(1, 13), taken(2, 11)], [payment()], frozen=[f"{ID}1"])
+    found = judged([view(), receipt()], [taken(1, 13.5), taken(2, 11)], [payment()], frozen=[f"{ID}1"])
     assert (found.after_payment, found.after_payment_frozen) == (0, 1)
 
 

@@ -90,8 +90,10 @@ def test_ndjson_gets_ndjson(tmp_path: Path) -> None:
 
 def test_without_errors_there_is_no_file(tmp_path: Path) -> None:
     path = tmp_path / "bills.csv"
-    path.write_text("number\n")
-    assert not rejected(path).exists()
+    path.write_text("number\n55\n")
+    with open_source(path) as source, ErrorsFile(path, source):
+        pass
+    assert [found.name for found in tmp_path.iterdir()] == ["bills.csv"]
 
 
 def test_a_file_that_is_being_corrected_is_never_overwritten(tmp_path: Path) -> None:

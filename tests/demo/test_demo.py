@@ -67,6 +67,14 @@ def test_a_full_a_partial_and_a_failed_payment_were_answered(verdict: dict[str, 
     }
 
 
+def test_the_longer_story_comes_true(verdict: dict[str, Any]) -> None:
+    money = verdict["money"]
+    assert all(money.values())
+    assert len({money["created"], money["successor"], money["unmatched"]}) == 3
+    assert money["closed"] == money["created"]
+    assert verdict["seconds"] < 40
+
+
 def test_the_first_route_fell_from_whatsapp_to_sms(told: subprocess.CompletedProcess[str]) -> None:
     assert "his number came by SMS instead" in told.stderr
 

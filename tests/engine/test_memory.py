@@ -23,7 +23,7 @@ from tests.engine.test_worker import Scripted, settled, until, working
 FOR_GOOD = {
     r"tuma:(partitions|format|keys|bot:.*)": "one each for the whole data set",
     r"tuma:(audit|rejected|inbox(:\{\d+\})?)": "capped, or empty when all is taken",
-    r"tuma:\{\d+\}:(n|pause)": "counters and switches, one each for a partition",
+    r"tuma:\{\d+\}:(n|pause|price|format|seen)": "counters and switches, one each for a partition",
     r"tuma:\{\d+\}:news": "capped",
     r"tuma:\{\d+\}:q:\w+:[ub]": "the streams themselves, empty when all is sent",
     r"tuma:\{\d+\}:(names|dead|um|hints|timers|claims|cbdue|cbtry)": "indexes, tidied by bot.engine.retention",

@@ -20,7 +20,7 @@ from channels.errors import Misconfigured
 
 REPO = Path(__file__).parents[2]
 PAGE = (REPO / "docs" / "operations.md").read_text()
-NEWS = re.compile(r"""news\('(\w+)'|_tell\("(\w+)"|"type": "(\w+_\w+)",""")
+NEWS = re.compile(r"""news\('(\w+)'|\.tell\(\s*\w+,\s*"(\w+)["]""")
 # The sandbox and the replay talk to whoever tries things out, in daylight.
 ASIDE = {"sandbox", "replay"}
 

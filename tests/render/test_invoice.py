@@ -194,9 +194,9 @@ def test_the_largest_page_is_small_and_quick(tmp_path: Path) -> None:
     gc.collect()
     took = []
     for _ in range(15):
-        began = time.perf_counter()
+        began = time.process_time()
         drawn(long, look)
-        took.append(time.perf_counter() - began)
+        took.append(time.process_time() - began)
     assert statistics.median(took) < 0.050
 
 
@@ -236,8 +236,9 @@ def test_mail_attaches_the_receipt() -> None:
 
 
 @pytest.mark.parametrize("mode", ["none", "link", "attach"])
-def test_a_failed_payment_has_no_invoice(mode: str) -> None:
-    mail = email(mode, kind=Kind.PAYMENT_FAILED)
+@pytest.mark.parametrize("kind", [Kind.PAYMENT_FAILED, Kind.CORRECTION])
+def test_money_that_did_not_come_or_went_back_has_no_invoice(mode: str, kind: Kind) -> None:
+    mail = email(mode, kind=kind)
     assert mail.attachment is None
     assert "invoice.pdf" not in mail.text + mail.html
 

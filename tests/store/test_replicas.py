@@ -227,5 +227,33 @@ async def test_nothing_that_was_promised_is_lost_in_a_failover(many: Servers) ->
     assert missing == []
 
 
+@pytest.mark.parametrize(("replicas", "promised"), [(0, 10), (1, 0)])
+async def test_what_was_promised_while_no_replica_was_connected_is_lost_with_its_server(
+    many: Servers, replicas: int, promised: int
+) -> None:
+    primary = many.primary()
+    replica = many.replica(primary)
+    engine = await Engine.open(settings_for(primary.url, replicas=replicas, replica_wait_ms=20))
+    await engine.shares.accept(job("100"))
+    # Frozen, so that it does not come back; cut off, so that nothing waits for it in a buffer of this machine.
+    with frozen(replica):
+        ask(primary, "CLIENT", "KILL", "TYPE", "replica")
+        taken = [await _accepted(engine, f"2{n}") for n in range(10)]
+        kill(primary)
+    ask(replica, "REPLICAOF", "NO", "ONE")
+    assert sum(taken) == promised
+    assert ask(replica, "KEYS", "tuma:*:a:2*") == []
+    assert len(ask(replica, "KEYS", "tuma:*:a:100")) == 1
+    await engine.close()
+
+
+async def _accepted(engine: Engine, number: str) -> bool:
+    try:
+        await engine.shares.accept(job(number))
+    except NotReplicated:
+        return False
+    return True
+
+
 async def _reached(promised: list[str], count: int) -> bool:
     return len(promised) >= count

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+import aiohttp
+import pytest
+
 from tests.engine.conftest import paid
-from tests.web.conftest import Serve, Site, shared
+from tests.web.conftest import Site, shared
 
 SOON_S = 10
 
@@ -49,14 +52,23 @@ async def test_a_server_that_stops_sends_its_readers_away_at_once(site: Site) ->
         assert await response.content.read() == b""
 
 
-async def test_a_reader_who_leaves_is_forgotten(serve: Serve) -> None:
-    site = await serve()
-    answer = await shared(site)
+async def test_a_reader_who_leaves_is_forgotten_without_a_complaint(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = await shared(site, bill={"number": "8851", "kind": "customer", "amount": "45000"})
     path = f"/pay/{answer['token']}/live?seen={await version(site, answer['token'])}"
-    async with site.stranger.get(path) as response:
+    async with (
+        aiohttp.ClientSession(f"http://127.0.0.1:{site.port}") as leaving,
+        leaving.get(path) as response,
+    ):
         await response.content.readuntil(b"\n\n")
         assert len(site.engine.live._readers) == 1
+        assert response.connection is not None
+        transport = response.connection.transport
+        assert transport is not None
+        transport.abort()
     async with asyncio.timeout(SOON_S):
         while site.engine.live._readers:
-            await site.engine.payments.settle(paid(answer["number"], "1"))
+            await site.engine.payments.settle(paid("8851", "1"))
             await asyncio.sleep(0.02)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []

@@ -4,7 +4,7 @@
 -- Records:  a:<number> account   s:<sid> share   m:<sid>.<n> message   p:<pid> payment   x:<number>:<alias> payment id
 --           c:<share id> claim   k:<kind>:<address> contact (both in the slot of their own name)
 -- Indexes:  timers, ask:<channel> (in doubt, to be asked about now), um (payments for staff),
---           up:<number> (payments before their share), pn:<number> (its payments), dead, names, claims, cbdue and cbtry
+--           up:<number> (payments before their share), pn:<number> (its payments), pt (all by when they were paid), dead, names, claims, cbdue and cbtry
 --           (events), hints, owe (open bills by what is owed),
 --           make:u and make:b (numbers to be made: c:<claim> or n:<number whose balance needs a new one>),
 --           sync (numbers of which ClickPesa must be told), all three by the ms from which they are due
@@ -14,6 +14,14 @@
 -- Units: money in minor units as decimal text, time in ms since 1970 as decimal text.
 
 local P = KEYS[1]
+-- Records that a newer tuma has written are left alone, from the moment it opened the data set (engine.check_format).
+local FORMAT = 1
+if string.sub(P, -2) == '}:' then
+  local newer = redis.call('GET', P .. 'format')
+  if newer and tonumber(newer) > FORMAT then
+    return redis.error_reply('NEWER records of format ' .. newer .. ' are here, this tuma knows up to ' .. FORMAT)
+  end
+end
 local GROUP = 'w'
 local DAY = 86400
 local KEEP_MESSAGE_S = 30 * DAY
@@ -699,7 +707,7 @@ local function allocate(number, a, p, force, now)
   if owed <= 0 and a.nxr then release(a, number, now) end
   local at = want_successor(number, a, now) and int(num(now) + num(policy.wait)) or nil
   local facts = { am = p.am, cur = p.cur, bal = int(owed), cr = int(rest), ref = receipt_number(p.pid), at = p.paid or now,
-    closed = closed and '1' or '0', num = number }
+    closed = closed and '1' or '0', num = number, ch = p.ch }
   -- The share of an old term that was carried over asks for the new one now.
   local spoken = {}
   for _, sid in ipairs(shares_of(a)) do spoken[a['sh:' .. sid]] = true end

@@ -2,7 +2,7 @@
 -- claim: take a producer's id once, or learn what became of it.
 -- KEYS    1 prefix of the id's partition  2 claim record
 -- ARGV    1 now ms  2 claim name  3 digest  4 control number, '' when it is to be made  5 fresh sid
---         6 job (JSON text)  7 lane (u | b)  8 what is told if the number cannot be made ('' or the job as it came)
+--         6 job (JSON text)  7 lane (u | b)  8 who is told if the number cannot be made ('' or inbox entry and job as it came)
 -- Return  { 'new' | 'open' | 'making' | 'done' | 'conflict', sid, number }
 -- Clock   the caller's. Cost O(log n).
 local c = redis.call('HMGET', KEYS[2], 'd', 'sid', 'num', 'st')

@@ -1,7 +1,7 @@
 #!lua flags=no-writes
 -- page: all that the page of one share shows, in one round trip.
 -- KEYS    1 partition prefix
--- ARGV    1 sid  2 most payments
+-- ARGV    1 sid  2 most payments of each number
 -- Return  { share, account, { payment, ... } }, each a flat list of fields, the newest payments, oldest first;
 --         {} if there is no such share or no such bill. Cost O(fields + payments).
 local s = redis.call('HGETALL', P .. 's:' .. ARGV[1])
@@ -9,8 +9,16 @@ if #s == 0 then return {} end
 local number = redis.call('HGET', P .. 's:' .. ARGV[1], 'num')
 local a = redis.call('HGETALL', P .. 'a:' .. number)
 if #a == 0 then return {} end
+-- A bill may have been under other numbers before; what was paid there was paid for it.
+local numbers, before = {}, number
+while before and #numbers < 16 do
+  table.insert(numbers, 1, before)
+  before = redis.call('HGET', P .. 'a:' .. before, 'prev')
+end
 local payments = {}
-for _, pid in ipairs(redis.call('ZRANGE', P .. 'pn:' .. number, -tonumber(ARGV[2]), -1)) do
-  payments[#payments + 1] = redis.call('HGETALL', P .. 'p:' .. pid)
+for _, name in ipairs(numbers) do
+  for _, pid in ipairs(redis.call('ZRANGE', P .. 'pn:' .. name, -tonumber(ARGV[2]), -1)) do
+    payments[#payments + 1] = redis.call('HGETALL', P .. 'p:' .. pid)
+  end
 end
 return { s, a, payments }

@@ -34,6 +34,7 @@ if not known then
     'who', e.who, 'ref', e.ref, 'msg', e.msg, 'paid', e.paid, 'src', e.src, 'at', now, 'm', '0', 'raw', e.raw)
   for field, value in pairs(e.extra) do put(field, value) end
   redis.call('ZADD', P .. 'pn:' .. e.num, now, pid)
+  redis.call('ZADD', P .. 'pt', e.paid ~= '' and e.paid or now, pid)
   redis.call('EXPIRE', P .. 'pn:' .. e.num, KEEP_ACCOUNT_S)
 elseif num(e.rank) > num(known.rank) then
   put('st', e.status, 'rank', e.rank, 'raw', e.raw)

@@ -24,6 +24,7 @@ if not of_claim then
   redis.call('HSET', key, 'nxw', ARGV[5])
   redis.call('HDEL', key, 'nxk')
   release(r, name, now)
+  changed(name)
   news('no_successor', now, { number = name, balance_minor = int(total_balance(r)), currency = r.cur, why = ARGV[5] })
   return 1
 end

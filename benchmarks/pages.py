@@ -1,0 +1,131 @@
+"""Pages a second of one process, against a bare aiohttp server that answers the same bytes without asking anybody.
+
+Both are asked in turn by the same client over kept connections, compressed as a phone gets it, and the share of the
+bare server is the figure. `python -m benchmarks.pages [SECONDS [CONNECTIONS]]` prints one JSON object a page; rates are
+pages a second of that run, `of_bare` tuma's over the bare server's, `wire` bytes of the body.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from contextlib import ExitStack
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from benchmarks.places import folder, free_port, running, valkey
+from bot.domain.share import from_fields
+from bot.engine.engine import Engine
+from bot.settings import load
+
+_GZIP = {"Accept-Encoding": "gzip"}
+_ROUNDS = 3
+_BARE = """
+import sys
+from aiohttp import web
+body = open(sys.argv[2], "rb").read()
+async def answer(request):
+    return web.Response(body=body)
+app = web.Application()
+app.router.add_get("/", answer)
+import uvloop
+web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), print=None, access_log=None, loop=uvloop.new_event_loop())
+"""
+
+
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """One page, in the middle of three rounds."""
+
+    page: str
+    wire: int
+    tuma: float
+    bare: float
+    of_bare: float
+
+
+async def _shared(url: str, environment: dict[str, str]) -> str:
+    """Share a bill; the token of its page."""
+    settings = load({**environment, "REDIS_URL": url}, dotenv=None)
+    engine = await Engine.open(settings)
+    try:
+        bill = {"number": "55042914871931", "amount": "45000", "description": "Ada ya muhula wa 2"}
+        job: dict[str, Any] = {"id": "page", "bill": bill, "customer": {"phone": "0754123456"}}
+        return (await engine.shares.accept(from_fields(job, settings=settings))).token
+    finally:
+        await engine.close()
+
+
+async def _rate(url: str, seconds: float, connections: int) -> float:
+    """Answers a second."""
+    until, count = time.perf_counter() + seconds, 0
+    connector = aiohttp.TCPConnector(limit=connections)
+    async with aiohttp.ClientSession(connector=connector, auto_decompress=False, headers=_GZIP) as session:
+
+        async def ask() -> None:
+            nonlocal count
+            while time.perf_counter() < until:
+                async with session.get(url) as answer:
+                    await answer.read()
+                    count += answer.status == 200
+
+        await asyncio.gather(*(ask() for _ in range(connections)))
+    return count / seconds
+
+
+async def _body(url: str) -> bytes:
+    """The answer as it goes over the wire, once the server is up."""
+    async with asyncio.timeout(30), aiohttp.ClientSession(auto_decompress=False, headers=_GZIP) as session:
+        while True:
+            try:
+                async with session.get(url) as answer:
+                    answer.raise_for_status()
+                    return await answer.read()
+            except aiohttp.ClientConnectionError:
+                await asyncio.sleep(0.05)
+
+
+async def _measure(page: str, tuma: str, bare: str, seconds: float, connections: int) -> Measured:
+    wire = len(await _body(tuma))
+    rounds = []
+    for _ in range(_ROUNDS):
+        ours = await _rate(tuma, seconds, connections)
+        theirs = await _rate(bare, seconds, connections)
+        rounds.append((ours / theirs, ours, theirs))
+    share, ours, theirs = sorted(rounds)[len(rounds) // 2]
+    return Measured(page=page, wire=wire, tuma=round(ours), bare=round(theirs), of_bare=round(share, 3))
+
+
+def main(seconds: float, connections: int) -> None:
+    """Measure the page, the frame and the JSON form."""
+    with ExitStack() as stack:
+        url, _ = stack.enter_context(valkey())
+        port = free_port()
+        base = f"http://127.0.0.1:{port}"
+        environment = {
+            "REDIS_URL": url,
+            "PUBLIC_URL": base,
+            "TUMA_LISTEN": f"127.0.0.1:{port}",
+            "TUMA_LOG_LEVEL": "warning",
+            "TWILIO_ACCOUNT_SID": "AC" + "0" * 32,
+            "TWILIO_AUTH_TOKEN": "secret",
+            "TWILIO_SMS_FROM": "SHULE",
+        }
+        token = asyncio.run(_shared(url, environment))
+        stack.enter_context(running("-m", "bot", "up", "--roles", "api", environment=environment))
+        for page in ("", "/embed", "/bill.json"):
+            address = f"{base}/pay/{token}{page}"
+            with folder() as here:
+                (here / "body").write_bytes(asyncio.run(_body(address)))
+                other = free_port()
+                bare = f"http://127.0.0.1:{other}/"
+                with running("-c", _BARE, str(other), str(here / "body")):
+                    asyncio.run(_body(bare))
+                    made = asyncio.run(_measure(page or "/", address, bare, seconds, connections))
+            print(msgspec.json.encode(made).decode())
+
+
+if __name__ == "__main__":
+    main(float(sys.argv[1]) if len(sys.argv) > 1 else 3, int(sys.argv[2]) if len(sys.argv) > 2 else 16)
