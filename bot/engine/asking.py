@@ -111,6 +111,10 @@ class _Desk:
             await self._note(question, "unaskable", 0, str(error))
         except ChannelError as error:
             await self._later(question, error)
+        except (StoreUnavailable, TimeoutError) as error:
+            await self._later(question, Unavailable("ask", type(error).__name__))
+        except (StoreUnavailable, TimeoutError) as error:
+            await self._later(question, Unavailable("ask", type(error).__name__))
         except Exception as error:
             # Its type is told, its text may hold an address.
             _log.exception("ask_broke", channel=self._channel.name, message=question.held.id)
