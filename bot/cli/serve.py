@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import signal
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
@@ -93,6 +94,7 @@ def _announce(settings: Settings, roles: list[str], as_json: bool) -> None:
 async def _up(settings: Settings, roles: list[str], channels: list[str] | None) -> None:
     from bot.app import Role, open_app
 
+    _may_open_many()
     stop = asyncio.Event()
     with stopped_by_signals(stop):
         async with open_app(settings, [Role(role) for role in roles], channels) as app:
@@ -115,6 +117,14 @@ def stopped_by_signals(stop: asyncio.Event) -> Iterator[None]:
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
+
+
+def _may_open_many() -> None:
+    """Let this process open as many connections as the system allows it: every reader of a bill holds one."""
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 65_536 if most == resource.RLIM_INFINITY else min(most, 65_536)
+    if allowed != resource.RLIM_INFINITY and allowed < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def _run_loop(work: Coroutine[Any, Any, None]) -> None:

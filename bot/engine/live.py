@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -26,10 +27,20 @@ from bot.engine.views import Page
 from bot.errors import StoreUnavailable
 
 MOST_READERS = 10_000
+# Of the connections that the system lets this process open, so many stay for webhooks, pages and Redis.
+_KEPT_FREE = 256
 _UNREAD = ""  # the number of a reader whose page is being read
 _log = structlog.get_logger(__name__)
 # True: the bill changed. False: come again.
 Word = asyncio.Future[bool]
+
+
+def most_readers() -> int:
+    """How many may wait at once: never so many that a payment webhook finds no free connection."""
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if allowed == resource.RLIM_INFINITY:
+        return MOST_READERS
+    return max(min(MOST_READERS, allowed - _KEPT_FREE), 1)
 
 
 class Live:
@@ -38,7 +49,7 @@ class Live:
     def __init__(self, records: Records, shares: Shares) -> None:
         self._records, self._shares = records, shares
         self._readers: dict[tuple[int, str], set[Word]] = defaultdict(set)
-        self._count = 0
+        self._count, self._most = 0, most_readers()
         self._subscribed = asyncio.Event()
         self._listener: asyncio.Task[None] | None = None
         self._closed = False
@@ -49,7 +60,7 @@ class Live:
         p, _ = keys.parse_token(token, self._records.partitions)
         word: Word = asyncio.get_running_loop().create_future()
         place = (p, _UNREAD)
-        if self._closed or self._count >= MOST_READERS:
+        if self._closed or self._count >= self._most:
             raise StoreUnavailable("no room for another reader")
         self._count += 1
         self._readers[place].add(word)  # before the page is read: what changes meanwhile must be heard

@@ -74,12 +74,11 @@ class Check:
         if match is None:
             return None
         lang = _KEYWORDS[match[1].upper()]
-        if not match[2]:
-            return self._writer.words(lang)["check_explain"]
         try:
-            return self._say(await self._engine.checks.ask(match[2], kind, sender), lang)
+            checked = await self._engine.checks.ask(match[2] or "", kind, sender)
         except TooOften as error:
             return self._writer.words(lang)["check_often"] if error.first else None
+        return self._say(checked, lang) if match[2] else self._writer.words(lang)["check_explain"]
 
     def _say(self, checked: Checked | None, lang: str) -> str:
         return said(checked, lang, self._writer)

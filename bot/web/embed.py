@@ -183,4 +183,5 @@ def frame(
 
 
 def _least(ours: int, asked: str) -> int:
-    return min(ours, int(asked)) if asked.isascii() and asked.isdigit() and int(asked[:6]) > 0 else ours
+    # Six digits say all that matters here; Python refuses to read thousands of them.
+    return min(ours, int(asked[:6])) if asked.isascii() and asked.isdigit() and int(asked[:6]) > 0 else ours

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from bot.engine import keys
 from bot.engine.engine import Engine
-from bot.engine.live import Word
+from bot.engine.live import Word, most_readers
 from bot.errors import NotFound, StoreUnavailable
 from tests.engine.conftest import job, paid
 
@@ -133,3 +134,9 @@ async def test_closing_sends_readers_away_and_takes_no_more(engine: Engine) -> N
     with pytest.raises(StoreUnavailable):
         async with engine.live.watch(token):
             raise AssertionError("closed")
+
+
+def test_readers_leave_connections_for_webhooks(monkeypatch: pytest.MonkeyPatch) -> None:
+    for allowed, readers in ((1024, 768), (65_536, 10_000), (resource.RLIM_INFINITY, 10_000), (100, 1)):
+        monkeypatch.setattr(resource, "getrlimit", lambda _, allowed=allowed: (allowed, allowed))
+        assert most_readers() == readers

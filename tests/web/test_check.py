@@ -140,6 +140,11 @@ async def test_on_whatsapp_too_many_questions_are_told_once(site: Site) -> None:
     assert await write(site, "CHECK 1", sender="whatsapp:+255754999999")
 
 
+async def test_asking_how_to_ask_counts_too(site: Site) -> None:
+    answers = [await write(site, "HAKIKI") for _ in range(14)]
+    assert [bool(answer) for answer in answers] == [True] * 11 + [False] * 3
+
+
 async def test_a_merchant_with_markup_in_its_name_is_no_markup_on_whatsapp(serve: Serve) -> None:
     site = await serve(merchant_name="A & B <Ltd>")
     assert "A & B <Ltd> has no such number" in str(await write(site, "CHECK 1"))

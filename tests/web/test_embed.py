@@ -163,3 +163,10 @@ async def test_nothing_embedded_names_the_customer(site: Site) -> None:
         async with site.stranger.get(f"/pay/{answer['token']}/{path}") as response:
             body = await response.text()
         assert not [secret for secret in ("Asha", "Juma", "@example.com", "0754") if secret in body], path
+
+
+async def test_a_width_of_thousands_of_digits_is_only_wide(site: Site) -> None:
+    token = (await shared(site))["token"]
+    wide = f"/oembed?url={PUBLIC_URL}/pay/{token}&maxwidth={'9' * 5000}"
+    async with site.stranger.get(wide) as response:
+        assert response.status == 200
