@@ -58,13 +58,19 @@ class Matching:
                 self._take(view, self._alike(chat, view)[:1])
         for chat, view in doubted:
             if view.text is None:
-                self._take(view, self._since(chat, view)[:1])
+                self._take(view, self._unnamed(chat, view))
         for chat, view in chats:
             self._take(view, self._alike(chat, view))
 
     def _alike(self, chat: str, view: MessageView) -> list[Message]:
         """What nobody has claimed yet, with this text and not from before this message was made."""
         return [each for each in self._since(chat, view) if _sent(each) == view.text]
+
+    def _unnamed(self, chat: str, view: MessageView) -> list[Message]:
+        """What nobody has claimed, and of a possible duplicate the same text once more."""
+        found = self._since(chat, view)
+        again = [each for each in found[1:] if _sent(each) == _sent(found[0])]
+        return found[:1] + (again[:1] if view.possible_duplicate else [])
 
     def _since(self, chat: str, view: MessageView) -> list[Message]:
         since = view.created_at - _EARLIER

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import uvloop
 
 from bot.sandbox.city import Sandbox
 from bot.sandbox.clickpesa_bills import Declined, Payment
@@ -228,4 +227,5 @@ def since(began: datetime, at: datetime) -> float:
 
 
 if __name__ == "__main__":
-    uvloop.run(main(msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Spec)))
+    # Not on uvloop: that accepts one connection a round of its loop, and a busy sandbox would keep the others waiting.
+    asyncio.run(main(msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Spec)))

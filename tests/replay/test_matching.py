@@ -102,3 +102,10 @@ def test_a_message_that_gave_way_to_another_rung_may_have_been_taken_before() ->
     late = view("3-x.2", outcome=Outcome.SUPERSEDED, reason="it could not be sent in time", text=None)
     matching = Matching([taken("8")], [(CHAT, late)])
     assert ids(matching, late) == [["8"]]
+
+
+def test_two_lost_workers_may_have_sent_the_same_twice() -> None:
+    lost = view("3-x.2", outcome=Outcome.FAILED, reason="in doubt twice", text=None, possible_duplicate=True)
+    matching = Matching([taken("7"), taken("8", 1), taken("9", 2, text="Risiti")], [(CHAT, lost)])
+    assert ids(matching, lost) == [["7", "8"]]
+    assert [each.id for each in matching.strays([lost])] == ["9"]
