@@ -104,8 +104,8 @@ class Shares:
     ) -> list[AcceptedShare | Refused]:
         """Take many jobs in a few round trips; answers stand in the order of the jobs.
 
-        A job whose number is to be made is answered as `creating`. Should that be refused later, `raws`, each an entry of
-        the inbox and the job as it came, go to the rejected stream with the reason.
+        A job whose number is to be made is answered as `creating`. Should that be refused later, `raws`, each an entry
+        of the inbox and the job as it came, go to the rejected stream with the reason.
         """
         jobs = list(jobs)
         answers: list[AcceptedShare | Refused | None] = [self._impossible(job) for job in jobs]
