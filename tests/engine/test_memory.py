@@ -26,11 +26,11 @@ FOR_GOOD = {
     r"tuma:\{\d+\}:(n|pause|price|format|seen)": "counters and switches, one each for a partition",
     r"tuma:\{\d+\}:news": "capped",
     r"tuma:\{\d+\}:q:\w+:[ub]": "the streams themselves, empty when all is sent",
-    r"tuma:\{\d+\}:(names|dead|um|hints|timers|claims|cbdue|cbtry|pt)": "indexes, tidied by bot.engine.retention",
-    r"tuma:\{\d+\}:(owe|make:[ub]|sync)": "members leave with what they wait for",
+    r"tuma:\{\d+\}:(names|dead|um|pt|hints)": "indexes, tidied by bot.engine.retention",
+    r"tuma:\{\d+\}:(owe|sync|make:[ub]|ask:\w+|timers|claims|cbdue|cbtry)": "indexes of live work",
     r"tuma:\{\d+\}:k:.*": "contacts that decided something about us",
 }
-INDEXES = ("names", "dead", "um", "hints", "timers", "claims", "cbdue", "owe", "make:u", "make:b", "sync")
+INDEXES = ("names", "dead", "um", "pt", "owe", "sync", "hints", "timers", "claims", "cbdue")
 
 
 async def _kinds_without_lifetime(engine: Engine) -> Counter[str]:
