@@ -46,6 +46,10 @@ class Applied(Protocol):
 class Changes(Protocol):
     """Who changes bills here: `BillChanges` of the engine."""
 
+    async def live(self, number: str) -> tuple[str, dict[str, str]]:
+        """The number that stands for it now, and its record. Raises NotFound."""
+        ...
+
     async def owed_after(self, number: str, change: BillChange) -> Decimal:
         """What will be owed."""
         ...
@@ -91,8 +95,11 @@ class BillDesk:
         if change.status == "INACTIVE":
             applied, told = await self._changes.cancel(number, by=by), self._later()
         else:
-            owed = await self._changes.owed_after(number, change)
-            told = await self._tell(number, change, owed)
+            live, _ = await self._changes.live(number)
+            if live != number and change.amount is not None:
+                raise Refused(_replaced(number, live))
+            owed = await self._changes.owed_after(live, change)
+            told = await self._tell(live, change, owed)
             known = owed if told == "updated" else None
             applied = await self._changes.apply(number, change, told=known, by=by)
         return ChangedBill(
@@ -143,3 +150,12 @@ class BillDesk:
             return await self._client.details(number), None
         except ClickPesaError as error:
             return None, str(error)
+
+
+def _replaced(number: str, live: str) -> Problem:
+    """An amount given for a number that was paid in part would be asked for on top of what was paid."""
+    return Problem(
+        field="number",
+        message=f"{number} was closed by a payment, and {live} asks for its balance",
+        expected=f"{live}, with what is to be asked for under it",
+    )

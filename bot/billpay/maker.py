@@ -112,7 +112,9 @@ class NumberMaker:
             await asyncio.gather(*self._tasks, listening, return_exceptions=True)
 
     async def _turn(self) -> None:
-        if time.monotonic() < self._rests_until:
+        if (rest_s := self._rests_until - time.monotonic()) > 0:
+            # Not to be skipped: what waits stays marked, so `wait` returns at once and this loop would never yield.
+            await asyncio.sleep(min(rest_s, 1))
             return
         free = _AT_ONCE - sum(1 for task in self._tasks if task not in (self._bulk, self._telling))
         for wanted in await self._waiting.urgent(free) if free > 0 else ():
@@ -185,7 +187,8 @@ class NumberMaker:
     def _rest(self, error: ClickPesaError) -> float:
         """How long everything waits after this error, in seconds."""
         asked = error.retry_after_s if isinstance(error, ClickPesaThrottled) else None
-        self._rest_s = min(max(self._rest_s * 2, _REST_S), _LONGEST_REST_S)
+        if time.monotonic() >= self._rests_until:  # several that fail together are one failure
+            self._rest_s = min(max(self._rest_s * 2, _REST_S), _LONGEST_REST_S)
         pause = min(asked or self._rest_s, _LONGEST_REST_S)
         self._rests_until = max(self._rests_until, time.monotonic() + pause)
         _log.warning("numbers_wait_for_clickpesa", error=str(error), pause_s=pause)

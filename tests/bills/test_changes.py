@@ -333,3 +333,40 @@ async def test_a_correction_is_one_per_channel_and_keeps_the_receipts_number(off
     [payment] = (await office.engine.bills.get(number)).payments
     text = [text for text in await all_handed(office) if "yamerudishwa" in text]
     assert [payment.receipt in each for each in text if payment.receipt] == [True]
+
+
+async def test_a_cancelled_bill_stays_cancelled_whatever_its_money_does(
+    office: Office, desk: BillDesk
+) -> None:
+    number = await made(office)
+    await changed(office, desk, number, status="INACTIVE")
+    assert (await office.engine.payments.settle(paid(number, "10000", id="p1"))).outcome == "partial"
+    await office.engine.payments.add(number, Cash(id="1", amount=Decimal(5000), note=None), by="cli")
+    rest = await office.engine.payments.add(number, Cash(id="2", amount=Decimal(30000), note=None), by="cli")
+    assert rest.outcome == "settled"
+    await office.engine.payments.settle(paid(number, "10000", id="p1", status="REVERSED"))
+    [kept] = await office.engine.payments.unmatched()
+    await office.engine.payments.dismiss(kept.id, by="cli")
+    assert (await office.engine.bills.get(number)).status == "stopped"
+    assert (await office.engine.bills.get(number)).next is None
+    assert (await office.engine.ledger.stats()).creating == 0
+    assert (await office.engine.ledger.check()).differences == []
+
+
+async def test_a_cancelled_number_has_no_next_term_until_it_is_active(office: Office, desk: BillDesk) -> None:
+    number = await made(office, kind=BillKind.CUSTOMER)
+    await changed(office, desk, number, status="INACTIVE")
+    with pytest.raises(Refused, match="ACTIVE lets it go on"):
+        await changed(office, desk, number, term="2", amount=Decimal(10000))
+    assert (await office.engine.bills.get(number)).status == "stopped"
+
+
+async def test_an_amount_is_not_changed_by_a_number_that_was_replaced(office: Office, desk: BillDesk) -> None:
+    async with office.making():
+        number = await at_clickpesa(office)
+        await office.pays(number, 20000)
+        new = await office.successor(number)
+    with pytest.raises(Refused, match=f"{new} asks for its balance"):
+        await changed(office, desk, number, amount=Decimal(40000))
+    assert (await changed(office, desk, new, amount=Decimal(15000))).bill.balance == "15000"
+    assert office.bills[new].amount == Decimal(15000)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from decimal import Decimal
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from bot.domain.bill import BillKind, BillMode
 from bot.domain.message import Lane, State
@@ -259,3 +261,21 @@ async def test_a_payment_to_a_made_number_settles_it(office: Office) -> None:
     async with office.making():
         number = (await office.made(accepted.id)).number
         assert (await office.pays(number, 45000)).outcome == "settled"
+
+
+async def test_while_clickpesa_rests_the_process_goes_on(office: Office) -> None:
+    office.city.faults.rate("clickpesa", "error-before", 1.0)
+    office.city.faults.rate("clickpesa", "query-error", 1.0)
+
+    async def rests() -> bool:
+        return any(line["event"] == "numbers_wait_for_clickpesa" for line in lines)
+
+    with capture_logs() as lines:
+        async with office.making():
+            await office.engine.shares.accept(to_make())
+            await until_found(rests)
+            await office.engine.shares.accept(to_make())
+            began = time.monotonic()
+            for _ in range(20):
+                await asyncio.sleep(0.01)
+    assert time.monotonic() - began < 5

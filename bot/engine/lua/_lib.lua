@@ -140,9 +140,12 @@ local function tell_clickpesa(number, now)
   wake('create')
 end
 
+-- Staff stopped or cancelled the bill, and have not let it go on since: nothing begins anew, whatever its money does.
+local function given_up(a) return a.halt == '1' or a.cxl == '1' end
+
 -- What is owed under a number that takes no more money gets a new number, if tuma may make one.
 local function want_successor(number, a, now)
-  if policy.succ == '' or a.next or a.st ~= 'closed' or total_balance(a) <= 0 then return false end
+  if policy.succ == '' or a.next or a.st ~= 'closed' or total_balance(a) <= 0 or given_up(a) then return false end
   redis.call('HSET', P .. 'a:' .. number, 'nxk', policy.succ)
   redis.call('HDEL', P .. 'a:' .. number, 'nxw')
   redis.call('ZADD', P .. 'make:u', 'NX', now, 'n:' .. number)
@@ -781,7 +784,10 @@ local function take_back(number, p, now)
   redis.call('HINCRBY', key, 'paid', '-' .. p.am)
   number, a = pass_on(number, account(number))
   local owed = total_balance(a)
-  if owed > 0 and a.st == 'settled' then
+  if owed > 0 and a.st == 'settled' and given_up(a) then
+    a.st = 'stopped'
+    redis.call('HSET', P .. 'a:' .. number, 'st', a.st)
+  elseif owed > 0 and a.st == 'settled' then
     if a.kind == 'order' then close(number, a, now) else reopen(number, a, now) end
   end
   note_owed(number, a)

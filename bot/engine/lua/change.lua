@@ -18,6 +18,9 @@ local term = c.term ~= '' and c.term or terms[#terms]
 local fresh = not a['ta:' .. term]
 local gone = a.kind == 'order' and (a.st == 'closed' or a.st == 'settled')
 if gone then return { 'refused', 'number', 'is ' .. a.st .. '; an order number takes one payment' } end
+if fresh and a.cxl == '1' and c.active ~= '1' then
+  return { 'refused', 'status', 'is INACTIVE: the bill was cancelled; ACTIVE lets it go on' }
+end
 if fresh and a.kind == 'order' then return { 'refused', 'term', 'an order number is one bill' } end
 if fresh and c.amount == '' then return { 'refused', 'amount', 'is missing: a next term has its own' } end
 
@@ -77,7 +80,7 @@ for _, s in ipairs(mine) do
   end
 end
 local owed = total_balance(a)
-if c.active == '1' then redis.call('HDEL', key, 'cxl') end
+if c.active == '1' or fresh then redis.call('HDEL', key, 'cxl', 'halt') end
 if owed > 0 and (a.st == 'settled' or fresh or (a.st == 'stopped' and c.active == '1')) then
   reopen(number, a, now)
 elseif owed <= 0 and a.st == 'open' then

@@ -11,7 +11,7 @@ if not a then return -1 end
 if a.st == 'open' or (a.st == 'closed' and a.nxk) then
   if a.st == 'open' then count('open', -1) end
   a.st = 'stopped'
-  redis.call('HSET', P .. 'a:' .. number, 'st', 'stopped', 'by', ARGV[3])
+  redis.call('HSET', P .. 'a:' .. number, 'st', 'stopped', 'halt', '1', 'by', ARGV[3])
   redis.call('EXPIRE', P .. 'a:' .. number, KEEP_ACCOUNT_S)
   note_owed(number, a)
   changed(number)
