@@ -33,6 +33,7 @@ KINDS = {
     "bill_changed": True,
     "receipt": False,
     "payment_failed": False,
+    "correction": False,
 }
 # Nobody can ask Telegram whether a message arrived, so its default is to leave that to staff.
 IN_DOUBT = (("sms", "resend"), ("whatsapp", "resend"), ("email", "resend"), ("telegram", "hold"))

@@ -23,7 +23,7 @@ from bot.engine.receipts import Receipts
 from bot.engine.records import Records
 from bot.engine.scheduler import every
 from bot.engine.scripts import Question, now_ms
-from bot.errors import TemplateError
+from bot.errors import NotFound, StoreUnavailable, TemplateError
 from bot.settings import Settings
 from channels.base import Accepted, Askable, Channel, ChannelName, StatusUpdate, Trace
 from channels.errors import ChannelError, Throttled, Unaskable, Unavailable
@@ -111,13 +111,16 @@ class _Desk:
             await self._note(question, "unaskable", 0, str(error))
         except ChannelError as error:
             await self._later(question, error)
+        except (StoreUnavailable, TimeoutError) as error:
+            await self._later(question, Unavailable("ask", type(error).__name__))
         except Exception as error:
             # Its type is told, its text may hold an address.
             _log.exception("ask_broke", channel=self._channel.name, message=question.held.id)
             await self._later(question, Unavailable("ask", type(error).__name__))
         else:
             self._unanswered = 0
-            await self._answered(question, found)
+            with suppress(NotFound):  # its retention ended meanwhile
+                await self._answered(question, found)
 
     async def _find(self, trace: Trace) -> Accepted | None:
         if isinstance(self._channel, Askable):

@@ -32,6 +32,8 @@ _PLAIN: Mapping[str, str] = {
     "dead": "Messages that cannot be sent until staff act.",
     "unmatched": "Payments that staff must place.",
     "open_bills": "Control numbers on which something is owed.",
+    "creating": "Control numbers that ClickPesa is to make.",
+    "clickpesa_to_tell": "Control numbers of which ClickPesa does not know the newest state.",
 }
 
 

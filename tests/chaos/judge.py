@@ -5,14 +5,15 @@ been sent and without being shown to staff; silenced though nobody opted out; st
 `twice`: taken more than once without being flagged, or more than twice. `avoidable`: flagged, and taken twice,
 although the provider can be asked and no process was frozen. `after_payment`: handed out after the answer to the
 payment's webhook, or taken later than lease and request timeout after it, not counting what a frozen process held
-(`after_payment_frozen`); `on_its_way`: taken later than the lease, within that request timeout. `receipts`: one
+(`after_payment_frozen`); `on_its_way`: taken later than the lease, within that request timeout; `kept_waiting`: taken
+later still, while the sandbox kept everybody waiting who had come before (see probe.py). `receipts`: one
 each payment and channel, on a route `first` one each payment, neither missing nor double.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -57,6 +58,7 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     after_payment: int
     after_payment_frozen: int
     on_its_way: int
+    kept_waiting: int
     adopted_twins: int
     receipts_missing: int
     receipts_double: int
@@ -82,12 +84,14 @@ class Judge:
     """Looks at the evidence of one run.
 
     `frozen`: messages that a process held when it was frozen. `request`: how long a request may take by channel.
+    `held`: whether the sandbox kept those waiting who came by one time until another.
     """
 
     evidence: Evidence
     frozen: frozenset[str]
     lease: timedelta
     request: Mapping[str, timedelta]
+    held: Callable[[datetime, datetime], bool]
 
     def judgement(self) -> Judgement:
         """Everything that can be said."""
@@ -102,6 +106,7 @@ class Judge:
             after_payment=rules["after payment"],
             after_payment_frozen=sum(1 for _ in self._late(frozen=True)),
             on_its_way=sum(1 for _ in self._on_its_way()),
+            kept_waiting=sum(self.held(latest, each.at) for each, latest in self._taken_late()),
             adopted_twins=sum(self._twin(view) for view in views),
             receipts_missing=rules["receipt missing"],
             receipts_double=rules["receipt double"],
@@ -204,8 +209,9 @@ class Judge:
             if handed_out is not None and handed_out > fence:
                 what = f"handed out {_seconds(fence, handed_out)} s after the webhook was answered"
                 yield Offence("after payment", view.share, view.id, what)
+            latest = fence + self.lease + self.request[view.channel]
             for message in takes(self.evidence, view):
-                if message.at > fence + self.lease + self.request[view.channel]:
+                if message.at > latest and not self.held(latest, message.at):
                     what = f"taken {_seconds(fence, message.at)} s after the webhook was answered"
                     yield Offence("after payment", view.share, view.id, what)
 
@@ -214,9 +220,15 @@ class Judge:
             late, latest = fence + self.lease, fence + self.lease + self.request[view.channel]
             yield from (each for each in takes(self.evidence, view) if late < each.at <= latest)
 
+    def _taken_late(self) -> Iterator[tuple[Message, datetime]]:
+        for view, fence in self._fenced():
+            latest = fence + self.lease + self.request[view.channel]
+            yield from ((each, latest) for each in takes(self.evidence, view) if each.at > latest)
+
     def _fenced(self) -> Iterator[tuple[MessageView, datetime]]:
         for case, view in self.evidence.messages():
-            if case.fence is not None and asks(view):
+            # What a closed number still owes may be asked for under a number of its own.
+            if case.fence is not None and asks(view) and view.number == case.customer.number:
                 yield view, case.fence
 
 

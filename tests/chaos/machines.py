@@ -157,7 +157,7 @@ class CityProcess:
     def __init__(self, process: asyncio.subprocess.Process, spec: Spec, facts: Mapping[str, object]) -> None:
         self._process, self._spec = process, spec
         self.env: dict[str, str] = msgspec.convert(facts["env"], dict[str, str])
-        self.page = str(facts["page"])
+        self.page, self.twilio = str(facts["page"]), str(facts["twilio"])
         self.progress = Progress(0, 0, 0, 0, 0)
         self.worst_lag_ms = 0
         self._reading = asyncio.create_task(self._read())

@@ -44,6 +44,7 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     taken_after_the_fence: int
     taken_after_the_fence_by_a_frozen_process: int
     taken_within_the_request_timeout_after_the_lease: int
+    taken_while_the_sandbox_kept_everybody_waiting: int
     found_under_an_older_name: int
     receipts_missing: int
     receipts_double: int
@@ -66,6 +67,7 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     pauses: dict[str, int]
     faults: dict[str, dict[str, int]]
     sandbox_late_ms: int
+    sandbox_kept_waiting_s: float
     storm_s: float
     calm_s: float
     messages_a_second: float
@@ -92,6 +94,7 @@ def proof(outcome: Outcome, command: str) -> Proof:
         taken_after_the_fence=j.after_payment,
         taken_after_the_fence_by_a_frozen_process=j.after_payment_frozen,
         taken_within_the_request_timeout_after_the_lease=j.on_its_way,
+        taken_while_the_sandbox_kept_everybody_waiting=j.kept_waiting,
         found_under_an_older_name=j.adopted_twins,
         receipts_missing=j.receipts_missing,
         receipts_double=j.receipts_double,
@@ -114,6 +117,7 @@ def proof(outcome: Outcome, command: str) -> Proof:
         pauses=dict(outcome.pauses),
         faults=outcome.faults,
         sandbox_late_ms=outcome.lag_ms,
+        sandbox_kept_waiting_s=round(outcome.longest_knock_s, 1),
         storm_s=round(outcome.storm_s, 1),
         calm_s=round(outcome.calm_s, 1),
         messages_a_second=round(j.taken / (outcome.storm_s + outcome.calm_s), 1),
@@ -191,7 +195,9 @@ def _verdict(p: Proof) -> Iterator[str]:
         f"Beside the promises: {p.taken_after_the_fence_by_a_frozen_process} messages asked for money after the "
         f"fence because the process that held them was frozen between its check and its write; "
         f"{p.taken_within_the_request_timeout_after_the_lease} were on their way to a slow provider when the lease "
-        f"ended; {p.found_under_an_older_name} were found at Twilio under the name of an older message with the same "
+        f"ended, and {p.taken_while_the_sandbox_kept_everybody_waiting} stood in the accept queue of a sandbox that "
+        f"kept connections waiting for up to {p.sandbox_kept_waiting_s} s; "
+        f"{p.found_under_an_older_name} were found at Twilio under the name of an older message with the same "
         f"text to the same person, which was in doubt, too; "
         f"{p.held_for_staff} messages are held for staff, who alone can find out whether they arrived, and "
         f"{p.dead_letters} dead letters in all wait for staff, {p.receipts_that_staff_must_decide} of them receipts.\n"
@@ -262,6 +268,8 @@ _TAIL = """## How it is judged
   tells, else chat, text and time (each customer here has a chat of their own).
 - The fence is the moment at which the sandbox had read the 200 to the webhook that settles the bill (for an order
   number: to its first payment). Times are the sandbox's own.
+- Whether the sandbox itself keeps connections waiting is measured by a new one every half second. Only a message that
+  was handed out before the fence, and taken while a knock from before waited as long, is excused by it.
 - What a frozen process held is read from Redis right after SIGSTOP; only those messages count as frozen.
 - `lost` also counts a message that still waits when all is calm, and one that failed without being a dead letter.
 

@@ -24,6 +24,7 @@ from tests.chaos.feeder import Feeder
 from tests.chaos.judge import Judge, Judgement
 from tests.chaos.machines import CityProcess, Machines, Server
 from tests.chaos.plan import CHANNELS, Plan
+from tests.chaos.probe import Probe
 from tests.chaos.reaper import Reaper, Struck
 
 _KEY = "chaos-key-0123456789abcdef"
@@ -58,6 +59,7 @@ class Outcome:
     storm_s: float
     calm_s: float
     tuned: Mapping[str, str]
+    longest_knock_s: float
     evidence: evidence.Evidence
 
     @property
@@ -89,7 +91,8 @@ async def _storm(
     env = machines.plain_env() | _settings_env(outside, server, spec.tuma) | tuned
     settings = load(env, dotenv=None)
     tuma = Machines(env, folder / "logs")
-    async with tuma.running():
+    probe = Probe(outside.twilio)
+    async with tuma.running(), probe.knocking():
         await tuma.ready(_READY_S)
         began_at, began = datetime.now(UTC), time.monotonic()
         tell(f"storm: {plan.scale.shares} bills, {len(plan.strikes)} strikes, seed {plan.seed}")
@@ -119,7 +122,7 @@ async def _storm(
     frozen = frozenset(name for each in reaper.struck for name in each.held)
     lease = timedelta(milliseconds=settings.lease_ms)
     request = {name: timedelta(seconds=settings.request_timeout_s(name)) for name in CHANNELS}
-    judgement = Judge(found, frozen, lease, request).judgement()
+    judgement = Judge(found, frozen, lease, request, probe.held).judgement()
     return Outcome(
         plan=plan,
         began=began_at,
@@ -138,6 +141,7 @@ async def _storm(
         storm_s=storm_s,
         calm_s=calm_s,
         tuned=tuned,
+        longest_knock_s=probe.longest_s,
         evidence=found,
     )
 

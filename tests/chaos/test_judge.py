@@ -18,6 +18,7 @@ from bot.sandbox.world import Message
 from tests.chaos.evidence import Case, Evidence
 from tests.chaos.judge import Judge, Judgement
 from tests.chaos.plan import CHANNELS, QUICK, Customer, plan
+from tests.chaos.probe import Probe
 
 START = datetime(2026, 12, 1, 9, tzinfo=UTC)
 LEASE = timedelta(seconds=2)
@@ -78,6 +79,7 @@ def judged(
     dead: Sequence[str] = (),
     frozen: Sequence[str] = (),
     handed_out: float = 1,
+    held: bool = False,
 ) -> Judgement:
     share = ShareView(
         id=customer().share, number=customer().number, term="1", state="active", channels=["sms"], skipped=[],
@@ -86,7 +88,7 @@ def judged(
     case = Case(who or customer(), share, payments)
     ids, times = {each.id: each for each in messages}, {each.id: at(handed_out) for each in views}
     evidence = Evidence([case], frozenset(dead), Matching(messages, []), ids, times)
-    return Judge(evidence, frozenset(frozen), LEASE, REQUEST).judgement()
+    return Judge(evidence, frozenset(frozen), LEASE, REQUEST, lambda since, until: held).judgement()
 
 
 def test_a_run_in_which_all_went_well_is_clean() -> None:
@@ -97,7 +99,7 @@ def test_a_run_in_which_all_went_well_is_clean() -> None:
 
 def test_a_share_that_nobody_knows_is_lost() -> None:
     evidence = Evidence([Case(customer(), None, [])], frozenset(), Matching([], []), {}, {})
-    assert Judge(evidence, frozenset(), LEASE, REQUEST).judgement().lost == 1
+    assert Judge(evidence, frozenset(), LEASE, REQUEST, lambda since, until: False).judgement().lost == 1
 
 
 @pytest.mark.parametrize(
@@ -160,6 +162,24 @@ def test_asking_for_money_later_than_a_lease_and_a_request_is_seen(
     late = judged([view(), receipt()], [taken(1, seconds), taken(2, 11)], [payment()])
     assert (late.on_its_way, late.after_payment) == (on_its_way, broken)
     assert late.clean == (not broken)
+
+
+def test_what_stood_in_the_sandboxs_own_queue_is_counted_apart() -> None:
+    late = judged([view(), receipt()], [taken(1, 30), taken(2, 11)], [payment()], held=True)
+    assert (late.clean, late.kept_waiting) == (True, 1)
+
+
+def test_the_sandbox_keeps_waiting_only_whom_a_knock_shows_to_have_waited() -> None:
+    probe = Probe("http://127.0.0.1:9", [(at(0), at(0.1)), (at(10), at(40))])
+    assert probe.held(at(12), at(41))
+    assert not probe.held(at(9), at(41))
+    assert not probe.held(at(12), at(43))
+    assert probe.longest_s == 30
+
+
+def test_a_number_that_took_over_what_is_left_is_not_fenced() -> None:
+    renumbered = view(3, number="55000000000099", kind=Kind.INSTRUCTIONS)
+    assert judged([view(), receipt(), renumbered], [taken(), taken(2, 11), taken(3, 60)], [payment()]).clean
 
 
 def test_handing_out_after_the_fence_is_seen_whenever_it_was_taken() -> None:

@@ -49,7 +49,8 @@ def row(number: int, channels: list[str], **more: Any) -> Row:
         },
         "route": {"mode": "all", "channels": channels},
     }
-    return Row(number, from_fields(job | more, settings=settings(), one=False))
+    private = settings(TUMA_CALLBACK_PRIVATE="true")
+    return Row(number, from_fields(job | more, settings=private, one=False))
 
 
 def options(profile: str = "calm", **more: Any) -> Options:

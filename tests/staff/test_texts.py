@@ -49,6 +49,8 @@ NEWS = {
     "channel_paused",
     "channel_resumed",
     "payments_unknown",
+    "callback_failed",
+    "unknown_event",
 }
 DELIVERIES = {"delivered", "read", "undelivered", "failed"}
 PLAIN = ("button.", "toast.", "command.")

@@ -13,7 +13,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from bot.app import renderer
+from bot.app import clickpesa, renderer
+from bot.billpay.desk import BillDesk
 from bot.engine.engine import Engine
 from bot.settings import Settings
 from bot.web.bodies import Limits
@@ -58,7 +59,9 @@ async def _start(stack: AsyncExitStack, settings: Settings, updates: Any, limits
     engine = await Engine.open(settings)
     stack.push_async_callback(engine.close)
     made = renderer(settings)
-    app = build(engine, settings, made, updates=updates, roles=("api",), limits=limits)
+    desk = BillDesk(clickpesa(engine, settings), engine.changes, engine.bills)
+    stack.push_async_callback(desk.close)
+    app = build(engine, settings, made, updates=updates, roles=("api",), limits=limits, desk=desk)
     running = runner(app)
     await running.setup()
     stack.push_async_callback(running.cleanup)

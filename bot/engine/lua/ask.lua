@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- ask: take a message in doubt to ask its provider about it; nobody else does until the lease ends.
 -- KEYS    1 partition prefix
 -- ARGV    1 now ms  2 channel  3 message id  4 lease ms

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- call: one request to ClickPesa out of the allowance that all processes share, exact in every window of a minute.
 -- KEYS    1 prefix `tuma:{clickpesa}:`; below it `spent`: sorted set of the last minute's requests by ms,
 --           `day:<day>`: requests of a day, `rest`: until nobody may ask, ms

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- chats: which chats may get a message now, one in `every`; the others are told when.
 -- KEYS    1 prefix of the limits, `tuma:{limits}:`
 -- ARGV    1 now us, '' for the server's own clock  2 us between two messages of one chat  3... chats, in their order

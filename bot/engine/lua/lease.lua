@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- lease: tokens of a sender's rate, and places at its provider, for messages that a worker is about to get.
 -- KEYS    1 prefix of the limits, `tuma:{limits}:`: all of them share one slot, so one call may name several
 -- ARGV    1 now us, '' for the server's own clock  2 request: JSON object

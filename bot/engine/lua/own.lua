@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- own: one owner at a time; it lapses by itself when the owner dies.
 -- KEYS    1 the lease
 -- ARGV    1 owner  2 ms for which it is taken or renewed, 0 to end it
