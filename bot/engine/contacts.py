@@ -7,6 +7,7 @@ consent first and then walks the index. Whichever comes first, one of the two se
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Literal
 
@@ -19,7 +20,7 @@ from bot.engine.records import Records
 from bot.engine.scripts import Call, now_ms, text
 from bot.engine.store import guard
 from bot.engine.views import KIND
-from bot.errors import Conflict, NotFound, Problem
+from bot.errors import Conflict, NotFound, Problem, StoreFull
 
 LINKED_VALID_MS = 7 * 86_400_000
 KEPT_S = 800 * 86_400
@@ -337,11 +338,12 @@ class Contacts:
             pipe = self._records.client.pipeline()
             for address in addresses:
                 pipe.hmget(self.key(KIND[channel], address), [f"x:{channel}", "wi"])
-            for address, wallet in zip(addresses, wallets or (), strict=False):
-                if wallet:
-                    pipe.hset(self.key(KIND[channel], address), "w", wallet)
-                    pipe.expire(self.key(KIND[channel], address), KEPT_S, nx=True)
-            rows = (await pipe.execute())[: len(addresses)]
+            rows = await pipe.execute()
+        paid_with = zip(addresses, wallets or (), strict=False)
+        with suppress(StoreFull):  # a comfort; the receipt goes out without it
+            await self._records.scripts.run_many(
+                [self._know(KIND[channel], address, {"w": wallet}) for address, wallet in paid_with if wallet]
+            )
         return [(row[0] is None, int(row[1] or 0)) for row in rows]
 
 

@@ -26,11 +26,11 @@ FOR_GOOD = {
     r"tuma:\{\d+\}:(n|pause|price|format|seen)": "counters and switches, one each for a partition",
     r"tuma:\{\d+\}:news": "capped",
     r"tuma:\{\d+\}:q:\w+:[ub]": "the streams themselves, empty when all is sent",
-    r"tuma:\{\d+\}:(names|dead|um|pt|hints)": "indexes, tidied by bot.engine.retention",
-    r"tuma:\{\d+\}:(owe|sync|make:[ub]|ask:\w+|timers|claims|cbdue|cbtry)": "indexes of live work",
+    r"tuma:\{\d+\}:(names|dead|um|hints|timers|claims|cbdue|cbtry|pt)": "indexes, tidied by bot.engine.retention",
+    r"tuma:\{\d+\}:(owe|make:[ub]|sync)": "members leave with what they wait for",
     r"tuma:\{\d+\}:k:.*": "contacts that decided something about us",
 }
-INDEXES = ("names", "dead", "um", "pt", "owe", "sync", "hints", "timers", "claims", "cbdue")
+INDEXES = ("names", "dead", "um", "hints", "timers", "claims", "cbdue", "owe", "make:u", "make:b", "sync")
 
 
 async def _kinds_without_lifetime(engine: Engine) -> Counter[str]:
@@ -129,6 +129,7 @@ async def test_what_a_person_decided_outlives_every_bill(engine: Engine) -> None
     assert await client.ttl(key) > 0
     await engine.contacts.opt_out("whatsapp", address, proof="test")
     await engine.shares.accept(job("200", phone=address))
+    await engine.contacts.at_send("sms", [address], ["M-PESA"])
     assert await client.ttl(key) == -1
 
 
