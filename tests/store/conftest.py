@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
+import warnings
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -126,3 +128,15 @@ async def _listens(made: Town) -> bool:
     with contextlib.suppress(aiohttp.ClientConnectionError):
         return await made.is_ready()
     return False
+
+
+@pytest.fixture(autouse=True)
+def _sockets_of_given_up_connects() -> Iterator[None]:
+    """A connect that is given up while the server is frozen leaves its socket to the collector (asyncio, Python 3.11).
+
+    That is of no harm, but its warning would come in somebody else's test.
+    """
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
