@@ -370,3 +370,36 @@ async def test_an_amount_is_not_changed_by_a_number_that_was_replaced(office: Of
         await changed(office, desk, number, amount=Decimal(40000))
     assert (await changed(office, desk, new, amount=Decimal(15000))).bill.balance == "15000"
     assert office.bills[new].amount == Decimal(15000)
+
+
+async def test_a_cancelled_number_takes_no_share_of_another_term_until_it_is_active(
+    office: Office, desk: BillDesk
+) -> None:
+    number = await made(office, kind=BillKind.CUSTOMER, phone="+255754990001")
+    await changed(office, desk, number, status="INACTIVE")
+    following = job(number, kind=BillKind.CUSTOMER, term="2", phone="+255754990001")
+    with pytest.raises(Refused, match="cancelled"):
+        await office.engine.shares.accept(following)
+    assert (await office.engine.bills.get(number)).status == "stopped"
+    assert await all_handed(office) == []
+    await changed(office, desk, number, status="ACTIVE")
+    assert (await office.engine.shares.accept(following)).messages
+
+
+async def test_a_stop_ends_with_the_next_term_so_that_money_that_goes_back_is_asked_for(
+    office: Office,
+) -> None:
+    number = await made(office, kind=BillKind.CUSTOMER, phone="+255754990002")
+    await office.engine.bills.stop(number, by="cli")
+    await office.engine.shares.accept(
+        job(number, kind=BillKind.CUSTOMER, term="2", amount="10000", phone="+255754990002")
+    )
+    await office.engine.payments.settle(paid(number, "55000", id="p1"))
+    assert (await office.engine.bills.get(number)).status == "settled"
+    await office.engine.payments.settle(paid(number, "55000", id="p1", status="REVERSED"))
+    [kept] = await office.engine.payments.unmatched()
+    await office.engine.payments.dismiss(kept.id, by="cli")
+    bill = await office.engine.bills.get(number)
+    assert bill.status == "open"
+    assert bill.next_reminder_at is not None
+    assert (await office.engine.ledger.check()).differences == []

@@ -42,6 +42,8 @@ if a then
   if a.cur ~= job.cur then return { 'refused', 'currency', a.cur } end
   if a.kind ~= job.kind then return { 'refused', 'kind', a.kind } end
   local known = a['ta:' .. term]
+  -- ClickPesa takes no payment for it: only who cancelled it can let it go on.
+  if a.cxl == '1' then return { 'refused', 'dead', 'cancelled' } end
   if a.kind == 'order' and a.st ~= 'open' then return { 'refused', 'dead', a.st } end
   if known and known ~= job.amount then return { 'refused', 'amount', known } end
   if known and (a.st == 'stopped' or balance(a, term) <= 0) then
@@ -58,7 +60,9 @@ if not a then
   count('open', 1)
 elseif a.st ~= 'open' then
   a.st = 'open'
+  a.halt = nil
   redis.call('HSET', key, 'st', 'open')
+  redis.call('HDEL', key, 'halt')
   redis.call('PERSIST', key)
   count('open', 1)
   changed(job.num)
