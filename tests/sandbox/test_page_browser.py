@@ -3,46 +3,26 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import httpx
 import pytest
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, expect
 
 from bot.sandbox.city import Sandbox
+from tests.browser import NEEDS_BROWSER, started
 from tests.sandbox.conftest import Tuma
 
 ASHA, CHAT, BILL = "+255754000001", 700_123_456, "55042914871931"
-QUIET = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 
 
-def chromium() -> str | None:
-    """The system's Chromium, wherever Linux distributions put it."""
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    found = (shutil.which(name) for name in names)
-    usual = "/usr/bin/chromium"
-    return next((path for path in found if path), usual if Path(usual).exists() else None)
-
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        chromium() is None and os.environ.get("TUMA_REQUIRE_BROWSER") != "1", reason="there is no Chromium"
-    ),
-]
+pytestmark = NEEDS_BROWSER
 
 
 @pytest.fixture
 async def browser() -> AsyncIterator[Browser]:
-    path = chromium()
-    assert path is not None, "TUMA_REQUIRE_BROWSER is 1, but there is no Chromium"
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=path, args=QUIET)
+    async with started() as browser:
         yield browser
-        await browser.close()
 
 
 @pytest.fixture

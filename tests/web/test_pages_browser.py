@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import os
 import threading
 from collections.abc import AsyncIterator, Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -13,11 +12,11 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, expect
 
 from bot.web.embed import HEIGHT
+from tests.browser import NEEDS_BROWSER, started
 from tests.engine.conftest import paid
-from tests.sandbox.test_page_browser import QUIET, chromium
 from tests.web.conftest import Serve, Site, shared
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -25,22 +24,13 @@ WIDTHS = {320: 640, 375: 760, 1280: 800}
 OPEN_ALL = "document.querySelectorAll('details').forEach(each => each.open = true)"
 STATES = ("open", "partial", "paid", "closed", "held", "stopped")
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        chromium() is None and os.environ.get("TUMA_REQUIRE_BROWSER") != "1", reason="there is no Chromium"
-    ),
-]
+pytestmark = NEEDS_BROWSER
 
 
 @pytest.fixture
 async def browser() -> AsyncIterator[Browser]:
-    path = chromium()
-    assert path is not None, "TUMA_REQUIRE_BROWSER is 1, but there is no Chromium"
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=path, args=QUIET)
+    async with started() as browser:
         yield browser
-        await browser.close()
 
 
 @pytest.fixture
