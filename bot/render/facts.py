@@ -25,6 +25,7 @@ class PaymentFacts:
     `credit` was paid above what was owed. `payer` is masked: the receipt goes to the bill's contact, not to
     the payer. `reason` says why a payment failed, in the provider's words. `number_closed` is true when
     nobody can pay to the control number any more; `next_number` is then the one for the balance, if it is known.
+    `ended`: the bill was stopped or cancelled before all of it was paid, so `balance` is 0.
     """
 
     amount: Decimal | None
@@ -37,6 +38,7 @@ class PaymentFacts:
     reason: str | None
     number_closed: bool
     next_number: str | None = None
+    ended: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -125,11 +125,13 @@ def _payments(usual: Facts, payment: PaymentFacts) -> dict[str, Facts]:
     if usual.kind is Kind.CORRECTION:
         return {"paid": replace(usual, payment=replace(payment, balance=Decimal(0)))}
     moved = replace(part, number_closed=True, next_number="55042914871948")
+    ended = replace(payment, amount=Decimal(20_000), ended=True)
     over = replace(payment, amount=Decimal(50_000), credit=Decimal(5_000))
     return {
         "part": replace(
             usual, amount=Decimal(25_000), paid=Decimal(20_000), order_number=False, payment=part
         ),
         "moved": replace(usual, amount=Decimal(25_000), paid=Decimal(20_000), payment=moved),
+        "ended": replace(usual, amount=Decimal(25_000), paid=Decimal(20_000), payment=ended),
         "over": replace(usual, paid=Decimal(50_000), payment=over),
     }

@@ -54,19 +54,20 @@ class Option:
 
 
 # In the order of worth: what comes first gets the room first. That an order number takes one payment is worth most
-# of all: who pays a part closes the number.
+# of all: who pays a part closes the number. A receipt is none without its number, and says in a few words what for.
 OPTIONS = (
     Option(("order",)),
+    Option(("payment", "reference")),
     Option(("carried",)),
     Option(("merchant",), partial(_up_to, 20)),
     Option(("payment", "reason"), floor=16),
     Option(("first_name",), _first_word),
     Option(("name",), _first_word),
     Option(("pay_url",)),
-    Option(("merchant",), floor=_MERCHANT_FLOOR),
     Option(("how",), partial(_fewer, ", ")),
+    Option(("description",), partial(_up_to, 18), floor=10),
+    Option(("merchant",), floor=_MERCHANT_FLOOR),
     Option(("description",), floor=18),
-    Option(("payment", "reference")),
     Option(("name",), partial(_fewer, " ")),
     Option(("payment", "payer")),
     Option(("merchant_contact",)),

@@ -49,7 +49,8 @@ VARIABLES: Mapping[str, str] = {
     "invoice_url": "the bill as a PDF, where TUMA_EMAIL_INVOICE is link, or empty",
     "out_url": "the opt-out page, or empty",
     "link_url": "Telegram's deep link while no chat is linked, or empty",
-    "payment": "the payment: amount, balance, credit, reference, paid_at, payer, reason, number_closed, next_number",
+    "payment": "the payment: amount, balance, credit, reference, paid_at, payer, reason, number_closed, next_number, "
+    "ended (yes when the bill was stopped or cancelled, so that no more is to be paid)",
     "locale": "the language of this template",
     "data": "the share's own values: data.student",
 }
@@ -63,6 +64,7 @@ PAYMENT = (
     "reason",
     "number_closed",
     "next_number",
+    "ended",
 )
 
 
@@ -176,6 +178,7 @@ def _payment(
         "reason": _worded(payment.reason, reasons),
         "number_closed": YES if payment.number_closed else "",
         "next_number": payment.next_number or "",
+        "ended": YES if payment.ended else "",
     }
 
 

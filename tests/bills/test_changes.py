@@ -353,6 +353,45 @@ async def test_a_cancelled_bill_stays_cancelled_whatever_its_money_does(
     assert (await office.engine.ledger.check()).differences == []
 
 
+@pytest.mark.parametrize("kind", list(BillKind))
+@pytest.mark.parametrize("cancel", [True, False])
+async def test_the_receipt_of_a_late_part_claims_no_debt(
+    office: Office, desk: BillDesk, kind: BillKind, cancel: bool
+) -> None:
+    number = await made(office, kind=kind)
+    if cancel:
+        await changed(office, desk, number, status="INACTIVE")
+    else:
+        await office.engine.bills.stop(number, by="cli")
+    await office.engine.payments.settle(paid(number, "10000", id="p1"))
+    text = await handed_text(office)
+    assert ("10,000" in text, "Deni" in text, "35,000" in text) == (True, False, False)
+    assert "Huhitaji kulipa zaidi" in text
+
+
+async def test_a_receipt_that_still_waits_when_its_bill_is_cancelled_claims_no_debt(
+    office: Office, desk: BillDesk
+) -> None:
+    number = await made(office)
+    await office.engine.payments.settle(paid(number, "10000", id="p1"))
+    async with office.making():
+        new = await office.successor(number)
+    await changed(office, desk, new, status="INACTIVE")
+    text = await handed_text(office)
+    assert ("10,000" in text, "Deni" in text, new in text) == (True, False, False)
+
+
+async def test_a_receipt_of_money_that_went_back_meanwhile_does_not_go_out(office: Office) -> None:
+    number = await made(office, kind=BillKind.CUSTOMER)
+    await office.engine.payments.settle(paid(number, "45000", id="p1"))
+    await office.engine.payments.settle(paid(number, "45000", id="p1", status="REVERSED"))
+    [text] = await all_handed(office)
+    assert "yamerudishwa" in text
+    [receipt] = [m for m in await messages(office, number) if m.kind is Kind.RECEIPT]
+    assert (receipt.outcome, receipt.reason) == (Outcome.CANCELED, "returned")
+    assert (await office.engine.ledger.check()).differences == []
+
+
 async def test_a_cancelled_number_has_no_next_term_until_it_is_active(office: Office, desk: BillDesk) -> None:
     number = await made(office, kind=BillKind.CUSTOMER)
     await changed(office, desk, number, status="INACTIVE")
