@@ -61,8 +61,8 @@ def create_command(
     Many: tuma bill create bills.csv --kind order. Up to 50 are made in one call. Rows that are refused are written to
     FILE.errors.csv (or .ndjson) with the reason; correct them there and create from that file.
 
-    A row without an id gets one made from its content, so that a file that is given twice makes nothing twice. A row that
-    repeats one before it is refused: give it an id if it is another bill.
+    A row without an id gets one made from its content, so that a file that is given twice makes nothing twice. A row
+    that repeats one before it is refused: give it an id if it is another bill.
     """
     cells = {"amount": amount, "description": description, "due_at": due_at, "mode": mode, "term": term,
              "name": name, "phone": phone, "email": email, "id": bill_id}  # fmt: skip

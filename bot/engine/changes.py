@@ -51,11 +51,12 @@ class BillChanges:
         terms = views.terms_of(account)
         term = change.term or terms[-1]
         _check(account, term, change)
-        owed = sum(views.balance(account, each) for each in terms if each != term)
-        if change.amount is None:
-            return from_minor(owed + views.balance(account, term), account["cur"])
-        paid = views.minor(account, f"tp:{term}") + views.minor(account, f"mv:{term}")
-        return from_minor(owed + max(to_minor(change.amount, account["cur"]) - paid, 0), account["cur"])
+        amounts = {each: views.minor(account, f"ta:{each}") for each in terms}
+        if change.amount is not None:
+            amounts[term] = to_minor(change.amount, account["cur"])
+        owed = sum(max(amount - views.minor(account, f"mv:{each}"), 0) for each, amount in amounts.items())
+        # What is above one bill pays another, so all that was paid counts, credit too.
+        return from_minor(max(owed - views.minor(account, "paid"), 0), account["cur"])
 
     async def apply(self, number: str, change: BillChange, *, told: Decimal | None, by: str) -> Applied:
         """Change the bill. `told` is what ClickPesa was told is owed. Raises NotFound, Refused, Conflict."""

@@ -61,6 +61,7 @@ class Composer:
             number=m["num"],
             amount=_to_pay(m, payment, from_minor(views.balance(a, term) + carried, currency)),
             carried=from_minor(carried, currency),
+            credited=from_minor(views.minor(a, f"cu:{term}"), currency),
             total=from_minor(views.minor(a, f"ta:{term}"), currency),
             paid=from_minor(views.minor(a, f"tp:{term}"), currency),
             currency=currency,

@@ -50,7 +50,9 @@ class Payments:
         Raises StoreUnavailable.
         """
         if prefix := self._settings.clickpesa_offline_prefix:
-            event = await renamed(self._records, event, prefix)
+            named, event = event.number, await renamed(self._records, event, prefix)
+            if event.number != named:
+                return await self._settle(event, force=False, extra={"named": named})
         return await self._settle(event, force=False)
 
     async def _settle(

@@ -175,6 +175,7 @@ def term(account: Fields, name: str, shares: Sequence[Fields] = ()) -> TermView:
         mode=BillMode(account[f"tm:{name}"]),
         cost=cost(shares, name),
         cost_cap_reached_at=moment(account.get(f"cap:{name}")),
+        from_credit=plain(minor(account, f"cu:{name}"), currency),
     )
 
 

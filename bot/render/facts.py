@@ -45,11 +45,11 @@ class PaymentFacts:
 class Facts:
     """Everything one message may say.
 
-    `amount` is what is to be paid now: the balance, with `carried`, what is left of the number's earlier bills; `total`
-    and `paid` are the bill's. `order_number` is true for a number that closes at its first payment, `exact` when only
-    the exact amount is taken. `pay_url` is the customer's page, `out_url` the opt-out page, `link_url` Telegram's deep
-    link while the customer has not linked a chat. `data` holds the share job's own values. `window_open` is true inside
-    WhatsApp's 24 hours.
+    `amount` is what is to be paid now: the balance, with `carried`, what is left of the number's earlier bills;
+    `total` and `paid` are the bill's, and `credited` is what of `paid` was credit of earlier ones. `order_number` is
+    true for a number that closes at its first payment, `exact` when only the exact amount is taken. `pay_url` is the
+    customer's page, `out_url` the opt-out page, `link_url` Telegram's deep link while the customer has not linked a
+    chat. `data` holds the share job's own values. `window_open` is true inside WhatsApp's 24 hours.
     """
 
     kind: Kind
@@ -74,3 +74,4 @@ class Facts:
     data: Mapping[str, DataValue]
     window_open: bool
     carried: Decimal = Decimal(0)
+    credited: Decimal = Decimal(0)

@@ -56,6 +56,9 @@ def variants(kind: Kind, channel: ChannelName, locale: str) -> Mapping[str, Fact
     usual = sample_facts(kind, channel, locale)
     found = {"usual": usual, "bare": _bare(usual), "long": _long(usual), "late": _late(usual)}
     if usual.payment is None:
+        found["credited"] = replace(
+            usual, amount=Decimal(40_000), paid=Decimal(5_000), credited=Decimal(5_000)
+        )
         found["carried"] = replace(usual, amount=Decimal(60_000), carried=Decimal(15_000), order_number=False)
     else:
         found |= _payments(usual, usual.payment)

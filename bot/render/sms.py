@@ -59,6 +59,7 @@ OPTIONS = (
     Option(("order",)),
     Option(("payment", "reference")),
     Option(("carried",)),
+    Option(("credited",)),
     Option(("merchant",), partial(_up_to, 20)),
     Option(("payment", "reason"), floor=16),
     Option(("first_name",), _first_word),

@@ -227,6 +227,86 @@ async def test_two_shares_of_one_contact_become_one_voice(office: Office, desk: 
     assert (await office.engine.ledger.check()).differences == []
 
 
+# What was paid too much
+
+
+async def test_what_was_paid_too_much_pays_the_next_term_and_is_named(office: Office, desk: BillDesk) -> None:
+    number = await made(office, kind=BillKind.CUSTOMER, amount=45000)
+    assert (await office.pays(number, 50000)).outcome == "over"
+    await sent(office)
+    result = await changed(office, desk, number, term="2", amount=Decimal(60000), description="Term 3")
+    assert (result.bill.balance, result.bill.credit, result.messages) == ("55000", "0", 1)
+    second = result.bill.terms[1]
+    assert (second.paid, second.from_credit) == ("5000", "5000")
+    assert office.bills[number].amount == Decimal(55000)
+    text = await handed_text(office)
+    assert ("55,000" in text, "baada ya salio TZS 5,000" in text) == (True, True)
+    assert (await office.pays(number, 55000)).outcome == "settled"
+    assert (await office.engine.ledger.check()).differences == []
+
+
+async def test_a_next_term_that_credit_pays_whole_asks_for_nothing(office: Office, desk: BillDesk) -> None:
+    number = await made(office, kind=BillKind.CUSTOMER, amount=45000)
+    await office.pays(number, 65000)
+    await sent(office)
+    result = await changed(office, desk, number, term="2", amount=Decimal(15000))
+    assert (result.bill.status, result.bill.credit, result.messages) == ("settled", "5000", 0)
+    assert result.bill.next_reminder_at is None
+    assert (await office.engine.ledger.check()).differences == []
+
+
+@pytest.mark.parametrize(("amount", "balance", "settled"), [(60000, "55000", False), (5000, "0", True)])
+async def test_a_share_of_another_term_uses_credit_too(
+    office: Office, amount: int, balance: str, settled: bool
+) -> None:
+    number = await made(office, kind=BillKind.CUSTOMER, phone="+255754990003")
+    await office.pays(number, 50000)
+    await sent(office)
+    accepted = await office.engine.shares.accept(
+        job(number, kind=BillKind.CUSTOMER, term="2", amount=str(amount), phone="+255754990003")
+    )
+    assert (accepted.settled, len(accepted.messages)) == (settled, 0 if settled else 1)
+    bill = await office.engine.bills.get(number)
+    assert (bill.balance, bill.credit, bill.status == "settled") == (balance, "0", settled)
+    assert (await office.engine.ledger.check()).differences == []
+
+
+async def test_a_payment_that_goes_back_takes_its_credit_with_it(office: Office, desk: BillDesk) -> None:
+    number = await made(office, kind=BillKind.CUSTOMER, amount=45000)
+    await office.engine.payments.settle(paid(number, "50000", id="p1"))
+    await changed(office, desk, number, term="2", amount=Decimal(60000))
+    await office.engine.payments.settle(paid(number, "50000", id="p1", status="REVERSED"))
+    bill = await office.engine.bills.get(number)
+    assert [(t.balance, t.from_credit) for t in bill.terms] == [("45000", "0"), ("60000", "0")]
+    assert (bill.credit, bill.paid) == ("0", "0")
+    assert (await office.engine.ledger.check()).differences == []
+
+
+async def test_who_paid_twice_owes_nothing_when_one_of_the_two_goes_back(open_office: Open) -> None:
+    office = await open_office(on_reversal="resume")
+    number = await made(office, kind=BillKind.CUSTOMER, amount=45000)
+    await office.engine.payments.settle(paid(number, "45000", id="p1"))
+    await office.engine.payments.settle(paid(number, "45000", id="p2"))
+    await sent(office)
+    await office.engine.payments.settle(paid(number, "45000", id="p1", status="REFUNDED"))
+    bill = await office.engine.bills.get(number)
+    assert (bill.status, bill.balance, bill.credit) == ("settled", "0", "0")
+    text = await handed_text(office)
+    assert ("yamerudishwa" in text, "Deni" in text) == (True, False)
+    assert (await office.engine.ledger.check()).differences == []
+
+
+async def test_an_amount_that_falls_below_what_was_paid_leaves_credit(office: Office, desk: BillDesk) -> None:
+    number = await made(office, kind=BillKind.CUSTOMER, amount=45000)
+    await office.pays(number, 40000)
+    lower = await changed(office, desk, number, amount=Decimal(30000))
+    assert (lower.bill.status, lower.bill.credit) == ("settled", "10000")
+    again = await changed(office, desk, number, term="2", amount=Decimal(20000))
+    assert (again.bill.balance, again.bill.credit) == ("10000", "0")
+    assert office.bills[number].amount == Decimal(10000)
+    assert (await office.engine.ledger.check()).differences == []
+
+
 # Cash at the counter
 
 

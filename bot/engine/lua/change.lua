@@ -70,6 +70,7 @@ set('ta:', c.amount, true)
 set('tm:', c.mode, true)
 set('td:', c.due, true)
 set('tx:', c.desc, false)
+use_credit(number, a)
 
 for _, s in ipairs(mine) do
   if c.replan == '1' then
