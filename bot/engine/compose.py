@@ -111,6 +111,7 @@ def _payment(message: Mapping[str, str]) -> PaymentFacts | None:
         number_closed=j["closed"] == "1",
         next_number=message.get("nn"),
         ended=ended,
+        mistaken=j.get("mist") == "1",
     )
 
 

@@ -26,6 +26,7 @@ class PaymentFacts:
     the payer. `reason` says why a payment failed, in the provider's words. `number_closed` is true when
     nobody can pay to the control number any more; `next_number` is then the one for the balance, if it is known.
     `ended`: the bill was stopped or cancelled before all of it was paid, so `balance` is 0.
+    `mistaken`: staff had entered the payment by mistake.
     """
 
     amount: Decimal | None
@@ -39,6 +40,7 @@ class PaymentFacts:
     number_closed: bool
     next_number: str | None = None
     ended: bool = False
+    mistaken: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -126,7 +126,10 @@ def _payments(usual: Facts, payment: PaymentFacts) -> dict[str, Facts]:
         return {"closed": replace(usual, payment=replace(payment, amount=None, number_closed=True))}
     part = replace(payment, amount=Decimal(20_000), balance=Decimal(25_000), number_closed=False)
     if usual.kind is Kind.CORRECTION:
-        return {"paid": replace(usual, payment=replace(payment, balance=Decimal(0)))}
+        return {
+            "paid": replace(usual, payment=replace(payment, balance=Decimal(0))),
+            "mistaken": replace(usual, payment=replace(payment, mistaken=True)),
+        }
     moved = replace(part, number_closed=True, next_number="55042914871948")
     ended = replace(payment, amount=Decimal(20_000), ended=True)
     over = replace(payment, amount=Decimal(50_000), credit=Decimal(5_000))

@@ -129,9 +129,9 @@ def _candidates(option: Option, value: str, before: int, limit: int) -> Iterator
     for text in option.ways(value):
         if before < septets(text) <= limit:
             yield text
-    if option.floor is not None and septets(value) > limit:
+    if option.floor is not None:
         # The template's own words around a value are not known here: give way a few units at a time.
-        for room in range(limit, max(option.floor, before + 1) - 1, -3):
+        for room in range(min(limit, septets(value) - 1), max(option.floor, before + 1) - 1, -3):
             yield cut(value, room)
 
 

@@ -51,7 +51,8 @@ VARIABLES: Mapping[str, str] = {
     "out_url": "the opt-out page, or empty",
     "link_url": "Telegram's deep link while no chat is linked, or empty",
     "payment": "the payment: amount, balance, credit, reference, paid_at, payer, reason, number_closed, next_number, "
-    "ended (yes when the bill was stopped or cancelled, so that no more is to be paid)",
+    "ended (yes when the bill was stopped or cancelled, so that no more is to be paid), "
+    "mistaken (yes when staff had entered it by mistake)",
     "locale": "the language of this template",
     "data": "the share's own values: data.student",
 }
@@ -66,6 +67,7 @@ PAYMENT = (
     "number_closed",
     "next_number",
     "ended",
+    "mistaken",
 )
 
 
@@ -181,6 +183,7 @@ def _payment(
         "number_closed": YES if payment.number_closed else "",
         "next_number": payment.next_number or "",
         "ended": YES if payment.ended else "",
+        "mistaken": YES if payment.mistaken else "",
     }
 
 

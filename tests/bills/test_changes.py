@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -13,10 +14,18 @@ from bot.domain.bill_change import BillChange, ChangedBill
 from bot.domain.cash import Cash
 from bot.domain.message import Kind, Outcome, State
 from bot.domain.share import Reminders
-from bot.errors import NotFound, ProviderAway, Refused
+from bot.engine.changes import HEALS_AFTER_MS
+from bot.engine.scripts import put_clock_forward, put_clock_right
+from bot.errors import NotFound, ProviderAway, Refused, StoreUnavailable
 from tests.bills.conftest import Office, Open, at_clickpesa, until_found
 from tests.bills.test_successor import all_handed, handed_text, messages, queued
 from tests.engine.conftest import job, paid
+
+
+@pytest.fixture(autouse=True)
+def right_clock() -> Iterator[None]:
+    yield
+    put_clock_right()
 
 
 @pytest.fixture
@@ -341,6 +350,83 @@ async def test_all_in_cash_closes_the_order_number_at_clickpesa(office: Office) 
         await office.engine.payments.add(number, Cash(id="2", amount=Decimal(1), note=None), by="cli")
     with pytest.raises(NotFound):
         await office.engine.payments.add("1", Cash(id="3", amount=Decimal(1), note=None), by="cli")
+
+
+@pytest.mark.parametrize("policy", ["hold", "resume"])
+async def test_cash_that_was_entered_wrongly_is_owed_again_and_corrected(
+    open_office: Open, policy: str
+) -> None:
+    office = await open_office(on_reversal=policy)
+    number = await made(office, kind=BillKind.CUSTOMER)
+    cash = Cash(id="1", amount=Decimal(45000), note="slip 1")
+    entered = await office.engine.payments.add(number, cash, by="cli:asha")
+    await sent(office)
+    taken = await office.engine.payments.take_back(entered.payment, "typo", by="cli:juma")
+    assert (taken.outcome, taken.receipts) == ("advanced", 1)
+    bill = await office.engine.bills.get(number)
+    assert (bill.status, bill.balance, bill.paid) == ("held" if policy == "hold" else "open", "45000", "0")
+    assert bill.payments[0].note == "slip 1; taken back: typo"
+    text = await handed_text(office)
+    assert ("yaliandikwa kimakosa" in text, "yamerudishwa" in text) == (True, False)
+    audit = await office.engine.records.client.xrange("tuma:audit")
+    [entry] = [fields for _, fields in audit if fields["action"] == "take back"]
+    assert (entry["by"], "typo" in entry["subject"]) == ("cli:juma", True)
+    assert (await office.engine.payments.take_back(entered.payment, "typo", by="x")).outcome == "repeated"
+    assert (await office.engine.ledger.check()).differences == []
+
+
+async def test_what_clickpesa_took_is_not_taken_back_here(office: Office) -> None:
+    number = await made(office, kind=BillKind.CUSTOMER)
+    told = await office.engine.payments.settle(paid(number, "45000", id="p1"))
+    kept = await office.engine.payments.settle(paid("NOBODY7", "100"))
+    await office.engine.payments.match(kept.payment, number, by="cli")
+    for payment in (await office.engine.bills.get(number)).payments:
+        with pytest.raises(Refused, match="only ClickPesa can return"):
+            await office.engine.payments.take_back(payment.id, "typo", by="cli")
+    assert (await office.engine.payments.get(told.payment)).status == "SUCCESS"
+
+
+# What ClickPesa took and we did not
+
+
+async def test_a_change_that_broke_off_after_clickpesa_took_it_heals(
+    office: Office, desk: BillDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = await made(office)
+
+    async def broken(*_: object, **__: object) -> None:
+        raise StoreUnavailable("gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(office.engine.changes, "apply", broken)
+        with pytest.raises(StoreUnavailable):
+            await changed(office, desk, number, amount=Decimal(60000), description="Other")
+    assert (office.bills[number].amount, office.bills[number].description) == (Decimal(60000), "Other")
+    put_clock_forward(HEALS_AFTER_MS)
+    async with office.making():
+        await until_found(lambda: _amount(office, number, 45000))
+        await until_found(lambda: _nothing_to_tell(office))
+    assert office.bills[number].description == "Term 2 fees"
+    assert "heal" not in await office.engine.records.account(number)
+
+
+async def _nothing_to_tell(office: Office) -> bool:
+    return (await office.engine.ledger.stats()).clickpesa_to_tell == 0
+
+
+async def test_a_change_that_worked_leaves_nothing_to_tell(office: Office, desk: BillDesk) -> None:
+    number = await made(office)
+    await changed(office, desk, number, amount=Decimal(60000))
+    await changed(office, desk, number, description="Other")
+    assert (await office.engine.ledger.stats()).clickpesa_to_tell == 0
+    assert "heal" not in await office.engine.records.account(number)
+
+
+async def test_what_clickpesa_must_hear_anyway_outlives_a_change(office: Office, desk: BillDesk) -> None:
+    number = await made(office)
+    await office.engine.payments.add(number, Cash(id="1", amount=Decimal(5000), note=None), by="cli")
+    await changed(office, desk, number, description="Other")
+    assert (await office.engine.ledger.stats()).clickpesa_to_tell == 1
 
 
 # Money that goes back

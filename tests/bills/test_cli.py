@@ -156,6 +156,41 @@ async def test_show_update_and_cash_tell_both_sides(cli: Tuma, city: Sandbox) ->
     assert watched.json["status"] == "settled"
 
 
+async def test_what_cannot_be_is_said_with_what_would_be_right(cli: Tuma, city: Sandbox) -> None:
+    ran = await run(cli, "bill", "show", "999")
+    unknown = await run(cli, "bill", "update", "999", "--amount", "1", "--json")
+    for text in (unknown.err, unknown.json["problems"][0]["field"], unknown.json["problems"][0]["expected"]):
+        assert text
+    assert "number: no bill with this number (given 999); expected one that was shared" in ran.err
+    made = await run(cli, "bill", "create", "--kind", "order", "--amount", "45000", "--json")
+    number = made.json["number"]
+    negative = await run(cli, "payments", "add", number, "-5")
+    assert negative.code != 0
+    assert "amount: " in negative.err
+    assert "No such option" not in negative.err
+    assert (await run(cli, "payments", "add", number, "5", "--nte", "x")).code == 2
+    due = await run(cli, "bill", "update", number, "--due-at", "2027-01-15", "--json")
+    assert due.json["bill"]["terms"][0]["due_at"]
+    gone = await run(cli, "bill", "update", number, "--due-at", "none", "--json")
+    assert (gone.code, gone.json["bill"]["terms"][0]["due_at"]) == (0, None)
+
+
+async def test_cash_that_was_entered_wrongly_is_taken_back(cli: Tuma, city: Sandbox) -> None:
+    made = await run(cli, "bill", "create", "--kind", "order", "--amount", "45000", "--json")
+    number = made.json["number"]
+    payment = (await run(cli, "payments", "add", number, "20000", "--json")).json["payment"]
+    assert (await run(cli, "payments", "take-back", payment)).code == 2
+    ran = await run(cli, "payments", "take-back", payment, "--note", "another customer's")
+    assert (ran.code, "counts no more" in ran.out) == (0, True)
+    shown = await run(cli, "bill", "show", number, "--json")
+    assert (shown.json["balance"], shown.json["payments"][0]["note"]) == (
+        "45000",
+        "taken back: another customer's",
+    )
+    again = await run(cli, "payments", "take-back", payment, "--note", "again")
+    assert "was taken back before" in again.out
+
+
 async def test_a_day_is_reconciled(cli: Tuma, city: Sandbox) -> None:
     made = await run(cli, "bill", "create", "--kind", "order", "--amount", "45000", "--json")
     await city.wallet.pay(made.json["number"], 45000, notify=False)

@@ -153,6 +153,15 @@ def test_a_long_description_is_cut_before_it_is_left_out_of_a_partial_receipt() 
     assert "Deni lililobaki TZS 25,000. Namba hii imefungwa." in sent
 
 
+@pytest.mark.parametrize("length", range(8, 21))
+def test_a_description_that_fits_but_for_its_brackets_is_cut_and_not_left_out(length: int) -> None:
+    bill = facts(Kind.INSTRUCTIONS, SMS, "sw", name="Jumanne", description="Ada ya muhula", due_at=None)
+    bill = replace(bill, pay_url=None)
+    sent = rendered(SmsContent, bill, renderer(merchant_name="Uhuru " + "x" * (length - 6))).text
+    assert "(Ada ya m" in sent or count(sent).units > 160 - len(" (Ada ya m..)")
+    assert count(sent).segments == 1
+
+
 @pytest.mark.parametrize(("locale", "owes"), [("sw", "Deni"), ("en", "Still to pay")])
 def test_a_receipt_of_a_bill_that_was_ended_claims_no_debt_and_no_full_payment(
     locale: str, owes: str

@@ -154,6 +154,18 @@ def test_a_receipt_of_the_shipped_example_says_one_thing_of_the_bill(case: str, 
         assert "too much: 0" not in content.sent_text
 
 
+@pytest.mark.parametrize("kind", [Kind.INSTRUCTIONS, Kind.REMINDER, Kind.BILL_CHANGED])
+def test_the_shipped_example_names_what_is_from_before(kind: Kind) -> None:
+    own = renderer(whatsapp_templates=EXAMPLE)
+    said = {
+        (locale, case): rendered(WhatsAppContent, variants(kind, WHATSAPP, locale)[case], own).variables["4"]
+        for locale in ("sw", "en") for case in ("usual", "carried", "credited")
+    }  # fmt: skip
+    assert said["sw", "usual"] == said["en", "usual"] == "TZS 45,000"
+    assert said["sw", "carried"] == "TZS 60,000 (na deni la nyuma TZS 15,000)"
+    assert said["en", "credited"] == "TZS 40,000 (after TZS 5,000 credit)"
+
+
 def test_meta_would_take_the_bodies_of_the_shipped_example() -> None:
     told = [problem for approved in Mapped(EXAMPLE) for problem in problems(approved)]
     assert [problem for problem in told if "content_sid" not in problem] == []

@@ -849,6 +849,6 @@ local function take_back(number, p, now)
     want_successor(number, a, now)
   end
   local facts = { am = p.am, cur = p.cur, bal = int(owed), cr = '0', ref = p.rn or p.ref or p.pid, at = p.paid or now,
-    closed = a.st == 'closed' and '1' or '0', num = p.fw or p.num }
+    closed = a.st == 'closed' and '1' or '0', num = p.fw or p.num, mist = p.undone and '1' or '0' }
   return #receipts(a, 'correction', nil, p.pid, facts, now)
 end
