@@ -146,10 +146,14 @@ def _print(day: Day, *, to_stderr: bool) -> None:
     for each in day.totals:
         say(f"{day.date}, {each.currency}")
         facts(_summary(each))
+    if outside := [each for each in day.payments if each.unlisted]:
+        rows = ((p.number, p.counts_for, p.id, f"{p.currency} {p.amount}", p.state) for p in outside)
+        table(("Number", "Counts for", "Payment", "Amount", "State"), rows, title="Outside ClickPesa's list")
+        say("Compare these with ClickPesa's dashboard.")
     if not day.asked:
         say("ClickPesa was not asked: tuma has no credentials.")
     elif not day.differences:
-        say("ClickPesa says the same.")
+        say("ClickPesa says the same of the rest." if outside else "ClickPesa says the same.")
     else:
         rows = (
             (each.number, each.payment, f"{each.currency} {each.money}", each.what)
