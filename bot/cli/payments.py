@@ -79,7 +79,7 @@ def take_back_command(
     ],
     as_json: JsonFlag = False,
 ) -> None:
-    """Take back cash that was entered wrongly: it counts no more, and a correction goes out.
+    """Take back cash that was entered wrongly; a correction goes out.
 
     What it paid is owed again; TUMA_ON_REVERSAL says whether reminders go on or wait for `tuma payments dismiss`. Enter
     the right amount with `tuma payments add`.

@@ -147,8 +147,10 @@ def _print(day: Day, *, to_stderr: bool) -> None:
         say(f"{day.date}, {each.currency}")
         facts(_summary(each))
     if outside := [each for each in day.payments if each.unlisted]:
-        rows = ((p.number, p.counts_for, p.id, f"{p.currency} {p.amount}", p.state) for p in outside)
-        table(("Number", "Counts for", "Payment", "Amount", "State"), rows, title="Outside ClickPesa's list")
+        listed = ((p.number, p.counts_for, p.id, f"{p.currency} {p.amount}", p.state) for p in outside)
+        table(
+            ("Number", "Counts for", "Payment", "Amount", "State"), listed, title="Outside ClickPesa's list"
+        )
         say("Compare these with ClickPesa's dashboard.")
     if not day.asked:
         say("ClickPesa was not asked: tuma has no credentials.")
