@@ -646,6 +646,13 @@ class Settings:
         5000,
         parse=_whole,
     )
+    greylist_wait_ms: int = _setting(
+        "TUMA_GREYLIST_WAIT_MS",
+        "Wait before the second try of a mail that may be greylisted (450 or 451 with 4.2.x, 4.7.x or no "
+        "enhanced code), in ms.",
+        330_000,
+        parse=_whole,
+    )
     in_doubt_wait_ms: int = _setting(
         "TUMA_IN_DOUBT_WAIT_MS",
         "How long to wait for a callback, and to ask the provider four times, before that policy applies, in ms.",

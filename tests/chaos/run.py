@@ -34,6 +34,7 @@ _AHEAD_MS = 60_000
 TUNED = {
     "TUMA_REQUEST_TIMEOUTS": "sms:2,whatsapp:2,email:2,telegram:2",
     "TUMA_RETRY_FIRST_MS": "500",
+    "TUMA_GREYLIST_WAIT_MS": "3000",
 }
 Tell = Callable[[str], None]
 

@@ -209,7 +209,8 @@ class Model:
         bill = self.bills.setdefault(job.number, Bill(job.number, job.kind))
         group = self._group_of(bill, job)
         assert group is not None
-        bill.state = "open"
+        if bill.state != "open":
+            bill.state, bill.halted = "open", False
         bill.amounts.setdefault(job.term, job.amount)
         bill.exact.setdefault(job.term, job.exact)
         for pair in job.at.items():
@@ -241,7 +242,7 @@ class Model:
     def stop(self, number: str) -> int:
         bill = self.bills[number]
         if bill.state == "open":
-            bill.state = "stopped"
+            bill.state, bill.halted = "stopped", True
         canceled = 0
         for share in bill.shares:
             if share.state == "active":
@@ -580,13 +581,39 @@ class Model:
         if p.returned:
             return
         p.returned = True
-        if p.counted:
+        if bill and p.counted:
+            self._owed_again(bill, p)
             self._keep(bill, p, "returned")
             p.counted = True
+            self._tell(bill, "correction", set(p.given) or None, p, self.now + 30 * DAY)
         else:
             p.for_staff = p.early = False
             p.why = "returned before it was counted"
             self._unhold(bill, p)
+
+    def _owed_again(self, bill: Bill, p: Payment) -> None:
+        """Its money went back; what was stopped stays so, and an order number takes no more."""
+        for term, amount in p.given.items():
+            bill.paid[term] -= amount
+        bill.credit -= p.credit
+        if not bill.owed or bill.state not in ("settled", "open"):
+            return
+        if bill.state == "settled" and bill.halted:
+            bill.state = "stopped"
+        elif bill.state == "settled" and bill.kind == "order":
+            bill.state = "closed"
+        else:
+            bill.state = "open"
+            for share in bill.shares:
+                if share.state == "paid" and bill.balance(share.term) > 0:
+                    self._ask_again(share)
+
+    def _ask_again(self, share: Share) -> None:
+        share.state = "active"
+        share.reminded = sum(at <= self.now for at in share.plan)
+        self.timers.pop(("r", share.sid), None)
+        if share.reminded < len(share.plan):
+            self.timers["r", share.sid] = share.plan[share.reminded]
 
     def _attempted(self, bill: Bill | None, p: Payment, *, known: bool, failed: bool) -> str:
         if (
@@ -614,10 +641,12 @@ class Model:
 
     def allocate(self, bill: Bill, p: Payment, *, decided: bool = False) -> str:
         """Give money to the oldest unpaid term first."""
-        if bill.kind == "order" and bill.state in ("closed", "settled") and not decided:
+        dead = bill.kind == "order" and bill.state in ("closed", "settled") and not bill.owed
+        if dead and not decided:
             return self._keep(bill, p, "closed")
         first = next((term for term in bill.amounts if bill.balance(term) > 0), None)
-        if first and bill.exact[first] and p.amount != bill.balance(first) and not decided:
+        fits = not first or not bill.exact[first] or p.amount in (bill.balance(first), bill.owed)
+        if not fits and not decided:
             return self._keep(bill, p, "wrong amount")
         rest, told = p.amount, set()
         for term in bill.amounts:
@@ -626,7 +655,9 @@ class Model:
                 bill.paid[term] = bill.paid.get(term, 0) + take
                 rest -= take
                 told.add(term)
+                p.given[term] = take
         bill.credit += rest
+        p.credit = rest
         p.counted, p.for_staff, p.why = True, False, ""
         self._unhold(bill, p)
         if bill.owed == 0 or bill.kind == "order":

@@ -646,6 +646,17 @@ local function exactly(a, first, amount)
   return a['tm:' .. first] ~= 'exact' or amount == balance(a, first) or amount == total_balance(a)
 end
 
+-- The terms of a payment, for who is told of it; nil, which is everybody, where one has no share: what asked for an old
+-- term that was carried over asks for the new one now.
+local function spoken_for(a, told)
+  local spoken = {}
+  for _, sid in ipairs(shares_of(a)) do spoken[a['sh:' .. sid]] = true end
+  for term, _ in pairs(told) do
+    if not spoken[term] then return nil end
+  end
+  return next(told) and told or nil
+end
+
 -- Give one payment to the bills of its number, oldest unpaid first.
 -- force: staff decided, so neither the exact amount nor a closed number stands in the way.
 -- Returns { outcome, reason, canceled, receipts }.
@@ -711,14 +722,7 @@ local function allocate(number, a, p, force, now)
   local at = want_successor(number, a, now) and int(num(now) + num(policy.wait)) or nil
   local facts = { am = p.am, cur = p.cur, bal = int(owed), cr = int(rest), ref = receipt_number(p.pid), at = p.paid or now,
     closed = closed and '1' or '0', num = number, ch = p.ch }
-  -- The share of an old term that was carried over asks for the new one now.
-  local spoken = {}
-  for _, sid in ipairs(shares_of(a)) do spoken[a['sh:' .. sid]] = true end
-  local filter = next(told) and told or nil
-  for term, _ in pairs(told) do
-    if not spoken[term] then filter = nil end
-  end
-  local made = receipts(a, 'receipt', filter, p.pid, facts, now, at)
+  local made = receipts(a, 'receipt', spoken_for(a, told), p.pid, facts, now, at)
   if at then redis.call('HSET', key, 'nxr', ((a.nxr or '') .. ' ' .. table.concat(made, ' '))) end
   news('paid', now, { payment = p.pid, number = number, amount_minor = p.am, currency = p.cur,
     balance_minor = int(owed), status = a.st })
@@ -743,15 +747,16 @@ local function wake_share(s, now)
   else redis.call('ZREM', P .. 'timers', 'r:' .. s.sid) end
 end
 
--- A number that asked for nothing asks again.
-local function reopen(number, a, now)
+-- A number asks again for what is owed. What staff stopped goes on only where they say so (stopped: true).
+local function reopen(number, a, now, stopped)
   if a.st ~= 'open' then count('open', 1) end
   a.st = 'open'
   redis.call('HSET', P .. 'a:' .. number, 'st', 'open')
   redis.call('PERSIST', P .. 'a:' .. number)
   for _, sid in ipairs(shares_of(a)) do
     local s = share(sid)
-    if s and s.num == number and s.st ~= 'active' and balance(a, s.term) > 0 then wake_share(s, now) end
+    local may = s and s.num == number and (s.st == 'paid' or (stopped and s.st == 'stopped'))
+    if may and balance(a, s.term) > 0 then wake_share(s, now) end
   end
   changed(number)
 end
@@ -776,9 +781,13 @@ end
 -- how many messages that are.
 local function take_back(number, p, now)
   local key, a = P .. 'a:' .. number, account(number)
+  local told = {}
   for field, taken in pairs(p) do
     local term = string.match(field, '^al:(.*)$')
-    if term then redis.call('HINCRBY', key, 'tp:' .. term, '-' .. taken) end
+    if term then
+      redis.call('HINCRBY', key, 'tp:' .. term, '-' .. taken)
+      told[term] = true
+    end
   end
   if p.cr then redis.call('HINCRBY', key, 'credit', '-' .. p.cr) end
   redis.call('HINCRBY', key, 'paid', '-' .. p.am)
@@ -787,8 +796,10 @@ local function take_back(number, p, now)
   if owed > 0 and a.st == 'settled' and given_up(a) then
     a.st = 'stopped'
     redis.call('HSET', P .. 'a:' .. number, 'st', a.st)
-  elseif owed > 0 and a.st == 'settled' then
-    if a.kind == 'order' then close(number, a, now) else reopen(number, a, now) end
+  elseif owed > 0 and a.st == 'settled' and a.kind == 'order' then
+    close(number, a, now)
+  elseif owed > 0 and (a.st == 'settled' or a.st == 'open') then
+    reopen(number, a, now)
   end
   note_owed(number, a)
   changed(number)
@@ -801,5 +812,5 @@ local function take_back(number, p, now)
   end
   local facts = { am = p.am, cur = p.cur, bal = int(owed), cr = '0', ref = p.rn or p.ref or p.pid, at = p.paid or now,
     closed = a.st == 'closed' and '1' or '0', num = p.fw or p.num }
-  return #receipts(a, 'correction', nil, p.pid, facts, now)
+  return #receipts(a, 'correction', spoken_for(a, told), p.pid, facts, now)
 end
