@@ -1,4 +1,4 @@
-"""What is known of messages that broke a promise: their lives, the payments, the strikes and the log lines about them."""
+"""What is known of messages that broke a promise: their lives, the payments, the strikes, the log lines about them."""
 
 from __future__ import annotations
 

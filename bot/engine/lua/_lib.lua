@@ -3,6 +3,7 @@
 -- KEYS[1] is the partition's prefix `tuma:{p}:`. Every key below carries that hash tag, so all of it is one slot.
 -- Records:  a:<number> account   s:<sid> share   m:<sid>.<n> message   p:<pid> payment   x:<number>:<alias> payment id
 --           c:<share id> claim   k:<kind>:<address> contact (both in the slot of their own name)
+--           ad:<provider id> the message that took it for its own when its provider was asked (delivery)
 -- Indexes:  timers, ask:<channel> (in doubt, to be asked about now), um (payments for staff),
 --           up:<number> (payments before their share), pn:<number> (its payments), pt (all by when they were paid), dead, names, claims, cbdue and cbtry
 --           (events), hints, owe (open bills by what is owed),
