@@ -16,7 +16,7 @@
 
 local P = KEYS[1]
 -- Records that a newer tuma has written are left alone, from the moment it opened the data set (engine.check_format).
-local FORMAT = 1
+local FORMAT = 2
 if string.sub(P, -2) == '}:' then
   local newer = redis.call('GET', P .. 'format')
   if newer and tonumber(newer) > FORMAT then
