@@ -637,7 +637,8 @@ class Settings:
     quiet_hours: tuple[time, time] | None = _setting(
         "TUMA_QUIET_HOURS",
         "Times of day between which nobody is asked for money, in `TUMA_TIMEZONE`, such as `21:00-07:00`. Receipts go "
-        "out all the same, and so do instructions of a single share that was made just now. Unset: never quiet.",
+        "out all the same, and so do instructions of a single share that was made just now, and the word that a "
+        "payment failed just now. Unset: never quiet.",
         parse=_hours,
     )
     retry_first_ms: int = _setting(

@@ -284,8 +284,11 @@ class Model:
             self.end(message, "superseded")
         elif message.fenced and (bill.undecided or bill.hold > self.now):
             self.postpone(message, self.now + HOLD if bill.undecided else bill.hold)
-        elif message.fenced and quiet is not None and not self._just_asked_for(message):
-            self.postpone(message, quiet)
+        elif quiet is not None and message.kind != "receipt" and not self._just_asked_for(message):
+            if message.kind == "payment_failed" and quiet >= message.valid:
+                self.end(message, "canceled")
+            else:
+                self.postpone(message, quiet)
         elif not share.usable(message.channel):
             self._give_up(message, "suppressed", share.silent.get(message.channel, "no address"))
         else:
@@ -294,7 +297,8 @@ class Model:
 
     def _just_asked_for(self, message: Message) -> bool:
         fresh = self.now - message.wish < 600_000
-        return message.kind == "instructions" and message.lane == "u" and fresh and message.first_try
+        waits = message.kind == "payment_failed" or (message.kind == "instructions" and message.lane == "u")
+        return waits and fresh and message.first_try
 
     def _give_up(self, message: Message, outcome: str, why: str, in_book: str | None = None) -> None:
         """It ends unsent: the next rung takes over, or staff see it."""
