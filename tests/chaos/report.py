@@ -293,7 +293,8 @@ _TAIL = """## How it is judged
   tells, else chat, text and time (each customer here has a chat of their own).
 - The fence is the moment at which the sandbox had read the 200 to the webhook that settles the bill (for an order
   number: to its first payment). Times are the sandbox's own.
-- Handed out is what tuma's record of the message says, and is judged without excuse. Taken is what the sandbox says;
+- Handed out is what tuma's record of the message says (the worker's clock, just before it asked for messages; on one
+  machine all clocks are one), and is judged without excuse. Taken is what the sandbox says;
   a request that began within its lease (2 s) may be under way for its timeout (2 s here) before it is taken.
 - Whether the provider had the first of a flagged message: Twilio's callback address carries the attempt; a mail or a
   Telegram message was the first if it was taken before the second was handed out.
