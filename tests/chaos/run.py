@@ -28,7 +28,7 @@ from tests.chaos.probe import Probe
 from tests.chaos.reaper import Reaper, Struck
 
 _KEY = "chaos-key-0123456789abcdef"
-_READY_S = 60.0
+_READY_S = 150.0
 _AHEAD_MS = 60_000
 # What a merchant could set too. Shorter than the defaults, so that what takes hours in life takes seconds here.
 TUNED = {
