@@ -506,14 +506,18 @@ class Model:
         return m.state == "in_doubt" or (m.buried or m.why).startswith("in doubt")
 
     def opt_out(self, channel: str, address: str, why: str) -> int:
+        """A no of the person's own takes the place of what was only found out, and stands."""
+        if why == "opted out":
+            self.consent[channel, address] = why
         self.consent.setdefault((channel, address), why)
         silenced = 0
         for share in self.shares:
             if share.address(channel) == address:
-                share.silent[channel] = why
+                if share.silent.get(channel) != "opted out":
+                    share.silent[channel] = why
                 message = share.messages[share.latest[channel] - 1] if channel in share.latest else None
                 if message is not None and message.waits:
-                    self._give_up(message, "suppressed", why)
+                    self._give_up(message, "suppressed", share.silent[channel])
                     silenced += 1
         return silenced
 

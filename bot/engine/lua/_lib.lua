@@ -173,6 +173,13 @@ end
 
 local function suppressed(s, channel) return s['x:' .. channel] end
 
+-- Nothing more goes to this share over a channel. A no of the person's own stands, whatever else comes to be known.
+local function silence(s, channel, why)
+  if s['x:' .. channel] == 'opted out' then return end
+  s['x:' .. channel] = why
+  redis.call('HSET', P .. 's:' .. s.sid, 'x:' .. channel, why)
+end
+
 local ADDRESS = { sms = 'a:phone', whatsapp = 'a:phone', email = 'a:email', telegram = 'a:telegram' }
 local function address(s, channel)
   local to = s[ADDRESS[channel]]

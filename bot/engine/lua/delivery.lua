@@ -75,8 +75,7 @@ local function apply(id, attempt, found)
     redis.call('HSET', P .. 'm:' .. id, 'err', ARGV[6])
     -- The contact may have been edited since: only the address that failed is silenced.
     if ARGV[7] ~= '' and m.to == address(s, m.ch) then
-      s['x:' .. m.ch] = ARGV[7]
-      redis.call('HSET', P .. 's:' .. s.sid, 'x:' .. m.ch, ARGV[7])
+      silence(s, m.ch, ARGV[7])
     end
     redis.call('ZREM', P .. 'timers', 'c:' .. id)
     local a = account(m.num)
