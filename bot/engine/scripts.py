@@ -276,6 +276,10 @@ class Scripts:
 
         return Call("sync", (keys.prefix(p),), (now_ms(), "take", lease_ms, most), parse)
 
+    def sync_expect(self, p: int, number: str, at_ms: int) -> Call[bool]:
+        """ClickPesa is told of a change that is not made here yet; `at_ms` is when it hears what stands here."""
+        return Call("sync", (keys.prefix(p),), (now_ms(), "expect", number, "", at_ms), bool)
+
     def sync_done(self, p: int, number: str, version: str, *, later_ms: int | None = None) -> Call[bool]:
         """ClickPesa was told of this version of a number, or (`later_ms`) is to be told then."""
         step = "told" if later_ms is None else "later"

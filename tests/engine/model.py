@@ -211,8 +211,10 @@ class Model:
         assert group is not None
         if bill.state != "open":
             bill.state, bill.halted = "open", False
-        bill.amounts.setdefault(job.term, job.amount)
         bill.exact.setdefault(job.term, job.exact)
+        if job.term not in bill.amounts:
+            bill.amounts[job.term] = job.amount
+            self._use_credit(bill)
         for pair in job.at.items():
             bill.contacts.setdefault(pair, group)
         plan = [at for at in job.plan if at > self.now]
@@ -226,6 +228,9 @@ class Model:
             if not payment.counted and (bill.kind == "order" or self.now - payment.at <= EARLY_PAYMENT):
                 payment.early = payment.for_staff = False
                 self.allocate(bill, payment)
+        if bill.state == "open" and not bill.owed:
+            bill.state = "settled"
+            self._end_shares(bill)
         if not bill.asks(share):
             return False
         self.speak(share, "instructions", valid=self.now + 7 * DAY)
@@ -276,9 +281,7 @@ class Model:
         share, bill = message.share, message.share.bill
         if message.valid <= self.now:
             self._give_up(message, "expired", "expired")
-        elif (message.kind == "payment_failed" and bill.state != "open") or (
-            message.fenced and not bill.asks(share)
-        ):
+        elif self._needless(message):
             self.end(message, "canceled")
         elif message.fenced and not message.newest:
             self.end(message, "superseded")
@@ -294,6 +297,15 @@ class Model:
         else:
             return False
         return True
+
+    def _needless(self, message: Message) -> bool:
+        """Nothing is asked for any more, or its money went back."""
+        share, bill = message.share, message.share.bill
+        if message.kind == "receipt":
+            return self.payments[bill.number, message.payment or ""].returned
+        if message.kind == "payment_failed":
+            return bill.state != "open"
+        return message.fenced and not bill.asks(share)
 
     def _just_asked_for(self, message: Message) -> bool:
         fresh = self.now - message.wish < 600_000
@@ -604,6 +616,7 @@ class Model:
         for term, amount in p.given.items():
             bill.paid[term] -= amount
         bill.credit -= p.credit
+        self._use_credit(bill)
         if not bill.owed or bill.state not in ("settled", "open"):
             return
         if bill.state == "settled" and bill.halted:
@@ -670,12 +683,31 @@ class Model:
         self._unhold(bill, p)
         if bill.owed == 0 or bill.kind == "order":
             bill.state = "settled" if bill.owed == 0 else "closed"
+        self._end_shares(bill)
+        self._tell(bill, "receipt", told or None, p, self.now + 30 * DAY)
+        return "over" if rest else "partial" if bill.owed else "settled"
+
+    def _end_shares(self, bill: Bill) -> None:
         for share in bill.shares:
             if bill.state != "open" or bill.balance(share.term) <= 0:
                 share.state = "paid" if share.state == "active" else share.state
                 self.hush(share)
-        self._tell(bill, "receipt", told or None, p, self.now + 30 * DAY)
-        return "over" if rest else "partial" if bill.owed else "settled"
+
+    def _use_credit(self, bill: Bill) -> None:
+        """What was paid too much pays what else is owed under the number, and belongs to the newest payments first."""
+        mine = [p for p in self.payments.values() if p.number == bill.number and p.counted and not p.returned]
+        for term in bill.amounts:
+            take = min(bill.credit, max(bill.balance(term), 0))
+            if take <= 0:
+                continue
+            bill.paid[term] = bill.paid.get(term, 0) + take
+            bill.credit -= take
+            for p in sorted(mine, key=lambda p: p.at, reverse=True):
+                part = min(p.credit, take)
+                if part:
+                    take -= part
+                    p.credit -= part
+                    p.given[term] = p.given.get(term, 0) + part
 
     def _tell(self, bill: Bill, kind: str, terms: set[str] | None, p: Payment, valid: int) -> None:
         """One receipt per payment, channel and address; one in all for a contact on a first route."""

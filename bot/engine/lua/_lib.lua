@@ -665,6 +665,50 @@ local function spoken_for(a, told)
   return next(told) and told or nil
 end
 
+-- The payments of a number follow when `amount` of what they paid counts otherwise: from one field of theirs to another,
+-- the newest first. `also`: a field that tells how much of it came that way.
+local function recount(number, from, to, amount, also)
+  local ids = amount > 0 and redis.call('ZREVRANGE', P .. 'pn:' .. number, 0, -1) or {}
+  for _, pid in ipairs(ids) do
+    local p = record(P .. 'p:' .. pid)
+    local part = p and p.m == '1' and p.back ~= '1' and (p.fw or p.num) == number and math.min(num(p[from]), amount) or 0
+    if part > 0 then
+      amount = amount - part
+      if redis.call('HINCRBY', P .. 'p:' .. pid, from, '-' .. int(part)) == 0 then redis.call('HDEL', P .. 'p:' .. pid, from) end
+      redis.call('HINCRBY', P .. 'p:' .. pid, to, int(part))
+      if also then redis.call('HINCRBY', P .. 'p:' .. pid, also, int(part)) end
+    end
+  end
+end
+
+-- What was paid above one bill of a number is credit, and credit pays what is owed for another, the oldest first: who
+-- paid too much is not asked for it again. cu is what of a term was paid so.
+local function use_credit(number, a)
+  local key = P .. 'a:' .. number
+  local function add(field, by)
+    a[field] = int(num(a[field]) + by)
+    redis.call('HSET', key, field, a[field])
+  end
+  for _, term in ipairs(terms_of(a)) do
+    local above = num(a['tp:' .. term]) - math.max(num(a['ta:' .. term]) - num(a['mv:' .. term]), 0)
+    if above > 0 then
+      add('tp:' .. term, -above)
+      add('credit', above)
+      if num(a['cu:' .. term]) > 0 then add('cu:' .. term, -math.min(num(a['cu:' .. term]), above)) end
+      recount(number, 'al:' .. term, 'cr', above)
+    end
+  end
+  for _, term in ipairs(terms_of(a)) do
+    local take = math.min(num(a.credit), math.max(balance(a, term), 0))
+    if take > 0 then
+      add('tp:' .. term, take)
+      add('credit', -take)
+      add('cu:' .. term, take)
+      recount(number, 'cr', 'al:' .. term, take, 'cu:' .. term)
+    end
+  end
+end
+
 -- Give one payment to the bills of its number, oldest unpaid first.
 -- force: staff decided, so neither the exact amount nor a closed number stands in the way.
 -- Returns { outcome, reason, canceled, receipts }.
@@ -796,9 +840,14 @@ local function take_back(number, p, now)
       redis.call('HINCRBY', key, 'tp:' .. term, '-' .. taken)
       told[term] = true
     end
+    local credited = string.match(field, '^cu:(.*)$')
+    if credited and num(a['cu:' .. credited]) >= num(taken) then
+      redis.call('HINCRBY', key, 'cu:' .. credited, '-' .. taken)
+    end
   end
   if p.cr then redis.call('HINCRBY', key, 'credit', '-' .. p.cr) end
   redis.call('HINCRBY', key, 'paid', '-' .. p.am)
+  use_credit(number, account(number))
   number, a = pass_on(number, account(number))
   local owed = total_balance(a)
   if owed > 0 and a.st == 'settled' and given_up(a) then
@@ -819,6 +868,6 @@ local function take_back(number, p, now)
     want_successor(number, a, now)
   end
   local facts = { am = p.am, cur = p.cur, bal = int(owed), cr = '0', ref = p.rn or p.ref or p.pid, at = p.paid or now,
-    closed = a.st == 'closed' and '1' or '0', num = p.fw or p.num }
+    closed = a.st == 'closed' and '1' or '0', num = p.fw or p.num, mist = p.undone and '1' or '0' }
   return #receipts(a, 'correction', spoken_for(a, told), p.pid, facts, now)
 end

@@ -52,6 +52,11 @@ local function held_back(id, m, s, a)
     if not advance(id, m, s, a, now) then bury(id, m, now, 'expired') end
     return true
   end
+  -- The correction says what became of this money; a receipt for it would say that it counts.
+  if m.k == 'receipt' and redis.call('HGET', P .. 'p:' .. m.pay, 'back') == '1' then
+    done(id, m, 'canceled', 'returned', now)
+    return true
+  end
   if m.k == 'payment_failed' and a.st ~= 'open' then
     done(id, m, 'canceled', a.st == 'stopped' and 'stopped' or 'paid', now)
     return true
@@ -100,6 +105,11 @@ local function take(lane, most)
         -- A receipt names the number that came after this one only while money can be paid to it.
         local successor = m.nn and account_of(m.nn)
         if m.nn and not (successor and successor.st == 'open') then redis.call('HDEL', P .. 'm:' .. id, 'nn') end
+        -- Of a bill that staff ended since, a receipt claims no balance, whichever number stands for it now.
+        if m.pay and not fenced(m.k) then
+          local _, lives = live(m.num, a)
+          redis.call('HSET', P .. 'm:' .. id, 'gu', lives and given_up(lives) and '1' or '0')
+        end
         local attempt = redis.call('HINCRBY', P .. 'm:' .. id, 'a', 1)
         redis.call('HSET', P .. 'm:' .. id, 'hat', now, 'cn', consumer, 'to', address(s, channel))
         move(id, m, 'handed_out')
