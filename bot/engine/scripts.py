@@ -498,9 +498,12 @@ class Scripts:
         """Put an entry at the end of a stream that keeps about `most`."""
         return Call("note", (stream,), (most, *(part for pair in fields.items() for part in pair)), str)
 
-    def pause(self, p: int, channel: str, why: str) -> Call[bool]:
-        """Pause a channel in one partition, or resume it (''): whether that changed anything."""
-        return Call("pause", (keys.prefix(p),), (channel, why), bool)
+    def pause(self, p: int, channel: str, why: str, *, itself: bool) -> Call[bool]:
+        """Pause a channel in one partition, or resume it (''): whether that changed anything.
+
+        `itself`: it is tuma's own doing, which leaves a person's pause as it is.
+        """
+        return Call("pause", (keys.prefix(p),), (channel, why, "1" if itself else "0"), bool)
 
     def consent(self, p: int, contact: str, word: Literal["out", "in"], channel: str, said: str) -> Call[int]:
         """Note a contact's no or yes to a channel; `contact` is its key."""

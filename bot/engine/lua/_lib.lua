@@ -3,6 +3,7 @@
 -- KEYS[1] is the partition's prefix `tuma:{p}:`. Every key below carries that hash tag, so all of it is one slot.
 -- Records:  a:<number> account   s:<sid> share   m:<sid>.<n> message   p:<pid> payment   x:<number>:<alias> payment id
 --           c:<share id> claim   k:<kind>:<address> contact (both in the slot of their own name)
+--           ad:<provider id> the message that took it for its own when its provider was asked (delivery)
 -- Indexes:  timers, ask:<channel> (in doubt, to be asked about now), um (payments for staff),
 --           up:<number> (payments before their share), pn:<number> (its payments), pt (all by when they were paid), dead, names, claims, cbdue and cbtry
 --           (events), hints, owe (open bills by what is owed),
@@ -15,7 +16,7 @@
 
 local P = KEYS[1]
 -- Records that a newer tuma has written are left alone, from the moment it opened the data set (engine.check_format).
-local FORMAT = 1
+local FORMAT = 2
 if string.sub(P, -2) == '}:' then
   local newer = redis.call('GET', P .. 'format')
   if newer and tonumber(newer) > FORMAT then
@@ -171,6 +172,13 @@ local function held_until(a, now)
 end
 
 local function suppressed(s, channel) return s['x:' .. channel] end
+
+-- Nothing more goes to this share over a channel. A no of the person's own stands, whatever else comes to be known.
+local function silence(s, channel, why)
+  if s['x:' .. channel] == 'opted out' then return end
+  s['x:' .. channel] = why
+  redis.call('HSET', P .. 's:' .. s.sid, 'x:' .. channel, why)
+end
 
 local ADDRESS = { sms = 'a:phone', whatsapp = 'a:phone', email = 'a:email', telegram = 'a:telegram' }
 local function address(s, channel)
@@ -646,6 +654,17 @@ local function exactly(a, first, amount)
   return a['tm:' .. first] ~= 'exact' or amount == balance(a, first) or amount == total_balance(a)
 end
 
+-- The terms of a payment, for who is told of it; nil, which is everybody, where one has no share: what asked for an old
+-- term that was carried over asks for the new one now.
+local function spoken_for(a, told)
+  local spoken = {}
+  for _, sid in ipairs(shares_of(a)) do spoken[a['sh:' .. sid]] = true end
+  for term, _ in pairs(told) do
+    if not spoken[term] then return nil end
+  end
+  return next(told) and told or nil
+end
+
 -- The payments of a number follow when `amount` of what they paid counts otherwise: from one field of theirs to another,
 -- the newest first. `also`: a field that tells how much of it came that way.
 local function recount(number, from, to, amount, also)
@@ -755,14 +774,7 @@ local function allocate(number, a, p, force, now)
   local at = want_successor(number, a, now) and int(num(now) + num(policy.wait)) or nil
   local facts = { am = p.am, cur = p.cur, bal = int(owed), cr = int(rest), ref = receipt_number(p.pid), at = p.paid or now,
     closed = closed and '1' or '0', num = number, ch = p.ch }
-  -- The share of an old term that was carried over asks for the new one now.
-  local spoken = {}
-  for _, sid in ipairs(shares_of(a)) do spoken[a['sh:' .. sid]] = true end
-  local filter = next(told) and told or nil
-  for term, _ in pairs(told) do
-    if not spoken[term] then filter = nil end
-  end
-  local made = receipts(a, 'receipt', filter, p.pid, facts, now, at)
+  local made = receipts(a, 'receipt', spoken_for(a, told), p.pid, facts, now, at)
   if at then redis.call('HSET', key, 'nxr', ((a.nxr or '') .. ' ' .. table.concat(made, ' '))) end
   news('paid', now, { payment = p.pid, number = number, amount_minor = p.am, currency = p.cur,
     balance_minor = int(owed), status = a.st })
@@ -787,15 +799,16 @@ local function wake_share(s, now)
   else redis.call('ZREM', P .. 'timers', 'r:' .. s.sid) end
 end
 
--- A number that asked for nothing asks again.
-local function reopen(number, a, now)
+-- A number asks again for what is owed. What staff stopped goes on only where they say so (stopped: true).
+local function reopen(number, a, now, stopped)
   if a.st ~= 'open' then count('open', 1) end
   a.st = 'open'
   redis.call('HSET', P .. 'a:' .. number, 'st', 'open')
   redis.call('PERSIST', P .. 'a:' .. number)
   for _, sid in ipairs(shares_of(a)) do
     local s = share(sid)
-    if s and s.num == number and s.st ~= 'active' and balance(a, s.term) > 0 then wake_share(s, now) end
+    local may = s and s.num == number and (s.st == 'paid' or (stopped and s.st == 'stopped'))
+    if may and balance(a, s.term) > 0 then wake_share(s, now) end
   end
   changed(number)
 end
@@ -820,9 +833,13 @@ end
 -- how many messages that are.
 local function take_back(number, p, now)
   local key, a = P .. 'a:' .. number, account(number)
+  local told = {}
   for field, taken in pairs(p) do
     local term = string.match(field, '^al:(.*)$')
-    if term then redis.call('HINCRBY', key, 'tp:' .. term, '-' .. taken) end
+    if term then
+      redis.call('HINCRBY', key, 'tp:' .. term, '-' .. taken)
+      told[term] = true
+    end
     local credited = string.match(field, '^cu:(.*)$')
     if credited and num(a['cu:' .. credited]) >= num(taken) then
       redis.call('HINCRBY', key, 'cu:' .. credited, '-' .. taken)
@@ -836,8 +853,10 @@ local function take_back(number, p, now)
   if owed > 0 and a.st == 'settled' and given_up(a) then
     a.st = 'stopped'
     redis.call('HSET', P .. 'a:' .. number, 'st', a.st)
-  elseif owed > 0 and a.st == 'settled' then
-    if a.kind == 'order' then close(number, a, now) else reopen(number, a, now) end
+  elseif owed > 0 and a.st == 'settled' and a.kind == 'order' then
+    close(number, a, now)
+  elseif owed > 0 and (a.st == 'settled' or a.st == 'open') then
+    reopen(number, a, now)
   end
   note_owed(number, a)
   changed(number)
@@ -850,5 +869,5 @@ local function take_back(number, p, now)
   end
   local facts = { am = p.am, cur = p.cur, bal = int(owed), cr = '0', ref = p.rn or p.ref or p.pid, at = p.paid or now,
     closed = a.st == 'closed' and '1' or '0', num = p.fw or p.num, mist = p.undone and '1' or '0' }
-  return #receipts(a, 'correction', nil, p.pid, facts, now)
+  return #receipts(a, 'correction', spoken_for(a, told), p.pid, facts, now)
 end

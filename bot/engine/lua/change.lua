@@ -86,8 +86,8 @@ for _, s in ipairs(mine) do
 end
 local owed = total_balance(a)
 if c.active == '1' or fresh then redis.call('HDEL', key, 'cxl', 'halt') end
-if owed > 0 and (a.st == 'settled' or fresh or (a.st == 'stopped' and c.active == '1')) then
-  reopen(number, a, now)
+if owed > 0 and (a.st == 'settled' or a.st == 'open' or fresh or (a.st == 'stopped' and c.active == '1')) then
+  reopen(number, a, now, a.st ~= 'open' or c.active == '1' or fresh)
 elseif owed <= 0 and a.st == 'open' then
   a.st = 'settled'
   count('open', -1)
