@@ -196,11 +196,23 @@ class Scripts:
             pipe.execute_command("EVALSHA", sha, len(call.keys), *call.keys, *map(str, call.args))
 
     async def _loaded(self, calls: Sequence[Call[Any]], replies: Sequence[Any]) -> list[Any]:
-        """The replies; where the server had forgotten a script it is told again, in order."""
-        return [
-            await self._tell(call) if isinstance(reply, NoScriptError) else reply
-            for call, reply in zip(calls, replies, strict=True)
-        ]
+        """The replies; scripts that the server had forgotten are told again, and their calls made, in order."""
+        made, told, again = list(replies), set[str](), []
+        for i, call in enumerate(calls):
+            if not isinstance(made[i], NoScriptError):
+                continue
+            if call.script in told:
+                again.append(i)
+            else:
+                made[i] = await self._tell(call)
+                told.add(call.script)
+        if again:
+            pipe = self._pipeline()
+            self._add(pipe, [calls[i] for i in again])
+            for i, reply in zip(again, await _execute(pipe), strict=True):
+                # On a cluster another server may not have been told yet.
+                made[i] = await self._tell(calls[i]) if isinstance(reply, NoScriptError) else reply
+        return made
 
     async def _tell(self, call: Call[Any]) -> Any:
         text = self._scripts[call.script].text
