@@ -11,11 +11,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from bot.errors import TemplateError
 from bot.render.segments import cut, septets, to_gsm
-from bot.render.sms import DATA_ROOM, GAP, MERCHANT_FLOOR, OPTIONS, RUNS, Render, candidates, fit, tidy
+from bot.render.sms import (
+    DATA_ROOM,
+    GAP,
+    MERCHANT_FLOOR,
+    OPTIONS,
+    RUNS,
+    Option,
+    Render,
+    candidates,
+    fit,
+    tidy,
+)
 
 _FIRST_MARK = 0xE000  # private characters: no text in the GSM alphabet has them
 _MARKS = re.compile("([\ue000-\ue0ff])")
@@ -33,7 +45,7 @@ class _Shape:
         parts = _MARKS.split(GAP.sub("", RUNS.sub(" ", known)).strip())
         self._parts = parts[::2]
         self._places = [ord(mark) - _FIRST_MARK for mark in parts[1::2]]
-        self._words = sum(map(septets, self._parts))
+        self._words = sum(map(_width, self._parts))
 
     def width(self, widths: Sequence[int]) -> int:
         return self._words + sum([widths[place] for place in self._places])
@@ -66,11 +78,11 @@ class Fitter:
 
     def _foreseen(self, values: Mapping[str, Any], room: int) -> str | None:
         """The text, or None where it did not come out as foreseen."""
-        full = [to_gsm(_text(values, path)) for path in self._paths]
+        full = [_written(_text(values, path)) for path in self._paths]
         now, locale = full, str(values.get("locale", ""))
         present = sum([1 << index for index, value in enumerate(full) if value])
         shape = self._shape(present, locale)
-        if shape.width([septets(value) for value in full]) > room:
+        if shape.width([_width(value) for value in full]) > room:
             now, shape = self._grown(full, locale, room)
         text = shape.text(now)
         return text if tidy(self._render(self._nested(now, locale))) == text else None
@@ -78,7 +90,7 @@ class Fitter:
     def _grown(self, full: Sequence[str], locale: str, room: int) -> tuple[list[str], _Shape]:
         """As `fit`: the least, and of each option as much as there is room for."""
         now = [self._least(index, value) for index, value in enumerate(full)]
-        widths = [septets(value) for value in now]
+        widths = [_width(value) for value in now]
         present = sum([1 << index for index, value in enumerate(now) if value])
         shape = self._shape(present, locale)
         width = shape.width(widths)
@@ -86,9 +98,16 @@ class Fitter:
             value, before = full[index], widths[index]
             if not value:
                 continue
+            limit = before + room - width
+            if limit <= before:
+                continue
             trial = self._shape(present | 1 << index, locale)
-            for candidate in candidates(option, value, before, before + room - width):
-                widths[index] = septets(candidate)
+            ways = _ways(option, value) if option.floor is None else candidates(option, value, before, limit)
+            for candidate in ways:
+                widths[index] = _width(candidate)
+                if not before < widths[index] <= limit:
+                    widths[index] = before
+                    continue
                 longer = trial.width(widths)
                 if longer <= room:
                     now[index], width, shape, present = candidate, longer, trial, present | 1 << index
@@ -99,7 +118,7 @@ class Fitter:
     def _least(self, index: int, value: str) -> str:
         path = self._paths[index]
         if path == ("merchant",):
-            return cut(value, MERCHANT_FLOOR)
+            return _short_merchant(value)
         if path == ("how",):
             return value.partition(", ")[0]
         if path[0] == "data":
@@ -123,6 +142,22 @@ class Fitter:
                 within = within.setdefault(key, {})
             within[path[-1]] = value
         return nested | {"locale": locale}
+
+
+# Most values of a campaign are the same in every message.
+_width = lru_cache(maxsize=4096)(septets)
+_written = lru_cache(maxsize=4096)(to_gsm)
+
+
+@lru_cache(maxsize=1024)
+def _ways(option: Option, value: str) -> tuple[str, ...]:
+    """Ways to write a value; what the merchant says is the same in every message."""
+    return tuple(option.ways(value))
+
+
+@lru_cache(maxsize=64)
+def _short_merchant(name: str) -> str:
+    return cut(name, MERCHANT_FLOOR)
 
 
 def _text(values: Mapping[str, Any], path: Sequence[str]) -> str:
