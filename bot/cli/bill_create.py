@@ -21,6 +21,7 @@ from bot.errors import Refused
 if TYPE_CHECKING:
     from bot.cli.columns import Row
     from bot.cli.files import Source
+    from bot.cli.intake import Repeats
     from bot.cli.rejects import ErrorsFile
     from bot.domain.bill_job import BillJob
     from bot.domain.creation import BillAnswer
@@ -60,7 +61,8 @@ def create_command(
     Many: tuma bill create bills.csv --kind order. Up to 50 are made in one call. Rows that are refused are written to
     FILE.errors.csv (or .ndjson) with the reason; correct them there and create from that file.
 
-    A row without an id gets one made from its content, so that a file that is given twice makes nothing twice.
+    A row without an id gets one made from its content, so that a file that is given twice makes nothing twice. A row
+    that repeats one before it is refused: give it an id if it is another bill.
     """
     cells = {"amount": amount, "description": description, "due_at": due_at, "mode": mode, "term": term,
              "name": name, "phone": phone, "email": email, "id": bill_id}  # fmt: skip
@@ -129,6 +131,7 @@ class _Creating:
     rejects: ErrorsFile
     kind: BillKind | None
     as_json: bool
+    repeats: Repeats
     tally: Counter[str] = field(default_factory=Counter)
     waiting: dict[str, Row] = field(default_factory=dict)
 
@@ -144,9 +147,11 @@ class _Creating:
         try:
             if row.problem is not None:
                 raise Refused(row.problem)
-            return _named(self._read(row))
+            job = _named(self._read(row))
+            self.repeats.check(row, job.id)
         except Refused as refused:
             return refused
+        return job
 
     def _read(self, row: Row) -> BillJob:
         from bot.domain.bill_job import bill_job, bill_row
@@ -214,12 +219,13 @@ class _Creating:
 async def _send(
     path: Path | None, source: Source, kind: BillKind | None, settings: Settings, as_json: bool
 ) -> bool:
+    from bot.cli.intake import Repeats
     from bot.cli.making import making
     from bot.cli.rejects import ErrorsFile
 
     with ErrorsFile(path, source) as rejects:
         async with runtime.open_engine(settings) as engine, making(engine):
-            creating = _Creating(engine, rejects, kind, as_json)
+            creating = _Creating(engine, rejects, kind, as_json, Repeats())
             for batch in _batches(source.rows()):
                 await creating.take(batch)
             await creating.follow()

@@ -61,6 +61,7 @@ class Composer:
             number=m["num"],
             amount=_to_pay(m, payment, from_minor(views.balance(a, term) + carried, currency)),
             carried=from_minor(carried, currency),
+            credited=from_minor(views.minor(a, f"cu:{term}"), currency),
             total=from_minor(views.minor(a, f"ta:{term}"), currency),
             paid=from_minor(views.minor(a, f"tp:{term}"), currency),
             currency=currency,
@@ -96,10 +97,12 @@ def _payment(message: Mapping[str, str]) -> PaymentFacts | None:
         return None
     j = msgspec.json.decode(message["j"], type=dict[str, str])
     currency = j["cur"] or "TZS"
+    balance = from_minor(int(j["bal"]), currency)
+    ended = message.get("gu") == "1" and balance > 0
     return PaymentFacts(
         amount=from_minor(int(j["am"]), currency) if j["am"] else None,
         currency=currency,
-        balance=from_minor(int(j["bal"]), currency),
+        balance=Decimal(0) if ended else balance,
         credit=from_minor(int(j["cr"]), currency),
         reference=j["ref"],
         paid_at=views.moment(j["at"]),
@@ -107,6 +110,8 @@ def _payment(message: Mapping[str, str]) -> PaymentFacts | None:
         reason=j.get("msg") or None,
         number_closed=j["closed"] == "1",
         next_number=message.get("nn"),
+        ended=ended,
+        mistaken=j.get("mist") == "1",
     )
 
 

@@ -13,7 +13,11 @@ the chat is known: who must wait goes back to its timer and costs neither tokens
 With several SMS providers the channel has one bucket, whose rate is what no provider's sender has too much of, by the
 parts that `SmsRouter` gives them now; chance may give one of them a little more of a second than its rate.
 
-What it does not do: count what others send from the same account, or the staff bot's own dialogues.
+What the staff bot says itself is counted (`Talk`): in its chat it takes its turn, of the bot's whole rate it takes a
+token even if there is none, as a person waits for it; messages of bills then wait longer. Tokens of a message whose
+lease ended before it was written come back; its chat's turn does not, and it waits a second for the next.
+
+What it does not do: count what others send from the same account.
 """
 
 from __future__ import annotations
@@ -164,6 +168,11 @@ class Limits:
         if self._every_us(channel):
             held.tokens += held.cost - _tokens(content)
 
+    def unsent(self, channel: str, content: Content) -> None:
+        """Nothing of a message left after all, so what its text had needed comes back."""
+        if self._every_us(channel):
+            self._held[channel].tokens += _tokens(content)
+
     async def chats(self, channel: str, addresses: Sequence[str]) -> list[float]:
         """For each address 0 if it may get a message now, else the seconds until it may. Raises StoreUnavailable."""
         rate = self._rates[channel].get("chat", 0.0)
@@ -223,6 +232,42 @@ class Limits:
         """A request handed out now has ended after this, so the places of a worker that was lost are free again."""
         longest_s = self._channels[channel].request_timeout_s
         return (self._settings.lease_ms / 1000 + longest_s + _MARGIN_S) * 1e6
+
+
+class Talk:
+    """What the staff bot says besides the messages of bills, counted in the same rates."""
+
+    def __init__(self, records: Records, settings: Settings) -> None:
+        self._scripts = records.scripts
+        figures = rates(settings)["telegram"]
+        self._every_us = 1e6 / figures["telegram"] if figures["telegram"] else 0.0
+        self._chat_us = round(1e6 / figures["chat"]) if figures["chat"] else 0
+
+    async def turn(self, chat: str) -> float:
+        """0 if `chat` may get a message now, which then counts; else seconds to wait. Raises StoreUnavailable."""
+        if self._chat_us:
+            [wait_s] = await self._scripts.run(self._scripts.chats(self._chat_us, [chat]))
+            if wait_s:
+                return wait_s
+        await self.count()
+        return 0.0
+
+    async def count(self) -> None:
+        """A message goes out, whether there is a token for it or not. Raises StoreUnavailable."""
+        if self._every_us:
+            request = {
+                **{
+                    "ch": "telegram",
+                    "who": "staff",
+                    "want": 0,
+                    "bulk": 0,
+                    "urgent": False,
+                    "cost": 1,
+                    "back": -1,
+                },
+                **{"every": self._every_us, **_room(self._every_us, 1), "busy": 0, "places": [], "keep": 0},
+            }
+            await self._scripts.run(self._scripts.lease(request))
 
 
 def _room(every: float, cost: int) -> dict[str, float]:

@@ -340,6 +340,8 @@ class Worker:
             _log.warning(
                 "send_failed", channel=channel.name, message=held.id, code=error.code, decision=decision
             )
+            if isinstance(error, LeaseExpired):
+                self._limits.unsent(channel.name, content)
             return self._failed(channel, held, error, text)
         except Exception as error:
             # Nobody knows how far it came, so it is in doubt.

@@ -54,19 +54,21 @@ class Option:
 
 
 # In the order of worth: what comes first gets the room first. That an order number takes one payment is worth most
-# of all: who pays a part closes the number.
+# of all: who pays a part closes the number. A receipt is none without its number, and says in a few words what for.
 OPTIONS = (
     Option(("order",)),
+    Option(("payment", "reference")),
     Option(("carried",)),
+    Option(("credited",)),
     Option(("merchant",), partial(_up_to, 20)),
     Option(("payment", "reason"), floor=16),
     Option(("first_name",), _first_word),
     Option(("name",), _first_word),
     Option(("pay_url",)),
-    Option(("merchant",), floor=MERCHANT_FLOOR),
     Option(("how",), partial(_fewer, ", ")),
+    Option(("description",), partial(_up_to, 18), floor=10),
+    Option(("merchant",), floor=MERCHANT_FLOOR),
     Option(("description",), floor=18),
-    Option(("payment", "reference")),
     Option(("name",), partial(_fewer, " ")),
     Option(("payment", "payer")),
     Option(("merchant_contact",)),
@@ -127,9 +129,9 @@ def candidates(option: Option, value: str, before: int, limit: int) -> Iterator[
     for text in option.ways(value):
         if before < septets(text) <= limit:
             yield text
-    if option.floor is not None and septets(value) > limit:
+    if option.floor is not None:
         # The template's own words around a value are not known here: give way a few units at a time.
-        for room in range(limit, max(option.floor, before + 1) - 1, -3):
+        for room in range(min(limit, septets(value) - 1), max(option.floor, before + 1) - 1, -3):
             yield cut(value, room)
 
 

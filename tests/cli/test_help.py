@@ -17,7 +17,7 @@ from tests.cli.conftest import Tuma, clean_environment
 HEAVY = ("aiogram", "twilio", "redis", "babel", "phonenumbers", "aiohttp", "httpx", "reportlab", "structlog")
 PUBLIC = (
     "demo", "up", "share", "status", "stop", "bill show", "bill snippet",
-    "payments unmatched", "payments match", "payments dismiss",
+    "payments unmatched", "payments match", "payments dismiss", "payments take-back",
     "dead list", "dead replay", "dead arrived", "channel list", "channel pause", "channel resume", "contact show",
     "contact link", "contact edit",
     "contact optout", "contact optin", "template list", "template preview", "template check", "sms count",

@@ -41,8 +41,7 @@ local function failed(id, m, s, a, r, outcome)
   redis.call('HSET', P .. 'm:' .. id, 'err', r.err)
   -- The contact may have been edited since: only the address that failed is silenced.
   if r.x and r.x ~= '' and m.to == address(s, m.ch) then
-    s['x:' .. m.ch] = r.x
-    redis.call('HSET', P .. 's:' .. s.sid, 'x:' .. m.ch, r.x)
+    silence(s, m.ch, r.x)
   end
   done(id, m, outcome, r.why, now)
   event(s, 'message.failed', now, { message = id, channel = m.ch, kind = m.k, reason = r.why })

@@ -21,14 +21,15 @@ local function read(lane, most)
   return reply and reply[1] and reply[1][2] or {}
 end
 
--- In quiet hours nobody is asked for money, but somebody who waits for a number made just now gets it. A retry, a rung
--- or a scheduled share that matures in the night does not count as just now; what only a rate held up does.
+-- In quiet hours nobody is asked for money, but somebody who waits for a number made just now gets it, or hears that
+-- paying just now failed. A retry, a rung or a scheduled share that matures in the night does not count as just now;
+-- what only a rate held up does. Money that went back is told in the morning. Receipts always go out.
 local JUST_NOW_MS = 600000
 local function quiet(m, s)
-  if ARGV[6] == '' or not fenced(m.k) then return false end
-  local waiting = m.k == 'instructions' and m.ln == 'u' and num(m.t) == 0 and m.dup ~= '1'
-    and num(s.sa) <= num(s.at) and num(now) - num(m.wish or m.at) < JUST_NOW_MS
-  return not waiting
+  if ARGV[6] == '' or m.k == 'receipt' then return false end
+  local now_asked = num(m.t) == 0 and m.dup ~= '1' and num(now) - num(m.wish or m.at) < JUST_NOW_MS
+  if m.k == 'payment_failed' then return not now_asked end
+  return not (now_asked and m.k == 'instructions' and m.ln == 'u' and num(s.sa) <= num(s.at))
 end
 
 local accounts, flat_accounts = {}, {}
@@ -54,6 +55,11 @@ local function held_back(id, m, s, a)
     if not advance(id, m, s, a, now) then bury(id, m, now, 'expired') end
     return true
   end
+  -- The correction says what became of this money; a receipt for it would say that it counts.
+  if m.k == 'receipt' and redis.call('HGET', P .. 'p:' .. m.pay, 'back') == '1' then
+    done(id, m, 'canceled', 'returned', now)
+    return true
+  end
   if m.k == 'payment_failed' and a.st ~= 'open' then
     done(id, m, 'canceled', a.st == 'stopped' and 'stopped' or 'paid', now)
     return true
@@ -65,7 +71,15 @@ local function held_back(id, m, s, a)
     local hold = held_until(a, now)
     if hold > 0 then postpone(id, m, int(hold)) return true end
     if unsure(m) then postpone(id, m, int(num(now) + UNKNOWN_WAIT_MS)) return true end
-    if quiet(m, s) then postpone(id, m, ARGV[6]) return true end
+  end
+  if quiet(m, s) then
+    -- A notice that would be stale by the morning is not worth one, nor a dead letter.
+    if m.k == 'payment_failed' and num(ARGV[6]) >= num(m.val) then
+      done(id, m, 'canceled', 'quiet hours', now)
+    else
+      postpone(id, m, ARGV[6])
+    end
+    return true
   end
   if suppressed(s, channel) or not address(s, channel) then
     local why = suppressed(s, channel) or 'no address'
@@ -93,6 +107,12 @@ local function hand_out(lane, entry)
   end
   local attempt = int(num(m.a) + 1)
   local changes = { 'a', attempt, 'hat', now, 'cn', consumer, 'to', address(s, channel), 'st', 'handed_out' }
+  -- Of a bill that staff ended since, a receipt claims no balance, whichever number stands for it now.
+  if m.pay and not fenced(m.k) then
+    local _, lives = live(m.num, a)
+    changes[#changes + 1] = 'gu'
+    changes[#changes + 1] = lives and given_up(lives) and '1' or '0'
+  end
   redis.call('HSET', P .. 'm:' .. id, unpack(changes))
   count('queued', -1)
   count('handed_out', 1)
