@@ -11,12 +11,12 @@ import typer
 
 from bot.cli import runtime
 from bot.cli.output import JsonFlag, Misused, emit, say, shown
-from bot.domain.bill import BillView, PaymentView
-from bot.domain.bill_change import ChangedBill, bill_change
 from bot.errors import Refused
 
 if TYPE_CHECKING:
     from bot.billpay.desk import BillDesk
+    from bot.domain.bill import BillView, PaymentView
+    from bot.domain.bill_change import ChangedBill
     from bot.engine.engine import Engine
     from bot.settings import Settings
 
@@ -86,6 +86,8 @@ def _reminders(before: str | None, after: str | None) -> dict[str, Any] | None:
 
 
 async def _change(number: str, fields: dict[str, Any], settings: Settings) -> ChangedBill:
+    from bot.domain.bill_change import bill_change
+
     async with runtime.open_engine(settings) as engine, open_desk(engine) as desk:
         currency = (await engine.bills.get(number)).currency
         try:

@@ -16,11 +16,11 @@ import typer
 from bot.cli import runtime
 from bot.cli.output import FAILED, JsonFlag, emit, facts, note, say, shown, table
 from bot.cli.rejects import guarded
-from bot.domain.reconciliation import Day, DayPayment, Totals, reconcile
 
 if TYPE_CHECKING:
     from bot.billpay.client import ClickPesa
     from bot.domain.bill import PaymentEvent
+    from bot.domain.reconciliation import Day, DayPayment, Totals
     from bot.engine.engine import Engine
     from bot.settings import Settings
 
@@ -82,6 +82,8 @@ async def _reconcile(day: date, settings: Settings) -> Day:
 
 async def of_day(engine: Engine, client: ClickPesa | None, day: date) -> Day:
     """One day's reconciliation; without a client ClickPesa is not asked. Raises ClickPesaError."""
+    from bot.domain.reconciliation import reconcile
+
     theirs = None
     if client is not None:
         theirs = await engine.books.recognise(await _listed(engine, client, day), day)

@@ -22,7 +22,7 @@ What it does not do: count what others send from the same account.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
@@ -130,6 +130,14 @@ class Limits:
         self._rates, self._most = rates(settings), most_at_once(settings)
         longest = settings.sms_max_segments
         self._held = {name: _Account(longest if name == "sms" else 1) for name in self._channels}
+        # What does not change while the process lives, and is asked for several times a message.
+        self._splitting = {name: made for name, made in self._channels.items() if isinstance(made, Splitting)}
+        self._fixed = {name: {self._only(name): 1.0} for name in self._channels}
+        self._unlimited = {
+            name
+            for name in self._channels
+            if not any(self._rates[name][provider] for provider in self._providers(name))
+        }
 
     async def lease(self, channel: str, urgent: int, bulk: int, busy: int) -> Lease:
         """Tokens and places for up to `urgent` messages of any lane, of them `bulk` bulk ones; `busy`: on their way.
@@ -192,15 +200,23 @@ class Limits:
 
     def _parts(self, channel: str) -> Mapping[str, float]:
         """Which providers get how much of a channel."""
-        made = self._channels[channel]
-        if isinstance(made, Splitting):
-            return made.shares()
+        made = self._splitting.get(channel)
+        return made.shares() if made is not None else self._fixed[channel]
+
+    def _providers(self, channel: str) -> Collection[str]:
+        """Every provider that may get some of a channel at some time."""
+        made = self._splitting.get(channel)
+        return made.shares().keys() if made is not None else self._fixed[channel].keys()
+
+    def _only(self, channel: str) -> str:
         if channel == "sms":
             route = self._settings.sms_route()
-            return {route[0][0] if route else "twilio": 1.0}
-        return {{"whatsapp": "twilio", "email": "smtp"}.get(channel, channel): 1.0}
+            return route[0][0] if route else "twilio"
+        return {"whatsapp": "twilio", "email": "smtp"}.get(channel, channel)
 
     def _every_us(self, channel: str) -> float:
+        if channel in self._unlimited:
+            return 0.0
         rates, parts = self._rates[channel], self._parts(channel)
         bearable = [rates[name] / part for name, part in parts.items() if part > 0 and rates[name]]
         return 1e6 / min(bearable) if bearable else 0.0

@@ -10,19 +10,17 @@ import hashlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 from redis.exceptions import NoScriptError, RedisError
 
-from bot.engine import keys
+from bot.engine import keys, library
 from bot.engine.replicas import Replicas
 from bot.engine.store import Client, guard
 from bot.engine.together import Together
 
 T = TypeVar("T")
-_FOLDER = Path(__file__).with_name("lua")
 
 
 _ahead_ms = 0
@@ -51,11 +49,6 @@ def put_clock_right() -> None:
 def pairs(flat: Sequence[str]) -> dict[str, str]:
     """A flat field-value list as a dict."""
     return dict(zip(flat[::2], flat[1::2], strict=True))
-
-
-def _load(name: str) -> str:
-    head, _, body = (_FOLDER / f"{name}.lua").read_text().partition("\n")
-    return f"{head}\n{(_FOLDER / '_lib.lua').read_text()}\n{body}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +117,9 @@ class Scripts:
         self._one: Together[Call[Any], Any] = Together(self._replies)
         self._one_kept: Together[Call[Any], Any] = Together(self._kept_replies)
         self._scripts: dict[str, Script] = {}
-        for path in sorted(_FOLDER.glob("[a-z]*.lua")):
-            text = _load(path.stem)
-            self._scripts[path.stem] = Script(path.stem, text, hashlib.sha1(text.encode()).hexdigest())  # noqa: S324
+        for name in library.names():
+            body = library.text(name)
+            self._scripts[name] = Script(name, body, hashlib.sha1(body.encode()).hexdigest())  # noqa: S324
 
     async def run(self, call: Call[T]) -> T:
         """Make one call, in one round trip with what other tasks call. Raises StoreUnavailable."""

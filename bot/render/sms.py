@@ -19,10 +19,10 @@ from bot.render.variables import on_every_text
 Render = Callable[[Mapping[str, Any]], str]
 Ways = Callable[[str], Sequence[str]]
 
-_RUNS = re.compile(r"[ \t]{2,}")
-_GAP = re.compile(r"[ \t]+(?=[,.;:!?](?:\s|$))")
-_MERCHANT_FLOOR = 11  # as long as a registered sender name
-_DATA_ROOM = 16
+RUNS = re.compile(r"[ \t]{2,}")
+GAP = re.compile(r"[ \t]+(?=[,.;:!?](?:\s|$))")
+MERCHANT_FLOOR = 11  # as long as a registered sender name
+DATA_ROOM = 16
 
 
 def _whole(value: str) -> list[str]:
@@ -67,7 +67,7 @@ OPTIONS = (
     Option(("pay_url",)),
     Option(("how",), partial(_fewer, ", ")),
     Option(("description",), partial(_up_to, 18), floor=10),
-    Option(("merchant",), floor=_MERCHANT_FLOOR),
+    Option(("merchant",), floor=MERCHANT_FLOOR),
     Option(("description",), floor=18),
     Option(("name",), partial(_fewer, " ")),
     Option(("payment", "payer")),
@@ -95,16 +95,16 @@ def fit(render: Render, values: Mapping[str, Any], room: int) -> str:
 
 def tidy(text: str) -> str:
     """A rendered SMS as it is sent: in the alphabet, without the blanks that left-out parts leave behind."""
-    return _GAP.sub("", _RUNS.sub(" ", to_gsm(text))).strip()
+    return GAP.sub("", RUNS.sub(" ", to_gsm(text))).strip()
 
 
 def _least(full: Mapping[str, Any]) -> dict[str, Any]:
     least = dict(full)
     for option in OPTIONS:
         least = _with(least, option.path, "")
-    least["merchant"] = cut(full["merchant"], _MERCHANT_FLOOR)
+    least["merchant"] = cut(full["merchant"], MERCHANT_FLOOR)
     least["how"] = full["how"].partition(", ")[0]
-    least["data"] = {key: cut(value, _DATA_ROOM) for key, value in full["data"].items()}
+    least["data"] = {key: cut(value, DATA_ROOM) for key, value in full["data"].items()}
     return least
 
 
@@ -116,7 +116,7 @@ def _grow(
     if not value:
         return now, text
     before = septets(_of(now, option.path))
-    for candidate in _candidates(option, value, before, before + room - septets(text)):
+    for candidate in candidates(option, value, before, before + room - septets(text)):
         trial = _with(now, option.path, candidate)
         longer = tidy(render(trial))
         if septets(longer) <= room:
@@ -124,7 +124,7 @@ def _grow(
     return now, text
 
 
-def _candidates(option: Option, value: str, before: int, limit: int) -> Iterator[str]:
+def candidates(option: Option, value: str, before: int, limit: int) -> Iterator[str]:
     """Ways to write one value, longest first: more than the `before` units it has, at most `limit`."""
     for text in option.ways(value):
         if before < septets(text) <= limit:

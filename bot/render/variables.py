@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -79,11 +79,11 @@ class Merchant:
     contact: str | None
     zone: str
     methods: tuple[Method, ...]
+    how: str = field(init=False)
+    """Company numbers in brief."""
 
-    @property
-    def how(self) -> str:
-        """Company numbers in brief."""
-        return ", ".join(companies(self.methods))
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "how", ", ".join(companies(self.methods)))
 
 
 def gather(

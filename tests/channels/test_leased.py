@@ -54,6 +54,16 @@ async def test_a_request_that_timed_out_does_not_go_on_leaving(deaf: socket.sock
             assert await received(connection) < size
 
 
+async def test_a_line_break_in_a_header_never_leaves(deaf: socket.socket) -> None:
+    exchange = HttpExchange("twilio", "Twilio", timeout_s=0.5, connections=1)
+    url = f"http://127.0.0.1:{deaf.getsockname()[1]}/"
+    with pytest.raises(ValueError, match="line break"):
+        await exchange.request("GET", url, {"apiKey": "secret\r\nHost: elsewhere"})
+    await exchange.close()
+    with pytest.raises(BlockingIOError):
+        deaf.accept()
+
+
 async def greets_and_falls_silent(listener: socket.socket) -> socket.socket:
     """An SMTP server that takes an envelope, asks for the text and reads nothing of it; its connection."""
     loop = asyncio.get_running_loop()

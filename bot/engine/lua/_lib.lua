@@ -1,4 +1,4 @@
--- Shared by every script of a partition; scripts.py puts it after the script's own `#!lua` line.
+-- Shared by every script of a partition; library.py puts what a script needs of it after its own `#!lua` line.
 --
 -- KEYS[1] is the partition's prefix `tuma:{p}:`. Every key below carries that hash tag, so all of it is one slot.
 -- Records:  a:<number> account   s:<sid> share   m:<sid>.<n> message   p:<pid> payment   x:<number>:<alias> payment id
@@ -36,16 +36,57 @@ local woken = {}
 -- does (hold | resume).
 local policy = { succ = '', sync = '0', wait = '0', back = 'hold' }
 
+-- What a script that handles many messages writes once for all of them: counters, and entries to take off a stream.
+local batch
+
 local function count(field, by)
-  redis.call('HINCRBY', P .. 'n', field, by)
+  if batch then
+    batch.counts[field] = (batch.counts[field] or 0) + by
+  else
+    redis.call('HINCRBY', P .. 'n', field, by)
+  end
 end
 
+local function drop(key, entry)
+  if batch then
+    local entries = batch.entries[key] or {}
+    entries[#entries + 1] = entry
+    batch.entries[key] = entries
+  else
+    redis.call('XACK', key, 'w', entry)
+    redis.call('XDEL', key, entry)
+  end
+end
+
+-- Run `each` on every item. Should one of them break it, what was done for those before it is written all the same.
+local function in_batch(items, each)
+  batch = { counts = {}, entries = {} }
+  local fine, broken = pcall(function()
+    for _, item in ipairs(items) do each(item) end
+  end)
+  local written = batch
+  batch = nil
+  for field, by in pairs(written.counts) do
+    if by ~= 0 then count(field, by) end
+  end
+  for key, entries in pairs(written.entries) do
+    -- Lua takes only so many arguments from a table.
+    for first = 1, #entries, 1000 do
+      local last = math.min(first + 999, #entries)
+      redis.call('XACK', key, 'w', unpack(entries, first, last))
+      redis.call('XDEL', key, unpack(entries, first, last))
+    end
+  end
+  if not fine then error(broken) end
+end
+
+-- A record as a map, and as the flat list it came as; nil if there is none.
 local function record(key)
   local flat = redis.call('HGETALL', key)
   if #flat == 0 then return nil end
   local map = {}
   for i = 1, #flat, 2 do map[flat[i]] = flat[i + 1] end
-  return map
+  return map, flat
 end
 
 local function account(number) return record(P .. 'a:' .. number) end
@@ -198,8 +239,7 @@ local function leave(id, m)
   if m.st == 'scheduled' then
     redis.call('ZREM', P .. 'timers', 'm:' .. id)
   elseif m.e and m.e ~= '' then
-    redis.call('XACK', stream(m.ch, m.ln), GROUP, m.e)
-    redis.call('XDEL', stream(m.ch, m.ln), m.e)
+    drop(stream(m.ch, m.ln), m.e)
   end
   if m.st == 'in_doubt' then
     redis.call('ZREM', P .. 'timers', 'd:' .. id)
@@ -242,7 +282,8 @@ end
 
 local function waits(m) return m ~= nil and (m.st == 'scheduled' or m.st == 'queued') end
 
-local function done(id, m, outcome, why, now)
+-- also: further fields to write, a flat list
+local function done(id, m, outcome, why, now, also)
   local doubted = m.st == 'in_doubt'
   -- What certainly never left costs nothing.
   if m.c and outcome ~= 'sent' and not doubted and m.dup ~= '1' then spend(sid_of(id), -num(m.c)) end
@@ -252,12 +293,14 @@ local function done(id, m, outcome, why, now)
     count('duplicates', -1)
   end
   leave(id, m)
-  redis.call('HSET', P .. 'm:' .. id, 'o', outcome, 'why', why or '', 'end', now, 'e', '')
-  move(id, m, 'done')
+  count(m.st, -1)
+  count('done', 1)
   count('o:' .. outcome, 1)
-  m.o = outcome
+  redis.call('HSET', P .. 'm:' .. id, 'st', 'done', 'o', outcome, 'why', why or '', 'end', now, 'e', '',
+    unpack(also or {}))
+  m.st, m.o = 'done', outcome
   redis.call('EXPIRE', P .. 'm:' .. id, KEEP_MESSAGE_S)
-  redis.call('ZREM', P .. 'timers', 'c:' .. id)
+  if m.rg == '1' then redis.call('ZREM', P .. 'timers', 'c:' .. id) end
   if doubted then unbury(id, m) end
 end
 
@@ -441,7 +484,7 @@ end
 
 -- The customer has it on this rung; another rung of the same wish that still waits says nothing new.
 local function confirm(id, m, s, now)
-  redis.call('ZREM', P .. 'timers', 'c:' .. id)
+  if m.rg == '1' then redis.call('ZREM', P .. 'timers', 'c:' .. id) end
   redis.call('HSET', P .. 'm:' .. id, 'cf', '1')
   if s.okc ~= m.ch then
     redis.call('HSET', P .. 's:' .. s.sid, 'okc', m.ch)

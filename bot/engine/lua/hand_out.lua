@@ -32,9 +32,12 @@ local function quiet(m, s)
   return not (now_asked and m.k == 'instructions' and m.ln == 'u' and num(s.sa) <= num(s.at))
 end
 
-local accounts = {}
+local accounts, flat_accounts = {}, {}
 local function account_of(number)
-  if accounts[number] == nil then accounts[number] = account(number) or false end
+  if accounts[number] == nil then
+    local a, flat = account(number)
+    accounts[number], flat_accounts[number] = a or false, flat
+  end
   return accounts[number] or nil
 end
 
@@ -88,36 +91,39 @@ local function held_back(id, m, s, a)
 end
 
 local out = {}
+local function hand_out(lane, entry)
+  local at, id = entry[1], entry[2][2]
+  local m, flat = message(id)
+  if not m or m.st ~= 'queued' or m.e ~= at then return drop(stream(channel, lane), at) end
+  local s, flat_share = share(sid_of(id))
+  local a = s and account_of(m.num)
+  if not s then return done(id, m, 'canceled', 'its share is gone', now) end
+  if held_back(id, m, s, a) then return end
+  -- A receipt names the number that came after this one only while money can be paid to it.
+  local successor = m.nn and account_of(m.nn)
+  if m.nn and not (successor and successor.st == 'open') then
+    redis.call('HDEL', P .. 'm:' .. id, 'nn')
+    m, flat = message(id)
+  end
+  local attempt = int(num(m.a) + 1)
+  local changes = { 'a', attempt, 'hat', now, 'cn', consumer, 'to', address(s, channel), 'st', 'handed_out' }
+  -- Of a bill that staff ended since, a receipt claims no balance, whichever number stands for it now.
+  if m.pay and not fenced(m.k) then
+    local _, lives = live(m.num, a)
+    changes[#changes + 1] = 'gu'
+    changes[#changes + 1] = lives and given_up(lives) and '1' or '0'
+  end
+  redis.call('HSET', P .. 'm:' .. id, unpack(changes))
+  count('queued', -1)
+  count('handed_out', 1)
+  -- What is answered is what was read, and after it what was changed: that counts.
+  for _, value in ipairs(changes) do flat[#flat + 1] = value end
+  out[#out + 1] = { id, at, attempt, lane, flat, flat_share, flat_accounts[m.num] or {} }
+end
+
 local function take(lane, most)
   local entries = read(lane, most)
-  for _, entry in ipairs(entries) do
-    local at, id = entry[1], entry[2][2]
-    local m = message(id)
-    if not m or m.st ~= 'queued' or m.e ~= at then
-      redis.call('XACK', stream(channel, lane), GROUP, at)
-      redis.call('XDEL', stream(channel, lane), at)
-    else
-      local s = share(sid_of(id))
-      local a = s and account_of(m.num)
-      if not s then
-        done(id, m, 'canceled', 'its share is gone', now)
-      elseif not held_back(id, m, s, a) then
-        -- A receipt names the number that came after this one only while money can be paid to it.
-        local successor = m.nn and account_of(m.nn)
-        if m.nn and not (successor and successor.st == 'open') then redis.call('HDEL', P .. 'm:' .. id, 'nn') end
-        -- Of a bill that staff ended since, a receipt claims no balance, whichever number stands for it now.
-        if m.pay and not fenced(m.k) then
-          local _, lives = live(m.num, a)
-          redis.call('HSET', P .. 'm:' .. id, 'gu', lives and given_up(lives) and '1' or '0')
-        end
-        local attempt = redis.call('HINCRBY', P .. 'm:' .. id, 'a', 1)
-        redis.call('HSET', P .. 'm:' .. id, 'hat', now, 'cn', consumer, 'to', address(s, channel))
-        move(id, m, 'handed_out')
-        out[#out + 1] = { id, at, int(attempt), lane, redis.call('HGETALL', P .. 'm:' .. id),
-          redis.call('HGETALL', P .. 's:' .. s.sid), redis.call('HGETALL', P .. 'a:' .. m.num) }
-      end
-    end
-  end
+  in_batch(entries, function(entry) hand_out(lane, entry) end)
   return #entries
 end
 local most = num(ARGV[4])
