@@ -9,32 +9,22 @@ Source: RFC 5322 (headers), RFC 3834 section 5 (Auto-Submitted), RFC 8058 (one-c
 
 from __future__ import annotations
 
+import re
+import time
 import unicodedata
+from binascii import b2a_qp
 from datetime import UTC, datetime
 from email.errors import MessageError
-from email.headerregistry import Address, BaseHeader, HeaderRegistry, UnstructuredHeader
-from email.message import EmailMessage
-from email.policy import SMTP, EmailPolicy, Policy
-from email.utils import parseaddr
+from email.headerregistry import Address
+from email.message import MIMEPart
+from email.policy import SMTP
+from email.utils import format_datetime, parseaddr
+from functools import lru_cache
 
 from channels.base import Attachment, EmailContent
 from channels.errors import ContentRejected, Misconfigured, RecipientInvalid
 
-
-class _Unfolded(UnstructuredHeader, BaseHeader):
-    """A header of one URL. Python would fold a long one by encoding it, and no receiver decodes that."""
-
-    def fold(self, *, policy: Policy) -> str:
-        return f"{self.name}: {self}{policy.linesep}"
-
-
-def _policy() -> EmailPolicy[EmailMessage]:
-    headers = HeaderRegistry()
-    headers.map_to_type("list-unsubscribe", _Unfolded)
-    return SMTP.clone(cte_type="7bit", header_factory=headers)
-
-
-_POLICY = _policy()
+_POLICY = SMTP.clone(cte_type="7bit")
 
 
 def mailbox(text: str) -> Address:
@@ -63,6 +53,9 @@ def sender(text: str) -> Address:
 
 def recipient(text: str) -> Address:
     """Read the address of a person. Errors: RecipientInvalid; also for one that needs SMTPUTF8."""
+    if _ADDRESS.fullmatch(text):  # as nearly all are; what follows says the same of them
+        local, _, domain = text.partition("@")
+        return Address(username=local, domain=domain)
     try:
         address = mailbox(text)
     except ValueError:
@@ -84,35 +77,109 @@ def message_id(key: str, from_: Address) -> str:
 def compose(key: str, from_: Address, to: Address, content: EmailContent) -> bytes:
     """Write the mail for our message `key`. Errors: ContentRejected for what would forge a header."""
     try:
-        mail = _headers(key, from_, to, content)
-        mail.set_content(content.text, cte="quoted-printable")
-        mail.add_alternative(content.html, subtype="html", cte="quoted-printable")
-        if content.attachment is not None:
-            _attach(mail, content.attachment)
-        return mail.as_bytes()
+        head, body = _headers(key, from_, to, content), _alternative(content)
+        if content.attachment is None:
+            return head + _MULTIPART % (b"alternative", _INNER) + body
+        file = _file(content.attachment)
+        return head + _MULTIPART % (b"mixed", _OUTER) + _MIXED % (body, file)
     except (ValueError, MessageError):
         raise ContentRejected("mail content", "a header holds a line break or cannot be written") from None
 
 
-def _attach(mail: EmailMessage, file: Attachment) -> None:
+# Python's generator looks for a boundary that no part holds. This one cannot be in quoted-printable or base64, where
+# "=" is followed by two hexadecimal digits, by a line break, or by nothing. Source: RFC 2045 section 6.7 (5).
+_INNER, _OUTER = b"=_alternative", b"=_mixed"
+_MULTIPART = b'MIME-Version: 1.0\r\nContent-Type: multipart/%b; boundary="%b"\r\n\r\n'
+_TEXT = b'Content-Type: text/%b; charset="utf-8"\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n%b'
+_ALTERNATIVE = b"\r\n".join((b"--" + _INNER, b"%b", b"--" + _INNER, b"%b", b"--" + _INNER + b"--", b""))
+_MIXED = b"\r\n".join(
+    (
+        *(b"--" + _OUTER, b'Content-Type: multipart/alternative; boundary="' + _INNER + b'"', b"", b"%b"),
+        *(b"--" + _OUTER, b"%b", b"--" + _OUTER + b"--", b""),
+    )
+)
+
+
+def _alternative(content: EmailContent) -> bytes:
+    return _ALTERNATIVE % (
+        _TEXT % (b"plain", _quoted(content.text)),
+        _TEXT % (b"html", _quoted(content.html)),
+    )
+
+
+def _quoted(text: str) -> bytes:
+    """Quoted-printable with CRLF, the last line ended too."""
+    return b"\r\n".join([*map(_quoted_line, text.encode().splitlines()), b""])
+
+
+@lru_cache(maxsize=4096)
+def _quoted_line(line: bytes) -> bytes:
+    # Most lines of a campaign are the same in every mail.
+    return b2a_qp(line).replace(b"\n", b"\r\n")
+
+
+def _file(file: Attachment) -> bytes:
     main, _, sub = file.media_type.partition("/")
-    mail.add_attachment(file.data, maintype=main, subtype=sub, filename=_line(file.name))
+    part = MIMEPart(policy=_POLICY)
+    part.set_content(
+        file.data, maintype=main, subtype=sub, disposition="attachment", filename=_line(file.name)
+    )
+    return part.as_bytes()
 
 
-def _headers(key: str, from_: Address, to: Address, content: EmailContent) -> EmailMessage:
-    mail = EmailMessage(policy=_POLICY)
-    mail["From"] = from_
-    mail["To"] = to
-    mail["Subject"] = _line(content.subject)
-    mail["Date"] = datetime.now(UTC)
-    mail["Message-ID"] = _line(message_id(key, from_))
-    mail["Auto-Submitted"] = "auto-generated"
+def _headers(key: str, from_: Address, to: Address, content: EmailContent) -> bytes:
+    lines = [
+        _from(from_.display_name, from_.username, from_.domain),
+        _plain("To", to.addr_spec, _ADDRESS) or _folded("To", to),
+        _subject(_line(content.subject)),
+        _date(int(time.time())),
+        _plain("Message-ID", _line(message_id(key, from_)), _MESSAGE_ID)
+        or _folded("Message-ID", message_id(key, from_)),
+        b"Auto-Submitted: auto-generated\r\n",
+    ]
     if content.reply_to is not None:
-        mail["Reply-To"] = mailbox(content.reply_to)
+        lines.append(_reply_to(content.reply_to))
     if content.unsubscribe_url is not None:
-        mail["List-Unsubscribe"] = f"<{_url(content.unsubscribe_url)}>"
-        mail["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
-    return mail
+        lines.append(b"List-Unsubscribe: <%b>\r\n" % _url(content.unsubscribe_url).encode("ascii"))
+        lines.append(b"List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n")
+    return b"".join(lines)
+
+
+# What Python's own folding leaves as it is, and needs a while to find that out.
+_ADDRESS = re.compile(r"[A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*")
+_MESSAGE_ID = re.compile(f"<{_ADDRESS.pattern}>")
+_WORDS = re.compile(r"[!-~]+(?: [!-~]+)*")
+
+
+def _plain(name: str, value: str, pattern: re.Pattern[str]) -> bytes | None:
+    """A header that is one short line of known form; None for any other."""
+    line = f"{name}: {value}\r\n"
+    return line.encode("ascii") if len(line) <= 78 and pattern.fullmatch(value) else None
+
+
+def _folded(name: str, value: str | Address) -> bytes:
+    return _POLICY.fold_binary(*_POLICY.header_store_parse(name, value))
+
+
+@lru_cache(maxsize=64)
+def _from(name: str, local: str, domain: str) -> bytes:
+    return _folded("From", Address(name, local, domain))
+
+
+@lru_cache(maxsize=1024)
+def _subject(text: str) -> bytes:
+    plain = None if "=?" in text else _plain("Subject", text, _WORDS)
+    return plain or _folded("Subject", text)
+
+
+@lru_cache(maxsize=64)
+def _reply_to(text: str) -> bytes:
+    return _folded("Reply-To", mailbox(text))
+
+
+@lru_cache(maxsize=2)
+def _date(now_s: int) -> bytes:
+    return b"Date: %b\r\n" % format_datetime(datetime.fromtimestamp(now_s, UTC)).encode("ascii")
 
 
 def _line(text: str) -> str:
@@ -129,4 +196,6 @@ def _url(text: str) -> str:
 
 def _has_control(text: str) -> bool:
     # Python's own check looks for CR and LF; other line separators have fooled header parsers before.
-    return any(unicodedata.category(character) in {"Cc", "Zl", "Zp"} for character in text)
+    return not text.isprintable() and any(
+        unicodedata.category(character) in {"Cc", "Zl", "Zp"} for character in text
+    )

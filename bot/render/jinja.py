@@ -6,7 +6,6 @@ read a file that is not in the library. Errors name the file and line, never a c
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -30,16 +29,18 @@ class Sandbox:
             undefined_behavior="strict",
             fuel=FUEL,
             keep_trailing_newline=True,
-            auto_escape_callback=lambda name: name.endswith(".html"),
-            finalizer=_escaped,
+            auto_escape_callback=_is_html,
         )
 
     def render(self, name: str, values: Mapping[str, Any]) -> str:
         """The text of one template. Raises TemplateError naming file, line and what is wrong."""
         try:
-            return self._environment.render_template(name, **values)
+            text = self._environment.render_template(name, **values)
         except minijinja.TemplateError as error:
             raise TemplateError(_told(error, name)) from None
+        # The engine's escaping turns "/" into an entity too, which makes links unreadable in plain sources. This cannot
+        # be what a value said: its "&" is escaped as well.
+        return text.replace("&#x2f;", "/") if _is_html(name) else text
 
     def names_used(self, name: str) -> set[str]:
         """The variables a template uses, `data.student` in full. Raises TemplateError for a syntax error."""
@@ -47,6 +48,10 @@ class Sandbox:
             return self._environment.undeclared_variables_in_template(name, nested=True)
         except minijinja.TemplateError as error:
             raise TemplateError(_told(error, name)) from None
+
+
+def _is_html(name: str) -> bool:
+    return name.endswith(".html")
 
 
 # A line that holds nothing but tags is not a line of the message.
@@ -60,18 +65,6 @@ _TAGS_ALONE = re.compile(
 def _standalone(source: str | None) -> str | None:
     # The line break moves into the tag instead of vanishing, so that line numbers in errors stay right.
     return None if source is None else _TAGS_ALONE.sub(r"\1\2\3\n\4", source)
-
-
-# Most of what a page says has none, and looking costs less than replacing five times.
-_SPECIAL = re.compile("[&<>\"']")
-
-
-@minijinja.pass_state
-def _escaped(state: Any, value: Any) -> Any:
-    # The engine's own escaping also turns "/" into an entity, which makes links unreadable in plain sources.
-    if state.auto_escape == "html" and isinstance(value, str) and not hasattr(value, "__html__"):
-        return minijinja.safe(html.escape(value) if _SPECIAL.search(value) else value)
-    return NotImplemented
 
 
 def _told(error: minijinja.TemplateError, name: str) -> str:

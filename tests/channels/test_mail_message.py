@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import email
 import email.policy
+from email.headerregistry import Address
 from email.message import EmailMessage
+from email.utils import parseaddr
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from channels.base import EmailContent
+from channels.base import Attachment, EmailContent
 from channels.errors import ContentRejected, Misconfigured, RecipientInvalid
 from channels.mail_message import compose, message_id, recipient, sender
 
@@ -107,6 +109,73 @@ def test_whatever_a_customer_is_called_no_header_is_added(subject: str, text: st
     except ContentRejected:
         return
     assert (len(mail.keys()), set(mail.keys())) == (len(HEADERS), HEADERS)
+
+
+def by_the_library(subject: str, reply_to: str, to: Address) -> list[bytes]:
+    """The lines of the headers that Python's own generator writes."""
+    mail = EmailMessage(policy=email.policy.SMTP.clone(cte_type="7bit"))
+    mail["From"] = FROM
+    mail["To"] = to
+    mail["Subject"] = subject
+    mail["Message-ID"] = message_id("0a-x.4", FROM)
+    mail["Reply-To"] = reply_to
+    return mail.as_bytes().split(b"\r\n")[:-2]
+
+
+_SUBJECTS = st.one_of(
+    st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"])),
+    st.text(st.sampled_from("a B=?_.,:;é(\"'")),
+    st.from_regex(r"[ -~]{60,90}", fullmatch=True),
+)
+_ADDRESSES = st.from_regex(
+    r"[A-Za-z0-9_+-]{1,60}(\.[a-z]{1,9})?@[A-Za-z0-9-]{1,20}(\.[a-z0-9]{1,5}){1,2}", fullmatch=True
+)
+
+
+@given(_SUBJECTS, _ADDRESSES)
+def test_headers_are_those_that_the_library_writes(subject: str, address: str) -> None:
+    to = recipient(address)
+    lines = compose("0a-x.4", FROM, to, content(subject=subject, reply_to=address)).split(b"\r\n")
+    for line in by_the_library(subject, address, to):
+        assert line in lines
+
+
+@given(_ADDRESSES)
+def test_a_usual_address_is_read_as_the_library_reads_it(address: str) -> None:
+    assert parseaddr(address) == ("", address)
+    assert recipient(address) == Address(addr_spec=address)
+
+
+@given(st.text(), st.text(st.sampled_from("a \t\r\n.=-_é–")))
+def test_any_text_arrives_as_written_in_short_lines(text: str, html: str) -> None:
+    raw = compose("0a-x.4", FROM, TO, content(text=text, html=html))
+    mail = read(raw)
+    assert not mail.defects
+    for part, written in zip(mail.iter_parts(), (text, html), strict=True):
+        got = part.get_payload(decode=True)
+        assert isinstance(got, bytes)
+        assert got.splitlines() == written.encode().splitlines()
+    body = raw.partition(b"\r\n\r\n")[2]
+    assert max(map(len, body.split(b"\r\n"))) <= 76
+    assert not body.replace(b"\r\n", b"").translate(None, bytes(range(32, 127)) + b"\t")
+
+
+@pytest.mark.parametrize("name", ["bill-1234.pdf", "ankara – ñ.pdf"])
+def test_a_file_goes_beside_the_text(name: str) -> None:
+    data = bytes(range(256)) * 50
+    raw = compose("0a-x.4", FROM, TO, content(attachment=Attachment(name, "application/pdf", data)))
+    mail = read(raw)
+    [file] = mail.iter_attachments()
+    assert (file.get_filename(), file.get_content_type(), file.get_content()) == (
+        name,
+        "application/pdf",
+        data,
+    )
+    assert (len(mail.keys()), set(mail.keys())) == (len(HEADERS), HEADERS)
+    assert [part.get_content_type() for part in mail.walk()] == [
+        *("multipart/mixed", "multipart/alternative", "text/plain", "text/html", "application/pdf")
+    ]
+    assert b"\n" not in raw.replace(b"\r\n", b"")
 
 
 @pytest.mark.parametrize(

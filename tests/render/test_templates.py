@@ -10,6 +10,7 @@ import pytest
 
 from bot.domain.message import Kind
 from bot.errors import TemplateError
+from bot.render.jinja import Sandbox
 from bot.render.library import templates_dir
 from bot.render.samples import sample_facts, variants
 from channels.base import Button, ChannelName, EmailContent, SmsContent, TelegramContent, WhatsAppContent
@@ -72,6 +73,18 @@ def test_html_is_escaped_once_and_links_stay_whole(channel: ChannelName) -> None
     assert "<b>Asha</b>" not in content.html
     assert "&amp;amp;" not in content.html
     assert NASTY in Text(content.html).words
+
+
+@pytest.mark.parametrize(
+    ("name", "seen"),
+    [
+        ("a.html", "https://a/b?c=1&amp;d &amp;#x2f; &lt;i&gt; &quot;&#x27;"),
+        ("a.txt", "https://a/b?c=1&d &#x2f; <i> \"'"),
+    ],
+)
+def test_a_value_is_escaped_for_html_alone_and_its_slashes_stay(name: str, seen: str) -> None:
+    sandbox = Sandbox({name: "{{ value }}{{ nothing }}"}.get)
+    assert sandbox.render(name, {"value": "https://a/b?c=1&d &#x2f; <i> \"'", "nothing": ""}) == seen
 
 
 def test_no_line_break_in_a_name_reaches_a_subject() -> None:
