@@ -42,7 +42,7 @@ class Mailed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Sink(asyncio.Protocol):
-    """Takes every mail. Source: RFC 5321; SIZE and 8BITMIME as ordinary servers offer them."""
+    """Takes every mail. Source: RFC 5321; PIPELINING, SIZE and 8BITMIME as ordinary servers offer them."""
 
     last = b""
 
@@ -70,7 +70,7 @@ class _Sink(asyncio.Protocol):
     def _answer(self, line: bytes) -> None:
         if line.startswith(b"EHLO"):
             self._transport.write(
-                b"250-sink\r\n250-SIZE 10485760\r\n250-8BITMIME\r\n250 ENHANCEDSTATUSCODES\r\n"
+                b"250-sink\r\n250-PIPELINING\r\n250-SIZE 10485760\r\n250-8BITMIME\r\n250 ENHANCEDSTATUSCODES\r\n"
             )
         elif line == b"DATA":
             self._data = True

@@ -1,11 +1,11 @@
 """Email over SMTP: one mail and one recipient per transaction, over a few kept connections.
 
 One recipient means that a refusal is always total and always says who: of two guardians on a bill each has a message
-of their own. Everything up to and including RCPT is known not to have sent anything; then the lease is checked, and
-from DATA on a lost connection or a timeout leaves the outcome unknown; what has not left by the timeout
+of their own. Everything before the text is known not to have sent anything; the lease is checked last of that, and
+from the text on a lost connection or a timeout leaves the outcome unknown; what has not left by the timeout
 never does. An accepted mail may still bounce later.
 
-Source: RFC 5321; aiosmtplib 5.1 (`mail`, `rcpt`, `data`); refusals in `smtp_codes`.
+Source: RFC 5321, RFC 2920 (pipelining); refusals in `smtp_codes`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import asyncio
 import contextlib
 from dataclasses import dataclass, field
 from email.headerregistry import Address
-from typing import cast
 
 import aiosmtplib
 
@@ -22,9 +21,10 @@ from channels.base import Accepted, ChannelName, Delivery, EmailContent, Outgoin
 from channels.config import SmtpConfig
 from channels.errors import ChannelError, ContentRejected, LeaseExpired, Uncertain
 from channels.leased import Flight
-from channels.mail_message import compose, message_id, recipient, sender
+from channels.mail_message import compose, message_id, path, recipient, sender
 from channels.smtp_codes import Stage
 from channels.smtp_pool import Link, SmtpPool
+from channels.smtp_wire import Wire
 
 _LIBRARY_ERRORS = (aiosmtplib.SMTPException, OSError, ValueError)
 
@@ -46,6 +46,7 @@ class Email:
         self.concurrency = config.pool
         self.request_timeout_s = config.timeout_s
         self._from = sender(config.sender)
+        self._path = path(self._from)
         # A server may refuse a container's own name in EHLO; the sender's domain is at least ours.
         self._pool = SmtpPool(config, config.local_hostname or self._from.domain)
 
@@ -60,7 +61,7 @@ class Email:
             async with progress.flight.within(self.request_timeout_s):
                 await self._deliver(outgoing.deadline, to, mail, progress)
         except _LIBRARY_ERRORS as error:
-            refusal = self._refusal(error, progress.stage)
+            refusal = self._refusal(error, progress)
         else:
             return Accepted(message_id(outgoing.message_id, self._from), Delivery.SENT)
         raise refusal  # outside the handler: the library's error names the recipient, and must not be chained
@@ -70,7 +71,7 @@ class Email:
         error: ChannelError
         try:
             async with asyncio.timeout(self.request_timeout_s), self._pool.link() as link:
-                await (await self._pool.connect(link)).noop()
+                await (await self._pool.connect(link)).say(b"NOOP")
                 link.clean = True
         except ChannelError as refused:
             error = refused
@@ -86,48 +87,58 @@ class Email:
 
     async def _deliver(self, deadline: float, to: Address, mail: bytes, progress: _Progress) -> None:
         async with self._pool.link() as link:
-            smtp = await self._open_envelope(link, to, progress)
-            await _still_leased(link, smtp, deadline)
-            progress.stage = Stage.DATA
-            progress.flight.begun, progress.flight.transport = True, cast("asyncio.Transport", smtp.transport)
-            try:
-                await smtp.data(mail)
-            except aiosmtplib.SMTPDataError:
-                # Refused before the mail itself, the envelope is still open: the next one would meet 503.
-                await _reset(link, smtp)
-                raise
+            wire = await self._open_envelope(link, deadline, to, progress)
+            progress.flight.begun, progress.flight.transport = True, wire.transport
+            wire.write(mail.replace(b"\r\n.", b"\r\n..") + b".\r\n")
+            reply = await wire.reply()
+            if reply.code != aiosmtplib.SMTPStatus.completed:
+                await _reset(link, wire)
+                raise aiosmtplib.SMTPDataError(reply.code, reply.message)
             link.clean = True
 
-    async def _open_envelope(self, link: Link, to: Address, progress: _Progress) -> aiosmtplib.SMTP:
-        if link.smtp is not None:
+    async def _open_envelope(self, link: Link, deadline: float, to: Address, progress: _Progress) -> Wire:
+        if link.wire is not None:
             try:
-                return await self._envelope(link, link.smtp, to, progress)
+                return await self._envelope(link, link.wire, deadline, to, progress)
             except _LIBRARY_ERRORS as error:
                 if not _hung_up(error):
                     raise
         # Either there was no kept connection or the server had closed it meanwhile: nothing was sent on it.
         progress.stage = Stage.CONNECT
-        return await self._envelope(link, await self._pool.connect(link), to, progress)
+        return await self._envelope(link, await self._pool.connect(link), deadline, to, progress)
 
     async def _envelope(
-        self, link: Link, smtp: aiosmtplib.SMTP, to: Address, progress: _Progress
-    ) -> aiosmtplib.SMTP:
-        try:
-            progress.stage = Stage.SENDER
-            link.carried += 1
-            await smtp.mail(self._from.addr_spec)
-            progress.stage = Stage.RECIPIENT
-            await smtp.rcpt(to.addr_spec)
-        except aiosmtplib.SMTPResponseException:
-            await _reset(link, smtp)
-            raise
-        return smtp
+        self, link: Link, wire: Wire, deadline: float, to: Address, progress: _Progress
+    ) -> Wire:
+        """All that goes before the text; where the server takes it in one go, in one go."""
+        link.carried += 1
+        steps = (
+            (Stage.SENDER, b"MAIL FROM:%b\r\n" % self._path, (250,)),
+            (Stage.RECIPIENT, b"RCPT TO:%b\r\n" % path(to), (250, 251)),
+            (Stage.DATA, b"DATA\r\n", (354,)),
+        )
+        if wire.pipelines:
+            wire.write(b"".join(command for _, command, _ in steps), len(steps))
+        for done, (stage, command, good) in enumerate(steps, start=1):
+            if stage is Stage.DATA and not wire.pipelines:
+                await _still_leased(link, wire, deadline)
+            progress.stage = stage
+            if not wire.pipelines:
+                wire.write(command)
+            reply = await wire.reply()
+            if reply.code not in good:
+                # The envelope is still open, and the next one would meet 503.
+                await _reset(link, wire, len(steps) - done if wire.pipelines else 0)
+                raise aiosmtplib.SMTPResponseException(reply.code, reply.message)
+        if wire.pipelines:
+            check_lease(deadline)  # should it have ended, the connection does too: it waits for a text
+        return wire
 
-    def _refusal(self, error: Exception, stage: Stage) -> ChannelError:
-        if stage is not Stage.DATA:
-            return self._pool.failure(error, stage)
+    def _refusal(self, error: Exception, progress: _Progress) -> ChannelError:
+        if not progress.flight.begun:
+            return self._pool.failure(error, progress.stage)
         if isinstance(error, aiosmtplib.SMTPDataError):
-            return self._pool.classify(error, stage)
+            return self._pool.classify(error, Stage.DATA)
         if isinstance(error, TimeoutError):
             return Uncertain("smtp timeout", "no answer to a mail that may have been taken")
         return Uncertain("smtp connection", "the connection was lost with a mail that may have been taken")
@@ -139,17 +150,21 @@ class Email:
         return ()
 
 
-async def _still_leased(link: Link, smtp: aiosmtplib.SMTP, deadline: float) -> None:
+async def _still_leased(link: Link, wire: Wire, deadline: float) -> None:
     try:
         check_lease(deadline)
     except LeaseExpired:
-        await _reset(link, smtp)
+        await _reset(link, wire)
         raise
 
 
-async def _reset(link: Link, smtp: aiosmtplib.SMTP) -> None:
+async def _reset(link: Link, wire: Wire, owed: int = 0) -> None:
+    """Give the envelope up; `owed` are answers that still come to what was said with it."""
     with contextlib.suppress(aiosmtplib.SMTPException, OSError):
-        await smtp.rset()
+        for _ in range(owed):
+            if (await wire.reply()).code == aiosmtplib.SMTPStatus.start_input:
+                return  # it waits for a text now, and shall get none
+        await wire.say(b"RSET")
         link.clean = True
 
 

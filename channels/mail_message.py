@@ -21,6 +21,8 @@ from email.policy import SMTP
 from email.utils import format_datetime, parseaddr
 from functools import lru_cache
 
+from aiosmtplib.email import quote_address
+
 from channels.base import Attachment, EmailContent
 from channels.errors import ContentRejected, Misconfigured, RecipientInvalid
 
@@ -44,11 +46,14 @@ def mailbox(text: str) -> Address:
 
 
 def sender(text: str) -> Address:
-    """Read the configured sender. Errors: Misconfigured."""
+    """Read the configured sender. Errors: Misconfigured; also for one that needs SMTPUTF8."""
     try:
-        return mailbox(text)
+        address = mailbox(text)
     except ValueError as error:
         raise Misconfigured("smtp sender", f"EMAIL_FROM: {error}") from None
+    if not address.addr_spec.isascii():
+        raise Misconfigured("smtp sender", "EMAIL_FROM: letters before the @ that mail servers do not take")
+    return address
 
 
 def recipient(text: str) -> Address:
@@ -72,6 +77,12 @@ def recipient(text: str) -> Address:
 def message_id(key: str, from_: Address) -> str:
     """Make the Message-ID of our message `key` at the sender's domain."""
     return f"<{key}@{from_.domain}>"
+
+
+def path(address: Address) -> bytes:
+    """An address as SMTP commands name it. Errors: ValueError for one that could say more than an address."""
+    spec = address.addr_spec
+    return (f"<{spec}>" if _ADDRESS.fullmatch(spec) else quote_address(spec)).encode("ascii")
 
 
 def compose(key: str, from_: Address, to: Address, content: EmailContent) -> bytes:

@@ -4,7 +4,7 @@ A connection that stood idle too long, has carried its share of mails, or ended 
 Nothing is retried here. TLS is never optional: `smtp+starttls://` fails on a server (or an attacker in between) that
 does not offer STARTTLS, before any credential is sent.
 
-Source: aiosmtplib 5.1; it sends one command at a time, so more throughput needs more connections.
+Source: aiosmtplib 5.1, which opens connections; `smtp_wire` speaks over them.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import aiosmtplib
 from channels.config import SmtpConfig
 from channels.errors import ChannelError, ContentRejected, Misconfigured, Unavailable
 from channels.smtp_codes import Stage, classify
+from channels.smtp_wire import Wire
 
 _PORTS = {"smtp": 25, "smtps": 465, "smtp+starttls": 587}
 QUIT_S = 1.0
@@ -64,9 +65,8 @@ def server(url: str) -> Server:
 class Link:
     """One place in the pool, held for one mail. `clean` says that its connection may serve another."""
 
-    def __init__(self, smtp: aiosmtplib.SMTP | None, carried: int) -> None:
-        self.smtp = smtp
-        self.kept = smtp is not None
+    def __init__(self, wire: Wire | None, carried: int) -> None:
+        self.wire = wire
         self.carried = carried
         self.clean = False
         self.idle_since = 0.0
@@ -94,7 +94,7 @@ class SmtpPool:
             finally:
                 self._give_back(link)
 
-    async def connect(self, link: Link) -> aiosmtplib.SMTP:
+    async def connect(self, link: Link) -> Wire:
         """Give the link a new connection, greeted, encrypted and logged in as the URL says.
 
         Errors: Unavailable (nothing was sent), Misconfigured (TLS or login).
@@ -104,11 +104,13 @@ class SmtpPool:
         try:
             await smtp.connect()
             await self._login(smtp)
+            await _introduced(smtp)
+            wire = Wire(smtp)
         except BaseException:
             smtp.close()
             raise
-        link.smtp, link.kept, link.carried = smtp, False, 0
-        return smtp
+        link.wire, link.carried = wire, 0
+        return wire
 
     async def close(self) -> None:
         """Say goodbye on every idle connection; those in use close when their mail is done."""
@@ -154,10 +156,10 @@ class SmtpPool:
         if not self._idle:
             return Link(None, 0)
         kept = self._idle.pop()
-        return Link(kept.smtp, kept.carried)
+        return Link(kept.wire, kept.carried)
 
     def _give_back(self, link: Link) -> None:
-        usable = link.clean and link.smtp is not None and link.smtp.is_connected
+        usable = link.clean and link.wire is not None and link.wire.is_connected
         if self._closed or not usable or link.carried >= self._config.mails_per_connection:
             _drop(link)
             return
@@ -175,7 +177,7 @@ class SmtpPool:
     def _close_idle(self) -> None:
         oldest = time.monotonic() - self._config.idle_s
         good = [
-            link for link in self._idle if link.idle_since > oldest and link.smtp and link.smtp.is_connected
+            link for link in self._idle if link.idle_since > oldest and link.wire and link.wire.is_connected
         ]
         for link in self._idle:
             if link not in good:
@@ -183,16 +185,25 @@ class SmtpPool:
         self._idle = good
 
 
+async def _introduced(smtp: aiosmtplib.SMTP) -> None:
+    """What the server offers is known: it is asked anew once the connection is encrypted."""
+    if smtp.is_ehlo_or_helo_needed:
+        try:
+            await smtp.ehlo()
+        except aiosmtplib.SMTPHeloError:
+            await smtp.helo()
+
+
 def _drop(link: Link) -> None:
-    if link.smtp is not None:
-        link.smtp.close()
-        link.smtp = None
+    if link.wire is not None:
+        link.wire.close()
+        link.wire = None
 
 
 async def _quit(link: Link) -> None:
-    if link.smtp is not None:
+    if link.wire is not None:
         with contextlib.suppress(aiosmtplib.SMTPException, OSError):
-            await link.smtp.quit(timeout=QUIT_S)
+            await link.wire.quit(QUIT_S)
     _drop(link)
 
 

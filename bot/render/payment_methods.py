@@ -52,6 +52,8 @@ class Method:
         return self._in_place(_of(self.brief, locale, ""), number, amount)
 
     def _in_place(self, text: str, number: str, amount: str) -> str:
+        if "{" not in text and "}" not in text:
+            return text  # as most steps
         return text.format(number=number, amount=amount, company=self.company_number or "")
 
 

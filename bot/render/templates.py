@@ -280,7 +280,7 @@ def _own_methods(overrides: Path | None) -> Path | None:
 
 def _paragraphs(text: str) -> str:
     """Text without the empty lines that left-out parts leave behind."""
-    lines = "\n".join(line.rstrip() for line in text.strip().splitlines())
+    lines = "\n".join(map(str.rstrip, text.strip().splitlines()))
     return _BLANK_LINES.sub("\n\n", lines)
 
 

@@ -114,6 +114,7 @@ def clean(text: str | None, room: int = _TEXT_ROOM) -> str:
     """
     if not text:
         return ""
+    text = text.strip()
     kept = text if text.isprintable() else "".join(map(_visible, text))
     line = " ".join(kept.split())
     return line if len(line) <= room else line[: room - 1].rstrip() + "…"

@@ -241,6 +241,7 @@ class SmtpServer:
         self.commands: list[str] = []
         self.logins: list[str] = []
         self.most = 0
+        self.pipelines = False
         self._open: set[Any] = set()
         self._tls = tls
         self._options = options
@@ -293,6 +294,12 @@ class SmtpServer:
             abort(protocol.transport)
             return "421 gone"
         return planned or good()
+
+    async def handle_EHLO(
+        self, server: SMTP, session: Session, envelope: Envelope, name: str, responses: list[str]
+    ) -> list[str]:
+        session.host_name = name
+        return [*responses[:-1], *(["250-PIPELINING"] if self.pipelines else []), responses[-1]]
 
     async def handle_MAIL(
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]

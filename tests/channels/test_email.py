@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import email
+import email.policy
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -26,9 +29,10 @@ from tests.channels.servers import SMTP_PASSWORD
 CERTIFICATE = Path(__file__).with_name("localhost.pem")
 
 
-@pytest.fixture
-async def mail() -> AsyncIterator[EmailRig]:
+@pytest.fixture(params=[False, True], ids=["one-by-one", "pipelining"])
+async def mail(request: pytest.FixtureRequest) -> AsyncIterator[EmailRig]:
     rig = EmailRig()
+    rig.server.pipelines = request.param
     await rig.start()
     yield rig
     await rig.stop()
@@ -139,7 +143,102 @@ async def test_a_goodbye_on_a_kept_connection_is_answered_with_a_new_one(mail: E
     await channel.send(mail.outgoing())
     mail.server.replies = {"MAIL": "421 4.4.2 idle too long"}
     await failure(channel, mail)
-    assert mail.server.commands[-2:] == ["MAIL", "MAIL"]
+    assert mail.server.commands.count("MAIL") == 3
+
+
+async def test_a_server_that_pipelines_gets_the_envelope_at_once_and_the_text_only_when_it_asks() -> None:
+    heard: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 here\r\n")
+        await reader.readuntil(b"\r\n")
+        writer.write(b"250-here\r\n250 PIPELINING\r\n")
+        heard.append(await reader.readuntil(b"DATA\r\n"))  # before anything of it is answered
+        for part in (b"250 fine\r\n250-and", b" here\r\n250 fine\r", b"\n354 go on\r\n"):
+            writer.write(part)
+            await writer.drain()
+            await asyncio.sleep(0.01)
+        heard.append(await reader.readuntil(b"\r\n.\r\n"))
+        writer.write(b"250 taken\r\n")
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        rig = EmailRig()
+        rig.base = f"smtp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        channel = rig.make()
+        await channel.send(rig.outgoing())
+        await channel.close()
+    assert heard[0] == b"MAIL FROM:<ada@shule.example>\r\nRCPT TO:<asha@example.com>\r\nDATA\r\n"
+    assert heard[1].startswith(b"From: ")
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"), [(b"354 go on", b""), (b"554 no valid recipients", b"RSET\r\nQUIT\r\n")]
+)
+async def test_a_text_whose_recipient_was_refused_is_never_sent(answer: bytes, said: bytes) -> None:
+    heard: list[bytes] = []
+    ended = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 here\r\n")
+        await reader.readuntil(b"\r\n")
+        writer.write(b"250-here\r\n250 PIPELINING\r\n")
+        await reader.readuntil(b"DATA\r\n")
+        writer.write(b"250 fine\r\n550 5.1.1 nobody\r\n" + answer + b"\r\n")
+        while line := await reader.readline():
+            heard.append(line)
+            writer.write(b"250 fine\r\n")
+        writer.close()
+        ended.set()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        rig = EmailRig()
+        rig.base = f"smtp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        channel = rig.make()
+        assert type(await failure(channel, rig)) is RecipientInvalid
+        await channel.close()
+        await asyncio.wait_for(ended.wait(), 5)
+    assert b"".join(heard) == said
+
+
+@pytest.mark.parametrize("words", [b"421 4.4.2 idle too long\r\n", b"250 fine\r\n" * 2, b"x" * 40_000])
+async def test_what_a_server_says_unasked_is_no_answer_to_the_next_mail(words: bytes) -> None:
+    mails: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 here\r\n")
+        await reader.readuntil(b"\r\n")
+        writer.write(b"250-here\r\n250 PIPELINING\r\n")
+        await reader.readuntil(b"DATA\r\n")
+        writer.write(b"250 fine\r\n250 fine\r\n354 go on\r\n")
+        mails.append(await reader.readuntil(b"\r\n.\r\n"))
+        writer.write(b"250 taken\r\n")
+        await asyncio.sleep(0.05)
+        writer.write(words)
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        rig = EmailRig()
+        rig.base = f"smtp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        channel = rig.make()
+        await channel.send(rig.outgoing())
+        await asyncio.sleep(0.2)
+        await channel.send(rig.outgoing())
+        await channel.close()
+    assert len(mails) == 2
+
+
+async def test_a_line_that_begins_with_a_dot_arrives_with_it(mail: EmailRig) -> None:
+    text = ".\n..\n.a\n"
+    content = dataclasses.replace(mail.content, text=text)
+    await mail.make().send(dataclasses.replace(mail.outgoing(), content=content))
+    [envelope] = mail.server.accepted
+    read = email.message_from_bytes(bytes(envelope.content or b""), policy=email.policy.default)
+    body = read.get_body(("plain",))
+    assert body is not None
+    assert body.get_content().replace("\r\n", "\n") == text
 
 
 async def test_a_connection_is_recycled_after_its_share_of_mails(mail: EmailRig) -> None:
