@@ -91,7 +91,10 @@ class Previewer:
         _refuse_impossible(job, self._settings)
         for channel in job.route.channels:
             if self._obstacle(job, channel) is None:
-                self._message(job, channel)
+                try:
+                    self._renderer.vet(self._facts(job, channel))
+                except TemplateError as error:
+                    raise _unfit(error) from error
 
     def _obstacle(self, job: ShareJob, channel: ChannelName) -> str | None:
         if channel in self._off:
@@ -105,7 +108,7 @@ class Previewer:
         try:
             content = self._renderer.render(self._facts(job, channel))
         except TemplateError as error:
-            raise Refused(Problem(field="template", message=str(error))) from error
+            raise _unfit(error) from error
         return shown(channel, content)
 
     def _facts(self, job: ShareJob, channel: ChannelName) -> Facts:
@@ -136,6 +139,10 @@ class Previewer:
 
     def _url(self, path: str) -> str | None:
         return f"{self._settings.public_url}/{path}" if self._settings.public_url else None
+
+
+def _unfit(error: TemplateError) -> Refused:
+    return Refused(Problem(field="template", message=str(error)))
 
 
 def _refuse_impossible(job: ShareJob, settings: Settings) -> None:

@@ -31,7 +31,7 @@ from bot.engine.engine import Engine
 from bot.errors import Refused, StoreUnavailable
 from bot.settings import Settings
 
-_BATCH = 200
+_BATCH = 500
 
 
 @dataclass

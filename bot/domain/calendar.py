@@ -7,8 +7,8 @@ exact.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, time, timedelta, tzinfo
+from functools import lru_cache
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
@@ -44,15 +44,15 @@ def reminder_times(
 
     `due_at` and `now` are aware; `zone` is the one whose wall clock whole days follow.
     """
-    times = sorted({moment for moment in _moments(due_at, reminders, zone) if moment > now})
-    return times[: reminders.max]
+    times = _moments(due_at, reminders.before_due, reminders.after_due, zone)
+    return [moment for moment in times if moment > now][: reminders.max]
 
 
-def _moments(due_at: datetime, reminders: Plan, zone: tzinfo) -> Iterator[datetime]:
-    for before in reminders.before_due:
-        yield shift(due_at, -before, zone)
-    for after in reminders.after_due:
-        yield shift(due_at, after, zone)
+@lru_cache(maxsize=1024)  # the bills of a campaign are due at a few times
+def _moments(
+    due_at: datetime, before: tuple[timedelta, ...], after: tuple[timedelta, ...], zone: tzinfo
+) -> tuple[datetime, ...]:
+    return tuple(sorted({shift(due_at, by, zone) for by in (*(-by for by in before), *after)}))
 
 
 def shift(moment: datetime, by: timedelta, zone: tzinfo) -> datetime:

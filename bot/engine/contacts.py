@@ -94,11 +94,19 @@ class Contacts:
 
     async def read(self, customers: Sequence[Customer]) -> list[dict[str, str]]:
         """Per customer: `x:<channel>` reasons, the linked `chat` and last wallet `w`, merged over their addresses."""
-        wanted = [self.key(*pair) for customer in customers for pair in addresses(customer)]
-        found = iter(await self._records.hashes(wanted))
-        merged = [_merge([_reasons(next(found)) for _ in addresses(customer)]) for customer in customers]
-        chats = [self.key("telegram", m["chat"]) for m in merged if m.get("chat")]
-        linked = iter(await self._records.hashes(chats))
+        scripts = self._records.scripts
+        calls = [scripts.reach(*self._place(*pair)) for customer in customers for pair in addresses(customer)]
+        found = iter(await scripts.run_many(calls))
+        return await self._read(customers, [[next(found) for _ in addresses(one)] for one in customers])
+
+    async def _read(
+        self, customers: Sequence[Customer], found: Sequence[Sequence[Mapping[str, str]]]
+    ) -> list[dict[str, str]]:
+        """The same, from what is known of each of their addresses; of a linked chat it is looked up."""
+        scripts = self._records.scripts
+        merged = [_merge([_reasons(fields) for fields in each]) for each in found]
+        chats = [scripts.reach(*self._place("telegram", m["chat"])) for m in merged if m.get("chat")]
+        linked = iter(await scripts.run_many(chats))
         for m in merged:
             if m.get("chat"):
                 m.update({k: v for k, v in _reasons(next(linked)).items() if k == "x:telegram"})
@@ -106,14 +114,19 @@ class Contacts:
 
     async def touch(self, taken: Sequence[tuple[ShareJob, str, Mapping[str, str], str | None]]) -> None:
         """Index accepted shares under their contacts, then apply what consent or link came meanwhile."""
-        if not taken:
-            return
-        await self.index(
-            (text(job.bill.number), kind, address)
+        calls = [
+            self._know(kind, address, {f"b:{job.bill.number}": "1"})
             for job, _, _, chat in taken
             for kind, address in [*addresses(job.customer), *([("telegram", chat)] if chat else [])]
-        )
-        now = await self.read([job.customer for job, _, _, _ in taken])
+        ]
+        # One step of the contact's own notes the number and reads what they said: nothing comes between.
+        found = iter(await self._records.scripts.run_many(calls))
+        known = []
+        for job, _, _, chat in taken:
+            known.append([next(found) for _ in addresses(job.customer)])
+            if chat:
+                next(found)
+        now = await self._read([job.customer for job, _, _, _ in taken], known)
         for (job, sid, before, chat), after in zip(taken, now, strict=True):
             await self._catch_up(job, sid, before, chat, after)
 
@@ -123,9 +136,12 @@ class Contacts:
             [self._know(kind, address, {f"b:{number}": "1"}) for number, kind, address in rows]
         )
 
-    def _know(self, kind: str, address: str, fields: Mapping[str, str]) -> Call[int]:
+    def _know(self, kind: str, address: str, fields: Mapping[str, str]) -> Call[dict[str, str]]:
+        return self._records.scripts.know(*self._place(kind, address), KEPT_S, fields)
+
+    def _place(self, kind: str, address: str) -> tuple[int, str]:
         p = keys.contact_partition(kind, address, self._records.partitions)
-        return self._records.scripts.know(p, self.key(kind, address), KEPT_S, fields)
+        return p, keys.contact_in(p, kind, address)
 
     async def _note(self, kind: str, address: str, fields: Mapping[str, str]) -> None:
         await self._records.scripts.run(self._know(kind, address, fields))

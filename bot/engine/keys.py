@@ -98,7 +98,12 @@ def contact_partition(kind: str, address: str, partitions: int) -> int:
 
 def contact(kind: str, address: str, partitions: int) -> str:
     """The record of a contact: `kind` is phone, email or telegram."""
-    return f"{prefix(contact_partition(kind, address, partitions))}k:{kind}:{address}"
+    return contact_in(contact_partition(kind, address, partitions), kind, address)
+
+
+def contact_in(p: int, kind: str, address: str) -> str:
+    """The same for a contact that lives in partition `p`."""
+    return f"{prefix(p)}k:{kind}:{address}"
 
 
 def inbox(p: int | None = None) -> str:

@@ -15,16 +15,47 @@ _NAMES = re.compile(r"local (?:function )?(\w+(?:, \w+)*)")
 _WORD = re.compile(r"\w+")
 
 
+# Scripts of which many calls of one partition go to the server as one, under this name.
+MANY = {name: f"{name} many" for name in ("accept", "claim", "confirm", "know", "reach")}
+_MANY = """
+local function one(KEYS, ARGV)
+{body}
+end
+-- ARGV    1 how many arguments each call has  2 how many calls  3... the arguments of all;  KEYS likewise
+-- Return  the answer to each. Counters are written once for all of them.
+local width, calls, answers = tonumber(ARGV[1]), {{}}, {{}}
+for i = 1, tonumber(ARGV[2]) do calls[i] = i - 1 end
+local apart = (#KEYS - 1) / #calls
+in_batch(calls, function(before)
+  local keys, args = {{ KEYS[1] }}, {{}}
+  for i = 1, apart do keys[i + 1] = KEYS[before * apart + i + 1] end
+  for i = 1, width do args[i] = ARGV[before * width + i + 2] end
+  answers[before + 1] = one(keys, args)
+end)
+return answers
+"""
+
+
 def names() -> list[str]:
     """Every script."""
-    return sorted(path.stem for path in _FOLDER.glob("[a-z]*.lua"))
+    return sorted([*(path.stem for path in _FOLDER.glob("[a-z]*.lua")), *MANY.values()])
 
 
 @cache
 def text(name: str) -> str:
     """A script as the server gets it: its `#!lua` line, the helpers it needs, itself."""
-    head, _, body = (_FOLDER / f"{name}.lua").read_text().partition("\n")
+    single = name.removesuffix(" many")
+    head, _, body = (_FOLDER / f"{single}.lua").read_text().partition("\n")
+    body = _bare(body)
+    if name != single:
+        body = _bare(_MANY.format(body=body))
     return f"{head}\n{_needed(body)}\n{body}"
+
+
+def _bare(text: str) -> str:
+    """Without comments and blank lines: what a comment says needs no helper."""
+    lines = text.splitlines()
+    return "\n".join(line for line in lines if line.strip() and not line.lstrip().startswith("--"))
 
 
 def _needed(body: str) -> str:

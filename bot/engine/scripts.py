@@ -15,7 +15,7 @@ from typing import Any, Generic, Literal, TypeVar
 import msgspec
 from redis.exceptions import NoScriptError, RedisError
 
-from bot.engine import keys, library
+from bot.engine import keys, library, merging
 from bot.engine.replicas import Replicas
 from bot.engine.store import Client, guard
 from bot.engine.together import Together
@@ -150,25 +150,29 @@ class Scripts:
         """What the server said to each call, errors among it."""
         if not calls:
             return []
+        merged = merging.merged(calls)
+        together = [call for call, _ in merged]
         pipe = self._pipeline()
-        self._add(pipe, calls)
-        return await self._loaded(calls, await _execute(pipe))
+        self._add(pipe, together)
+        return merging.each(merged, await self._loaded(together, await _execute(pipe)))
 
     async def _kept_replies(self, calls: Sequence[Call[Any]]) -> list[Any]:
         if not calls:
             return []
         prefixes = list(dict.fromkeys(call.keys[0] for call in calls))
+        merged = merging.merged(calls)
+        together = [call for call, _ in merged]
         pipe = self._pipeline()
-        self._add(pipe, calls)
+        self._add(pipe, together)
         # On the same connection as the writes: another may lead to a server that never had them.
         asked = await self._replicas.ask(pipe, prefixes)
         said = await _execute(pipe)
         forgotten = any(isinstance(reply, NoScriptError) for reply in said)
-        replies = await self._loaded(calls, said[: len(calls)])
-        self._replicas.check(asked, said[len(calls) :])
+        replies = await self._loaded(together, said[: len(together)])
+        self._replicas.check(asked, said[len(together) :])
         if asked and (forgotten or self._replicas.moved(asked, prefixes)):
             await self.reached(prefixes)
-        return replies
+        return merging.each(merged, replies)
 
     async def reached(self, prefixes: Iterable[str]) -> None:
         """Wait until replicas have all that was written to these partitions. Raises StoreUnavailable."""
@@ -514,10 +518,17 @@ class Scripts:
         """Note a contact's no or yes to a channel; `contact` is its key."""
         return Call("consent", (keys.prefix(p), contact), (word, channel, said), int)
 
-    def know(self, p: int, contact: str, keep_s: int, fields: Mapping[str, str]) -> Call[int]:
-        """Note something about a contact; its record is kept so long, or for good if the person decided something."""
+    def know(self, p: int, contact: str, keep_s: int, fields: Mapping[str, str]) -> Call[dict[str, str]]:
+        """Note something about a contact; its record is kept so long, or for good if the person decided something.
+
+        The answer is that of `reach`, after it was noted.
+        """
         flat = [part for pair in fields.items() for part in pair]
-        return Call("know", (keys.prefix(p), contact), (keep_s, *flat), int)
+        return Call("know", (keys.prefix(p), contact), (keep_s, *flat), pairs)
+
+    def reach(self, p: int, contact: str) -> Call[dict[str, str]]:
+        """What decides how a contact can be reached: `x:<channel>`, `chat`, `w`, those that are there."""
+        return Call("reach", (keys.prefix(p), contact), (), pairs)
 
     # Dead letters and contacts
 

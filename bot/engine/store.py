@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
+import hiredis
 import redis.exceptions as errors
 from redis.asyncio import BlockingConnectionPool, Connection, Redis, RedisCluster, Sentinel
 from redis.asyncio.retry import Retry
@@ -128,7 +129,7 @@ def connect(url: str) -> Client:
         client: Redis = sentinel.master_for(name, retry=retry, **auth, **_OPTIONS)
         return client
     pool = BlockingConnectionPool.from_url(url, max_connections=64, timeout=30, retry=retry, **_OPTIONS)
-    pool.connection_class = _leaving(pool.connection_class)
+    pool.connection_class = _packing(_leaving(pool.connection_class))
     return Redis.from_pool(pool)
 
 
@@ -147,6 +148,26 @@ def _leaving(kind: type[Any]) -> type[Any]:
             raise
 
     return type(kind.__name__, (kind,), {"read_response": read_response})
+
+
+def _packing(kind: type[Any]) -> type[Any]:
+    """Connections of this kind whose commands are written by hiredis, as the library does where nothing is awaited.
+
+    Source: redis-py 8.1, `HiredisRespSerializer` of its other client.
+    """
+
+    def pack_command(self: Connection, *args: Any) -> list[bytes]:
+        try:
+            return [hiredis.pack_command((*args[0].encode().split(), *args[1:]))]
+        except (
+            AttributeError,
+            TypeError,
+            UnicodeError,
+        ):  # bytes for a name, or what only the library can write
+            packed: list[bytes] = kind.pack_command(self, *args)
+            return packed
+
+    return type(kind.__name__, (kind,), {"pack_command": pack_command})
 
 
 def _hosts(netloc: str) -> Iterator[tuple[str, str, str]]:

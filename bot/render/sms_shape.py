@@ -76,6 +76,17 @@ class Fitter:
             text = None
         return fit(self._render, values, room) if text is None else text
 
+    def fits(self, values: Mapping[str, Any], room: int) -> bool:
+        """Whether what `fit` answers has at most `room` units. Raises TemplateError."""
+        try:
+            full = [_written(_text(values, path)) for path in self._paths]
+            least = [self._least(index, value) for index, value in enumerate(full)]
+            text = tidy(self._render(self._nested(least, str(values.get("locale", "")))))
+        except (KeyError, TypeError, TemplateError):
+            text = None
+        # `fit` adds to the least only what there is room for.
+        return (text is not None and septets(text) <= room) or septets(self.fit(values, room)) <= room
+
     def _foreseen(self, values: Mapping[str, Any], room: int) -> str | None:
         """The text, or None where it did not come out as foreseen."""
         full = [_written(_text(values, path)) for path in self._paths]

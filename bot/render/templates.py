@@ -121,6 +121,15 @@ class Renderer:
         values = self.values(facts, bundle.set, bundle.locale)
         return self._writers[facts.channel](facts, bundle, values)
 
+    def vet(self, facts: Facts) -> None:
+        """Raise what `render` would, without choosing the best of the texts there is room for."""
+        if facts.channel is ChannelName.SMS and facts.kind is Kind.INSTRUCTIONS:
+            bundle = self.library.bundle(facts.template, facts.locale, facts.kind, facts.channel)
+            values = self.values(facts, bundle.set, bundle.locale)
+            if self._carries(values) and self._fitter(bundle.names[0]).fits(values, self._room()):
+                return
+        self.render(facts)
+
     def values(self, facts: Facts, template_set: str, locale: str) -> dict[str, Any]:
         """The template variables of one message in one language. Raises TemplateError."""
         reasons = self.words(template_set, locale).reasons
@@ -174,17 +183,22 @@ class Renderer:
         return self._expressions.get(name) or self.library.source(name)
 
     def _sms(self, facts: Facts, bundle: Bundle, values: dict[str, Any]) -> SmsContent:
-        if not to_gsm(values["merchant"]).strip():
+        if not self._carries(values):
             raise TemplateError("MERCHANT_NAME has no character that an SMS can carry")
         (name,) = bundle.names
-        room = _ALONE if self.sms_max_segments == 1 else _JOINED * self.sms_max_segments
-        text = self._fitter(name).fit(values, room)
+        text = self._fitter(name).fit(values, self._room())
         segments = count(text).segments
         if segments > self.sms_max_segments:
             raise TemplateError(
                 f"{name}: {segments} SMS segments at the shortest, {self.sms_max_segments} allowed"
             )
         return SmsContent(text)
+
+    def _room(self) -> int:
+        return _ALONE if self.sms_max_segments == 1 else _JOINED * self.sms_max_segments
+
+    def _carries(self, values: dict[str, Any]) -> bool:
+        return bool(to_gsm(values["merchant"]).strip())
 
     def _fitter(self, name: str) -> Fitter:
         if name not in self._fitters:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from redis.exceptions import ResponseError
 
-from bot.engine import library
+from bot.domain.bill import AcceptedShare
+from bot.engine import keys, library
 from bot.engine.engine import Engine
-from bot.engine.scripts import HandedOut, now_ms
+from bot.engine.scripts import Call, HandedOut, now_ms
 from tests.engine.conftest import job
 
 
@@ -57,3 +60,90 @@ def test_a_script_carries_the_helpers_it_needs_and_no_others() -> None:
     assert "local function balance(" in text  # which payable needs
     assert "local function receipts(" not in text
     assert "FORMAT" in library.text("know")  # no script runs on records of a newer tuma
+
+
+async def test_many_shares_are_few_calls_and_each_gets_its_own_answer(engine: Engine) -> None:
+    jobs = [job(id=f"many-{n}", name=f"Asha {n}") for n in range(60)]
+    await engine.shares.accept_many([job() for _ in range(60)])  # the server knows the scripts
+    client = engine.records.client
+    await client.config_resetstat()
+    answers = await engine.shares.accept_many([*jobs, jobs[0]])
+    calls = (await client.info("commandstats"))["cmdstat_evalsha"]["calls"]
+    # For each partition one of claim, reach, accept, know and confirm; the repeated job is confirmed by itself.
+    assert calls <= 5 * engine.records.partitions + 1
+    for one, answer in zip([*jobs, jobs[0]], answers, strict=True):
+        assert isinstance(answer, AcceptedShare)
+        assert (answer.id, answer.number) == (one.id, one.bill.number)
+        [message] = answer.messages
+        p, local = keys.parse_message_id(message, engine.records.partitions)
+        assert (await client.hgetall(f"{keys.prefix(p)}m:{local}"))["num"] == one.bill.number
+    assert (await engine.ledger.check()).stats.created == 120
+
+
+async def test_a_share_that_breaks_a_batch_leaves_the_ledger_right_and_all_can_be_sent_again(
+    engine: Engine,
+) -> None:
+    jobs = [job(id=f"broken-{n}") for n in range(40)]
+    broken = jobs[20].bill.number
+    assert broken is not None
+    client, key = engine.records.client, f"{keys.prefix(engine.records.partition(broken))}a:{broken}"
+    await client.set(key, "no account")
+    with pytest.raises(ResponseError):
+        await engine.shares.accept_many(jobs)
+    await client.delete(key)
+    answers = await engine.shares.accept_many(jobs)
+    assert all(isinstance(answer, AcceptedShare) for answer in answers)
+    report = await engine.ledger.check()
+    assert report.ok, report.differences
+    assert report.stats.created == 40
+
+
+async def test_calls_of_different_scripts_keep_their_order(engine: Engine) -> None:
+    scripts, client = engine.records.scripts, engine.records.client
+    contact = keys.contact_in(0, "phone", "+255754000001")
+    said = '{"reason":"opted out","at":1,"proof":"STOP"}'
+    await scripts.run(scripts.consent(0, contact, "in", "sms", "{}"))  # the server knows the scripts
+    await scripts.run(scripts.reach(0, contact))
+    asked: list[Call[Any]] = [
+        scripts.reach(0, contact),
+        scripts.consent(0, contact, "out", "sms", said),
+        scripts.reach(0, contact),
+    ]
+    assert await scripts.run_many(asked) == [{}, 1, {"x:sms": said}]
+    await client.hset(contact, mapping={"b:1": "1", "y:sms": said, "wi": "5", "chat": "77"})
+    assert await scripts.run(scripts.know(0, contact, 100, {"w": "M-PESA"})) == {
+        **{"x:sms": said, "chat": "77", "w": "M-PESA"}
+    }
+    assert await client.ttl(contact) == -1
+
+
+@pytest.mark.parametrize("decided", ["x:email", "y:telegram", None])
+async def test_a_contact_is_kept_for_good_once_they_decided_something(
+    engine: Engine, decided: str | None
+) -> None:
+    scripts, client = engine.records.scripts, engine.records.client
+    contact = keys.contact_in(0, "phone", "+255754000002")
+    await client.hset(contact, mapping={"chat": "77", "w": "M-PESA", **({decided: "{}"} if decided else {})})
+    await scripts.run(scripts.know(0, contact, 100, {"b:1": "1"}))
+    assert await client.ttl(contact) == (-1 if decided else 100)
+
+
+async def test_who_opts_out_while_a_share_is_taken_gets_nothing(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = job()
+    phone = one.customer.phone
+    assert phone is not None
+    confirm = engine.records.scripts.run_many_kept
+
+    async def meanwhile(calls: Any) -> Any:
+        answers = await confirm(calls)
+        # The share is on its bill, and the contact does not know of it yet.
+        await engine.contacts.opt_out("sms", phone, proof="STOP")
+        return answers
+
+    monkeypatch.setattr(engine.records.scripts, "run_many_kept", meanwhile)
+    answer = await engine.shares.accept(one)
+    [message] = answer.messages
+    p, local = keys.parse_message_id(message, engine.records.partitions)
+    assert (await engine.records.client.hgetall(f"{keys.prefix(p)}m:{local}"))["o"] == "suppressed"

@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bot.domain.message import Kind
+from bot.errors import TemplateError
 from bot.render.facts import Facts
 from bot.render.samples import variants
+from bot.render.segments import septets
 from bot.render.sms import Render, fit
 from bot.render.sms_shape import Fitter
 from bot.render.templates import Renderer
@@ -46,18 +49,60 @@ def test_what_is_foreseen_is_what_trying_gives(bill: Facts, merchant: str) -> No
     assert foreseen == tried
 
 
-@pytest.mark.parametrize(
-    "template",
-    [
-        "{{ name|upper }}: {{ amount }} {{ number }} {{ description|upper }} {{ how }} {{ pay_url or '' }}",
-        "{% if name == 'Asha Juma' %}You{% else %}{{ name }}{% endif %} {{ amount }} {{ number }} {{ description }}",
-        "{{ merchant }} {{ number }} {{ amount }} {{ name|length }} {{ description }} {{ how }}",
-        "{% for c in name %}{{ c }}.{% endfor %} {{ number }} {{ amount }} {{ description }}",
-        "{{ data }} {{ number }} {{ amount }}",
-        "{{ merchant }}{{ name }}{{ number }} {{ amount }}. {{ order }} {{ description }} ,{{ how }}",
-        "{% set x = name %}{{ x }} {{ x }} {{ number }} {{ amount }}{% if locale == 'en' %} pay{% endif %} {{ how }}",
-    ],
-)
+TEMPLATES = [
+    "{{ name|upper }}: {{ amount }} {{ number }} {{ description|upper }} {{ how }} {{ pay_url or '' }}",
+    "{% if name == 'Asha Juma' %}You{% else %}{{ name }}{% endif %} {{ amount }} {{ number }} {{ description }}",
+    "{{ merchant }} {{ number }} {{ amount }} {{ name|length }} {{ description }} {{ how }}",
+    "{% for c in name %}{{ c }}.{% endfor %} {{ number }} {{ amount }} {{ description }}",
+    "{{ data }} {{ number }} {{ amount }}",
+    "{{ merchant }}{{ name }}{{ number }} {{ amount }}. {{ order }} {{ description }} ,{{ how }}",
+    "{% set x = name %}{{ x }} {{ x }} {{ number }} {{ amount }}{% if locale == 'en' %} pay{% endif %} {{ how }}",
+]
+
+
+@settings(max_examples=150, deadline=None)
+@given(bills(), NAMES, st.integers(40, 170))
+def test_whether_a_bill_fits_is_told_as_fitting_it_would(bill: Facts, merchant: str, room: int) -> None:
+    using = renderer(merchant_name=merchant)
+    bundle = using.library.bundle(bill.template, bill.locale, bill.kind, SMS)
+    values = using.values(bill, bundle.set, bundle.locale)
+    render, used = partial(using.sandbox.render, bundle.names[0]), using.sandbox.names_used(bundle.names[0])
+    assert Fitter(render, used).fits(values, room) == (septets(fit(render, values, room)) <= room)
+
+
+def test_a_bill_that_can_be_sent_is_vetted_without_looking_for_its_best_text() -> None:
+    using, calls = renderer(), list[Mapping[str, Any]]()
+    name = "default/sw/instructions.sms.txt"
+    used = using.sandbox.names_used(name)
+    using._fitters[name] = Fitter(counted(partial(using.sandbox.render, name), calls), used)
+    using.vet(variants(Kind.INSTRUCTIONS, SMS, "sw")["long"])
+    assert len(calls) == 1
+
+
+def test_what_cannot_be_rendered_is_not_passed(tmp_path: Path) -> None:
+    bill = variants(Kind.INSTRUCTIONS, SMS, "en")["usual"]
+    for template in ("{{ number }} {{ amount }} {{ data.absent }}", "{{ number }} {{ amount }}" + "x" * 160):
+        using = renderer(overrides=write(tmp_path, "default/en/instructions.sms.txt", template))
+        for ask in (using.vet, using.render):
+            with pytest.raises(TemplateError):
+                ask(bill)
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+@pytest.mark.parametrize("case", ["usual", "bare", "long"])
+@pytest.mark.parametrize("room", [10, 60, 90, 110, 130, 160])
+def test_whether_a_text_fits_is_told_as_fitting_it_would(
+    tmp_path: Path, template: str, case: str, room: int
+) -> None:
+    using = renderer(overrides=write(tmp_path, "default/en/instructions.sms.txt", template))
+    bill = variants(Kind.INSTRUCTIONS, SMS, "en")[case]
+    bundle = using.library.bundle(bill.template, bill.locale, bill.kind, SMS)
+    values = using.values(bill, bundle.set, bundle.locale)
+    render, used = partial(using.sandbox.render, bundle.names[0]), using.sandbox.names_used(bundle.names[0])
+    assert Fitter(render, used).fits(values, room) == (septets(fit(render, values, room)) <= room)
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
 @pytest.mark.parametrize("case", ["usual", "bare", "long"])
 def test_templates_that_change_or_compare_values_are_tried(tmp_path: Path, template: str, case: str) -> None:
     using = renderer(overrides=write(tmp_path, "default/en/instructions.sms.txt", template))

@@ -89,6 +89,23 @@ local function record(key)
   return map, flat
 end
 
+-- What decides how a contact can be reached, a flat list of field and value; second value: did they decide anything?
+local SAID = { 'x:sms', 'x:whatsapp', 'x:email', 'x:telegram', 'chat', 'w', 'y:sms', 'y:whatsapp', 'y:email',
+  'y:telegram' }
+local function said_by(key)
+  local values, found, decided = redis.call('HMGET', key, unpack(SAID)), {}, false
+  for i = 1, #SAID do
+    if values[i] then
+      decided = decided or i < 5 or i > 6
+      if i < 7 then
+        found[#found + 1] = SAID[i]
+        found[#found + 1] = values[i]
+      end
+    end
+  end
+  return found, decided
+end
+
 local function account(number) return record(P .. 'a:' .. number) end
 local function share(sid) return record(P .. 's:' .. sid) end
 local function message(id) return record(P .. 'm:' .. id) end
@@ -400,29 +417,33 @@ local function create(s, kind, channel, opt, now)
   local later = opt.at and num(opt.at) > num(now)
   local m = { ch = channel, ln = opt.lane or s.ln, k = kind, st = later and 'scheduled' or 'queued',
     num = opt.num or s.num }
-  redis.call('HSET', P .. 'm:' .. id, 'v', '1', 'ch', channel, 'k', kind, 'ln', m.ln, 'st', m.st, 'num', m.num,
-    'at', now, 'a', '0', 'val', opt.valid)
-  if opt.wish then redis.call('HSET', P .. 'm:' .. id, 'wish', opt.wish) end
-  if opt.rung then redis.call('HSET', P .. 'm:' .. id, 'rg', '1') end
-  if opt.pay then redis.call('HSET', P .. 'm:' .. id, 'pay', opt.pay, 'j', opt.extra) end
-  if opt.nn then redis.call('HSET', P .. 'm:' .. id, 'nn', opt.nn) end
+  local fields = { 'v', '1', 'ch', channel, 'k', kind, 'ln', m.ln, 'num', m.num, 'at', now, 'a', '0', 'val', opt.valid }
+  local function put(...)
+    for _, part in ipairs({ ... }) do fields[#fields + 1] = part end
+  end
+  if opt.wish then put('wish', opt.wish) end
+  if opt.rung then put('rg', '1') end
+  if opt.pay then put('pay', opt.pay, 'j', opt.extra) end
+  if opt.nn then put('nn', opt.nn) end
   if opt.dup then
-    redis.call('HSET', P .. 'm:' .. id, 'dup', '1')
+    put('dup', '1')
     count('duplicates', 1)
   end
   local cost = price(channel)
   if cost > 0 then
-    redis.call('HSET', P .. 'm:' .. id, 'c', int(cost))
+    put('c', int(cost))
     spend(s.sid, cost)
   end
   count('created', 1)
   count(m.st, 1)
   if later then
-    redis.call('HSET', P .. 'm:' .. id, 'due', opt.at)
+    put('st', 'scheduled', 'due', opt.at)
     redis.call('ZADD', P .. 'timers', opt.at, 'm:' .. id)
   else
-    enqueue(id, m, now)
+    put('st', 'queued', 'e', redis.call('XADD', stream(channel, m.ln), '*', 'm', id))
+    wake(channel, m.ln)
   end
+  redis.call('HSET', P .. 'm:' .. id, unpack(fields))
   -- Its clock runs from the start, so that a rung that never gets out (paused, retried for ever) is given up too.
   if opt.rung and next_channel(s, channel) then
     redis.call('ZADD', P .. 'timers', int(num(later and opt.at or now) + num(s.cw)), 'c:' .. id)

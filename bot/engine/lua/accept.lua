@@ -54,36 +54,45 @@ end
 local group = contact_of()
 if not group then return { 'refused', 'contact', '' } end
 
+-- All that this share adds to the account is written at once.
+local added = {}
+local function add(field, value)
+  a[field] = value
+  added[#added + 1] = field
+  added[#added + 1] = value
+end
 if not a then
-  a = { kind = job.kind, cur = job.cur, st = 'open', T = '' }
-  redis.call('HSET', key, 'v', '1', 'kind', job.kind, 'cur', job.cur, 'st', 'open')
+  a = { T = '' }
+  add('v', '1')
+  add('kind', job.kind)
+  add('cur', job.cur)
+  add('st', 'open')
   count('open', 1)
 elseif a.st ~= 'open' then
-  a.st = 'open'
+  add('st', 'open')
   a.halt = nil
-  redis.call('HSET', key, 'st', 'open')
   redis.call('HDEL', key, 'halt')
   redis.call('PERSIST', key)
   count('open', 1)
   changed(job.num)
 end
-if not a['ta:' .. term] then
-  a.T = (a.T or '') == '' and term or (a.T .. '\31' .. term)
-  a['ta:' .. term], a['tm:' .. term] = job.amount, job.mode
-  redis.call('HSET', key, 'T', a.T, 'ta:' .. term, job.amount, 'tm:' .. term, job.mode)
-  use_credit(job.num, a)
+local fresh = not a['ta:' .. term]
+if fresh then
+  add('T', (a.T or '') == '' and term or (a.T .. '\31' .. term))
+  add('ta:' .. term, job.amount)
+  add('tm:' .. term, job.mode)
 end
 -- What a bill that is on record does not say yet, its share may.
 for field, value in pairs({ td = job.due, tx = job.desc }) do
-  if value ~= '' and redis.call('HSETNX', key, field .. ':' .. term, value) == 1 then a[field .. ':' .. term] = value end
+  if value ~= '' and not a[field .. ':' .. term] then add(field .. ':' .. term, value) end
 end
 for _, kind in ipairs({ 'phone', 'email', 'telegram' }) do
-  if job[kind] ~= '' and not a['k:' .. kind .. ':' .. job[kind]] then
-    redis.call('HSET', key, 'k:' .. kind .. ':' .. job[kind], group)
-  end
+  local field = 'k:' .. kind .. ':' .. job[kind]
+  if job[kind] ~= '' and not a[field] then add(field, group) end
 end
-redis.call('HSET', key, 'sh:' .. job.sid, term)
-a['sh:' .. job.sid] = term
+add('sh:' .. job.sid, term)
+redis.call('HSET', key, unpack(added))
+if fresh then use_credit(job.num, a) end
 
 local s = { sid = job.sid, id = job.id, num = job.num, term = term, st = 'active', ln = job.lane, rm = job.route,
   ch = job.channels, cw = job.confirm, cb = job.callback }

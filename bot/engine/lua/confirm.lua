@@ -4,7 +4,7 @@
 -- ARGV    1 share id  2 sid of the claim  3 '1' confirm, '0' release  4 sid of the share (another one when the bill
 --         knew the id already)  5 why it was released  6 now ms  7 '1' if ClickPesa can be told
 -- Return  1 if this claim was still open, 0 if not, -1 if there is none. Cost O(log n).
-local sid, st = redis.call('HGET', KEYS[2], 'sid'), redis.call('HGET', KEYS[2], 'st')
+local sid, st = unpack(redis.call('HMGET', KEYS[2], 'sid', 'st'))
 if not sid then return -1 end
 if sid ~= ARGV[2] or not (st == 'open' or (st == 'making' and ARGV[3] == '0')) then return 0 end
 redis.call('ZREM', P .. 'claims', ARGV[1])

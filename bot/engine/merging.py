@@ -1,0 +1,54 @@
+"""Many calls of one script on one partition, made as one: a call costs both sides more than most steps do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from bot.engine import library
+
+if TYPE_CHECKING:
+    from bot.engine.scripts import Call
+
+# A script holds the server up: so many shares take it some milliseconds.
+_MOST = 64
+
+
+def merged(calls: Sequence[Call[Any]]) -> list[tuple[Call[Any], list[int]]]:
+    """The calls as they are made, each with the places of those it stands for.
+
+    Calls of one script keep their order in a partition; they do not pass one of another script.
+    """
+    made: list[tuple[Call[Any], list[int]]] = []
+    open_: dict[tuple[str, int, int], list[int]] = {}
+    script = ""
+    for place, call in enumerate(calls):
+        if call.script != script:
+            script, open_ = call.script, {}
+        kind = (call.keys[0], len(call.keys), len(call.args))
+        places = open_.get(kind)
+        if places is None or len(places) == _MOST or script not in library.MANY:
+            places = open_[kind] = []
+            made.append((call, places))
+        places.append(place)
+    return [(_joined([calls[i] for i in places]), places) for _, places in made]
+
+
+def _joined(calls: Sequence[Call[Any]]) -> Call[Any]:
+    first = calls[0]
+    if len(calls) == 1:
+        return first
+    keys = [key for call in calls for key in call.keys[1:]]
+    args = [arg for call in calls for arg in call.args]
+    joined = (len(first.args), len(calls), *args)
+    return replace(first, script=library.MANY[first.script], keys=(first.keys[0], *keys), args=joined)
+
+
+def each(merged: Sequence[tuple[Call[Any], list[int]]], replies: Sequence[Any]) -> list[Any]:
+    """What the server said to each call that was asked for; an error is said to all that were made together."""
+    answers: dict[int, Any] = {}
+    for (_, places), reply in zip(merged, replies, strict=True):
+        alike = len(places) == 1 or isinstance(reply, Exception)
+        answers.update(zip(places, [reply] * len(places) if alike else reply, strict=True))
+    return [answers[place] for place in range(len(answers))]
