@@ -20,10 +20,10 @@ import structlog
 from redis.asyncio import RedisCluster
 
 from bot.engine import keys
+from bot.engine.pageview import Page
 from bot.engine.records import Records
 from bot.engine.shares import Shares
 from bot.engine.store import guard_subscription
-from bot.engine.views import Page
 from bot.errors import StoreUnavailable
 
 MOST_READERS = 10_000

@@ -25,6 +25,8 @@ class PaymentFacts:
     `credit` was paid above what was owed. `payer` is masked: the receipt goes to the bill's contact, not to
     the payer. `reason` says why a payment failed, in the provider's words. `number_closed` is true when
     nobody can pay to the control number any more; `next_number` is then the one for the balance, if it is known.
+    `here` is what of it, credit included, counts for the message's own bill (None: all of it); `credit_here` whether
+    the credit does.
     """
 
     amount: Decimal | None
@@ -37,6 +39,8 @@ class PaymentFacts:
     reason: str | None
     number_closed: bool
     next_number: str | None = None
+    here: Decimal | None = None
+    credit_here: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +51,7 @@ class Facts:
     and `paid` are the bill's. `order_number` is true for a number that closes at its first payment, `exact` when only
     the exact amount is taken. `pay_url` is the customer's page, `out_url` the opt-out page, `link_url` Telegram's deep
     link while the customer has not linked a chat. `data` holds the share job's own values. `window_open` is true inside
-    WhatsApp's 24 hours.
+    WhatsApp's 24 hours. `renewing`: the number is closed, and a new one is being made.
     """
 
     kind: Kind
@@ -72,3 +76,4 @@ class Facts:
     data: Mapping[str, DataValue]
     window_open: bool
     carried: Decimal = Decimal(0)
+    renewing: bool = False

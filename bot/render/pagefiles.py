@@ -23,9 +23,9 @@ from bot.render.look import GREEN
 
 LANGUAGES = ("sw", "en")
 _FOLDER = "pages"
-# What a text may name. `channel` and `code` stay as they are until one of several is wanted.
+# What a text may name. `channel`, `code` and `whole` stay as they are until one of several is wanted.
 _BLANK = dict.fromkeys(("merchant", "tin", "amount", "total", "paid", "due", "channels", "ending"), "")
-_BLANK |= {"channel": "{channel}", "code": "{code}"}
+_BLANK |= {"channel": "{channel}", "code": "{code}", "whole": "{whole}"}
 
 
 def language(name: str, otherwise: str = LANGUAGES[0]) -> str:

@@ -241,7 +241,7 @@ class Renderer:
         words = self._pages.words(lang, merchant | invoice.facts(self.merchant.zone))
         name = words["receipt_title" if invoice.state == "paid" else "bill"].lower()
         made = pdf(invoice, self.look, self.merchant.methods, words, self.merchant.zone)
-        return Attachment(f"{name}-{facts.number[-4:]}.pdf", "application/pdf", made)
+        return Attachment(f"{name}-{invoice.number[-4:]}.pdf", "application/pdf", made)
 
     def _telegram(self, facts: Facts, bundle: Bundle, values: dict[str, Any]) -> TelegramContent:
         html = _paragraphs(self.sandbox.render(bundle.names[0], values))

@@ -24,7 +24,7 @@ from bot.web.routes import Answer, Handler, Route
 
 if TYPE_CHECKING:
     from bot.engine.engine import Engine
-    from bot.engine.views import Page
+    from bot.engine.pageview import Page
     from bot.settings import Settings
 
 # Tall enough for every state in both languages from 280 px on; tests/web/test_embed_browser.py holds it to that.
@@ -156,7 +156,7 @@ def snippet(page: Page, lang: str, zone: str, origin: str, writer: PageWriter) -
         rows = [(words["amount"], billpage.facts(page, lang, zone)["amount"]), (words["number"], page.number)]
         note = words["exact"] if page.mode == "exact" else words["once"] if page.kind == "order" else ""
     else:
-        rows, note = [("", words[state])], words[f"{state}_note"]
+        rows, note = [("", words[state])], words[billpage.invoice(page, lang, None).note]
     lines = [f"<p><strong>{escape(words['pay_title'])}</strong></p>"]
     lines += [
         f"<p>{escape(f'{label}: ' if label else '')}<strong>{escape(value)}</strong></p>"

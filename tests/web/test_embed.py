@@ -95,6 +95,7 @@ async def test_programs_get_the_bill_as_json(site: Site) -> None:
         "status": "open",
         "number": "8822",
         "amount": "25000",
+        "older": "0",
         "total": "45000",
         "paid": "20000",
         "currency": "TZS",

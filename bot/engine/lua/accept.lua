@@ -51,6 +51,7 @@ if a then
   end
   if a.kind == 'order' and not known then return { 'refused', 'term', a.T } end
 end
+local earlier = a ~= nil
 local group = contact_of()
 if not group then return { 'refused', 'contact', '' } end
 
@@ -65,12 +66,11 @@ elseif a.st ~= 'open' then
   redis.call('HDEL', key, 'halt')
   redis.call('PERSIST', key)
   count('open', 1)
-  changed(job.num)
 end
 if not a['ta:' .. term] then
   a.T = (a.T or '') == '' and term or (a.T .. '\31' .. term)
   a['ta:' .. term], a['tm:' .. term] = job.amount, job.mode
-  redis.call('HSET', key, 'T', a.T, 'ta:' .. term, job.amount, 'tm:' .. term, job.mode)
+  redis.call('HSET', key, 'T', a.T, 'ta:' .. term, job.amount, 'tm:' .. term, job.mode, 'tt:' .. term, now)
   if job.due ~= '' then redis.call('HSET', key, 'td:' .. term, job.due) end
   if job.desc ~= '' then redis.call('HSET', key, 'tx:' .. term, job.desc) end
 end
@@ -80,6 +80,7 @@ for _, kind in ipairs({ 'phone', 'email', 'telegram' }) do
   end
 end
 redis.call('HSET', key, 'sh:' .. job.sid, term)
+if earlier then changed(job.num) end
 a['sh:' .. job.sid] = term
 
 local s = { sid = job.sid, id = job.id, num = job.num, term = term, st = 'active', ln = job.lane, rm = job.route,
