@@ -18,7 +18,7 @@ from bot.errors import TemplateError
 from bot.render import rules, words
 from bot.render.facts import Facts
 from bot.render.library import DEFAULT_SET, LAST_LOCALE, PARTS
-from bot.render.samples import variants
+from bot.render.samples import sample_facts, variants
 from bot.render.segments import is_gsm, to_gsm
 from bot.render.variables import PAYMENT, names
 from bot.render.whatsapp import problems
@@ -280,9 +280,12 @@ def _mapping(renderer: Renderer) -> Iterator[Finding]:
     for approved in renderer.approved:
         for problem in problems(approved):
             yield Finding(approved.name, None, problem, "error")
+        usual = sample_facts(approved.kind, ChannelName.WHATSAPP, approved.locale)
         for facts in variants(approved.kind, ChannelName.WHATSAPP, approved.locale).values():
+            # A link button was registered for a PUBLIC_URL that is set; without one nothing of it could be sent.
+            linked = replace(facts, pay_url=facts.pay_url or usual.pay_url) if approved.button else facts
             try:
-                renderer.fill(approved, renderer.values(facts, approved.set, approved.locale))
+                renderer.fill(approved, renderer.values(linked, approved.set, approved.locale))
             except TemplateError as error:
                 yield _told(error, approved.name)
 
