@@ -186,7 +186,7 @@ class Renderer:
 
     def _whatsapp(self, facts: Facts, bundle: Bundle, values: dict[str, Any]) -> WhatsAppContent:
         text = self._whatsapp_text(bundle.names[0], values)
-        approved = self._find_approved(facts)
+        approved = self.find_approved(facts)
         if approved is None:
             return WhatsAppContent(text, None, {}, facts.window_open)
         filled = self.fill(approved, self.values(facts, approved.set, approved.locale))
@@ -201,7 +201,8 @@ class Renderer:
             raise TemplateError(f"{name}: longer than {_BODY_ROOM} characters")
         return text
 
-    def _find_approved(self, facts: Facts) -> Approved | None:
+    def find_approved(self, facts: Facts) -> Approved | None:
+        """The approved WhatsApp template that a message goes out as, outside the 24 hours."""
         places = self.library.chain(facts.template, facts.locale.replace("-", "_"))
         found = (self.approved.find(*place, facts.kind) for place in places)
         return next((approved for approved in found if approved is not None), None)

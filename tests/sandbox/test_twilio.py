@@ -263,6 +263,33 @@ async def test_what_a_customer_writes_arrives_signed(city: Sandbox, tuma: Tuma) 
     )
 
 
+@pytest.mark.parametrize("channel", ["whatsapp", "sms"])
+@pytest.mark.parametrize(
+    "answer", ["<Message>A &amp; B</Message>", "<Message><Body>A &amp; B</Body></Message>"]
+)
+async def test_what_the_webhook_answers_is_on_the_phone(
+    city: Sandbox, tuma: Tuma, channel: str, answer: str
+) -> None:
+    city.connect(tuma.url)
+    tuma.answer = f'<?xml version="1.0"?><Response>{answer}</Response>'
+    await city.carrier.write(PHONE, "CHECK 1", channel=channel)
+    asked, said = city.world.screen(channel, PHONE)
+    assert (asked.outgoing, said.outgoing, said.text, said.sender) == (False, True, "A & B", asked.sender)
+
+
+@pytest.mark.parametrize(
+    ("status", "answer"),
+    [(200, "<Response/>"), (200, ""), (200, "no TwiML"), (500, "<Response><Message>x</Message></Response>")],
+)
+async def test_nothing_is_on_the_phone_without_a_message_verb(
+    city: Sandbox, tuma: Tuma, status: int, answer: str
+) -> None:
+    city.connect(tuma.url)
+    tuma.status, tuma.answer = status, answer
+    await city.carrier.write(PHONE, "Habari")
+    assert [each.outgoing for each in city.world.screen("whatsapp", PHONE)] == [False]
+
+
 async def test_a_template_goes_out_at_any_time_with_its_variables(city: Sandbox, client: Client) -> None:
     city.twilio.templates[CONTENT] = "Habari {{1}}, lipa {{2}}."
     wanted = whatsapp(city, body="", content_sid=CONTENT, content_variables='{"1":"Asha","2":"TZS 45,000"}')
