@@ -68,9 +68,8 @@ def test_a_logo_of_too_many_pixels_is_refused_before_they_are_unpacked(tmp_path:
     Image.new("1", (MOST_PIXELS + 1, 10)).save(large)
     # A header that claims 60,000 by 60,000 pixels, with nothing behind it.
     head = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
-    bomb.write_bytes(
-        b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
-    )
+    size, check = struct.pack(">I", 13), struct.pack(">I", zlib.crc32(head))
+    bomb.write_bytes(b"\x89PNG\r\n\x1a\n" + size + head + check + struct.pack(">I", 9) + b"IDAT")
     for file in (large, bomb):
         with pytest.raises(ConfigError, match=r"MERCHANT_LOGO: .*600 pixels at most|600 by 600 at most"):
             renderer(Settings(merchant_logo=file))
