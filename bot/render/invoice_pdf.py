@@ -133,7 +133,8 @@ class _Sheet:
         if not self._receipt and (invoice.paid > 0 or invoice.older > 0):
             older = [("older", invoice.older)] if invoice.older > 0 else []
             whole = ("this_bill" if older else "total", invoice.total)
-            self._pairs(*older, whole, ("paid_so_far", invoice.paid), ("left", invoice.amount))
+            so_far = [("paid_so_far", invoice.paid)] if invoice.paid > 0 else []
+            self._pairs(*older, whole, *so_far, ("left", invoice.amount))
         if invoice.credit > 0:
             self._pairs(("over", invoice.credit))
         self._y -= 6
@@ -188,13 +189,13 @@ class _Sheet:
             self._write(day, _MARGIN, self._y, _PLAIN, 10.5, _INK)
             [reference] = lines(each.reference or "-", _PLAIN, 10.5, 240, 1)
             self._write(reference, _MARGIN + 110, self._y, _PLAIN, 10.5, _SOFT)
-            if part := self._part(each):
-                self._y -= 12
-                self._write(part, _MARGIN + 110, self._y, _PLAIN, 9, _SOFT)
             self._canvas.setFillColor(_INK)
             self._canvas.setFont(_BOLD, 10.5)
             amount = formats.money(invoice.locale, each.amount, each.currency)
             self._canvas.drawRightString(_WIDTH - _MARGIN, self._y, writable(amount))
+            if part := self._part(each):
+                self._y -= 12
+                self._write(part, _MARGIN + 110, self._y, _PLAIN, 9, _SOFT)
             self._rule(self._y - 6)
         self._y -= 10
 
