@@ -115,9 +115,9 @@ def drain(base: str, messages: int, workers: int = 1, fsync: str = "always") -> 
             for _ in range(workers)
         ]
         pids = [process.pid for process in started]
-        warm = _reach(redis, messages // 10)
+        warm = reach(redis, messages // 10)
         before = time.perf_counter(), [cpu_s(pid) for pid in [*pids, server]]
-        end = _reach(redis, messages)
+        end = reach(redis, messages)
         seconds = time.perf_counter() - before[0]
         used = [now - then for now, then in zip([cpu_s(p) for p in [*pids, server]], before[1], strict=True)]
         count = end - warm
@@ -129,7 +129,7 @@ def drain(base: str, messages: int, workers: int = 1, fsync: str = "always") -> 
         )
 
 
-def _reach(redis: Redis, count: int) -> int:
+def reach(redis: Redis, count: int) -> int:
     deadline = time.monotonic() + 300
     while (now := sent(redis, 8)) < count:
         if time.monotonic() > deadline:

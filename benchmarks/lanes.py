@@ -67,7 +67,7 @@ def measure(backlog: int, count: int) -> Lanes:
         behind = asyncio.run(_both(url, base, _FIRST + count, count))
         bulk = sent(redis, 8) - before - 2 * count
         took = time.monotonic() - began
-        waiting = sum(int(redis.xlen(f"tuma:{{{p}}}:q:sms:b")) for p in range(8))  # type: ignore[arg-type]
+        waiting = sum(int(redis.xlen(f"tuma:{{{p}}}:q:sms:b")) for p in range(8))
     return Lanes(
         backlog=backlog,
         waiting=waiting,

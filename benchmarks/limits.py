@@ -75,7 +75,7 @@ def _until_all_work(redis: Redis, workers: int) -> None:
 
 
 def _samples(base: str, seconds: float) -> list[tuple[float, int]]:
-    found = []
+    found: list[tuple[float, int]] = []
     end = time.monotonic() + seconds
     while not found or found[-1][0] < end:
         found.append((time.monotonic(), _taken(base) - len(found)))

@@ -110,21 +110,22 @@ def sink() -> Iterator[str]:
         command = [program, "-c", str(here / "nginx.conf"), "-e", str(here / "error.log")]
         process = subprocess.Popen(command)
         try:
-            _until_open(port)
+            until_open(port)
             yield f"http://127.0.0.1:{port}"
         finally:
             process.terminate()
             process.wait()
 
 
-def _until_open(port: int) -> None:
-    deadline = time.monotonic() + 10
+def until_open(port: int, seconds: float = 10) -> None:
+    """Wait until something listens there. Raises TimeoutError."""
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.02)
-    raise TimeoutError("nginx did not start")
+    raise TimeoutError(f"nothing listens on port {port}")
 
 
 @contextmanager

@@ -26,6 +26,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+# Minutes of one process each: begun first, so that none of them runs alone at the end.
+_LONGEST = (
+    "chaos/test_quick",
+    "engine/test_fence",
+    "sandbox/test_page_browser",
+    "replay/test_replay",
+    "engine/test_limits",
+    "web/test_pages_browser",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first; each is given to a process as a whole."""
+    order = {name: n for n, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: order.get("/".join(item.path.with_suffix("").parts[-2:]), len(order)))
+
+
 def free_port() -> int:
     """A port that was free a moment ago."""
     with socket.socket() as probe:
