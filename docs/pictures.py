@@ -45,7 +45,8 @@ def customers() -> list[tuple[str, Customer]]:
                 45_000,
                 ("sms",),
                 kind="customer" if state in {"partial", "older"} else "order",
-                phone=f"+2557540000{language}{index}",
+                # Not among those whom the sandbox's picture shows.
+                phone=f"+255{755 if state == 'older' else 754}0000{language}{index}",
                 description=description,
             ),
         )
@@ -142,7 +143,7 @@ async def sandbox(stage: Stage, browser: Browser, lang: str, out: Path) -> None:
     page = await made.new_page()
     await page.goto(stage.city.urls["page"])
     await page.get_by_label("Find").fill(f"7540000{list(LANGUAGES).index(lang) + 1}")
-    await expect(page.locator(".person")).to_have_count(len(STATES))
+    await expect(page.locator(".person")).to_have_count(len(STATES) - 1)
     shot = picture(await page.screenshot(full_page=True, animations="disabled"))
     small(shot).save(out / f"sandbox-{lang}.png", optimize=True)
     await made.close()

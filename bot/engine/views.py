@@ -86,12 +86,12 @@ def balance(account: Fields, term: str) -> int:
 
 def total(account: Fields, term: str) -> int:
     """The amount of one term with what was paid for it under numbers before this one, in minor units."""
-    return minor(account, f"ta:{term}") + minor(account, f"tb:{term}")
+    return minor(account, f"ta:{term}") + max(minor(account, f"tb:{term}"), 0)
 
 
 def paid(account: Fields, term: str) -> int:
     """What was paid for one term under this number and those before it, in minor units."""
-    return minor(account, f"tp:{term}") + minor(account, f"tb:{term}")
+    return minor(account, f"tp:{term}") + max(minor(account, f"tb:{term}"), 0)
 
 
 def term_of(account: Fields, term: str) -> str:
