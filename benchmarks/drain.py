@@ -1,15 +1,17 @@
 """How fast workers drain SMS that wait, on the full product path, against the bare loop of `benchmarks.bare`.
 
 Fence, lease, consent, template, StatusCallback and record are all on; Redis runs with fsync `always`.
+`python -m benchmarks.drain [MESSAGES [ROUNDS]]` prints medians: rate, CPU per message, and both as parts of the limit.
 """
 
 from __future__ import annotations
 
 import asyncio
+import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from decimal import Decimal
 
@@ -138,14 +140,26 @@ def reach(redis: Redis, count: int) -> int:
     return now
 
 
+def paired(base: str, messages: int, rounds: int, workers: int = 1) -> list[tuple[Drained, Drained]]:
+    """The limit and the workers in turn: what else the machine does meanwhile meets both."""
+    return [(bare(base, messages), drain(base, messages, workers)) for _ in range(rounds)]
+
+
+def _show(name: str, pairs: list[tuple[Drained, Drained]]) -> None:
+    def middle(values: Iterable[float]) -> float:
+        return statistics.median(values)
+
+    limit, ours = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    print(
+        f"{name:12} {middle(d.rate for d in ours):7.0f}/s of {middle(d.rate for d in limit):7.0f} "
+        f"{middle(d.rate / b.rate for b, d in pairs):5.2f}; {middle(d.cpu_ms for d in ours):6.3f} ms of "
+        f"{middle(d.cpu_ms for d in limit):6.3f} {middle(d.cpu_ms / b.cpu_ms for b, d in pairs):5.2f}; "
+        f"server {middle(d.server_cpu_ms for d in ours):6.3f} ms; {max(d.memory_mb for d in ours):.0f} MB"
+    )
+
+
 if __name__ == "__main__":
-    how_many = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
+    how_many, rounds = ([int(value) for value in sys.argv[1:]] + [10_000, 3][len(sys.argv) - 1 :])[:2]
     with sink() as at:
-        limit = bare(at, how_many)
-        one = drain(at, how_many)
-        two = drain(at, how_many, workers=2)
-    for name, figure in {"bare": limit, "one worker": one, "two workers": two}.items():
-        print(
-            f"{name:12} {figure.rate:8.0f}/s {figure.rate / limit.rate:5.2f} {figure.cpu_ms:6.3f} ms "
-            f"{figure.cpu_ms / limit.cpu_ms:5.2f} server {figure.server_cpu_ms:6.3f} ms {figure.memory_mb:.0f} MB"
-        )
+        _show("one worker", paired(at, how_many, rounds))
+        _show("two workers", paired(at, how_many, rounds, workers=2))

@@ -160,6 +160,7 @@ def _smtp(settings: Settings) -> SmtpConfig:
     return SmtpConfig(
         url=settings.smtp_url or "",
         sender=settings.email_from or "",
+        greylist_s=settings.greylist_wait_ms / 1000,
         timeout_s=settings.request_timeout_s(ChannelName.EMAIL),
     )
 

@@ -75,7 +75,19 @@ class ProviderAway(TumaError):
 
 
 class NotFound(TumaError):
-    """No such share, bill, message or contact."""
+    """No such share, bill, message or contact; `problems` say which field named it and what would be right."""
+
+    def __init__(self, text: str | Problem) -> None:
+        super().__init__(str(text))
+        self.problems = (text,) if isinstance(text, Problem) else ()
+
+
+def no_bill(number: str) -> NotFound:
+    """A control number that is not on record."""
+    expected = "one that was shared, or made by tuma; check its digits"
+    return NotFound(
+        Problem(field="number", message="no bill with this number", given=number[:60], expected=expected)
+    )
 
 
 class TemplateError(TumaError):

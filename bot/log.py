@@ -18,7 +18,11 @@ from dataclasses import fields
 from typing import Any, TextIO
 from urllib.parse import unquote, urlsplit
 
-import structlog
+from bot.lean import without
+
+# For tracebacks in colour, which are not ours: 10 MB, and an eighth of a worker's start.
+with without("rich"):
+    import structlog
 from structlog.stdlib import ProcessorFormatter
 from structlog.typing import EventDict, Processor
 

@@ -638,13 +638,21 @@ class Settings:
     quiet_hours: tuple[time, time] | None = _setting(
         "TUMA_QUIET_HOURS",
         "Times of day between which nobody is asked for money, in `TUMA_TIMEZONE`, such as `21:00-07:00`. Receipts go "
-        "out all the same, and so do instructions of a single share that was made just now. Unset: never quiet.",
+        "out all the same, and so do instructions of a single share that was made just now, and the word that a "
+        "payment failed just now. Unset: never quiet.",
         parse=_hours,
     )
     retry_first_ms: int = _setting(
         "TUMA_RETRY_FIRST_MS",
         "Wait before the second try of a send that failed for the moment, in ms; it doubles up to 15 minutes.",
         5000,
+        parse=_whole,
+    )
+    greylist_wait_ms: int = _setting(
+        "TUMA_GREYLIST_WAIT_MS",
+        "Wait before the second try of a mail that may be greylisted (450 or 451 with 4.2.x, 4.7.x or no "
+        "enhanced code), in ms.",
+        330_000,
         parse=_whole,
     )
     in_doubt_wait_ms: int = _setting(

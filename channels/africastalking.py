@@ -24,6 +24,7 @@ from channels.africastalking_codes import of_http, of_recipient, of_request, tak
 from channels.base import Accepted, ChannelName, Outgoing, Probe, SmsContent
 from channels.config import AfricasTalkingConfig
 from channels.errors import ChannelError, ContentRejected, Misconfigured, RecipientInvalid, Uncertain
+from channels.forms import encode
 from channels.http_exchange import Answer, HttpExchange, retry_after_s
 from channels.leased import lease
 from channels.sms_shared import ReceiptBook
@@ -72,7 +73,7 @@ class AfricasTalking:
 
     async def send(self, outgoing: Outgoing) -> Accepted:
         """Queue one message there. Errors: every ChannelError."""
-        body = urlencode(self._form(outgoing)).encode()
+        body = encode(self._form(outgoing))
         headers = self._headers() | {"Content-Type": _FORM}
         with lease(outgoing.deadline):
             answer = await self._exchange.request("POST", self._url("messaging"), headers, body)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from channels.base import REQUEST_TIMEOUT_S, ChannelName
+from channels.smtp_codes import GREYLIST_S
 
 TWILIO_API = "https://api.twilio.com"
 AFRICASTALKING_API = "https://api.africastalking.com"
@@ -79,7 +80,8 @@ class SmtpConfig:
 
     `url` is `smtp://`, `smtps://` or `smtp+starttls://`, with `user:password@` when the server wants them.
     `sender` is `billing@example.com` or `Name <billing@example.com>`. `pool` is how many connections are kept;
-    one idle for `idle_s`, or after `mails_per_connection` mails, is replaced. `timeout_s` bounds one whole mail.
+    one idle for `idle_s`, or after `mails_per_connection` mails, is replaced. `timeout_s` bounds one whole mail. A mail
+    that may be greylisted is tried again after `greylist_s`.
     """
 
     url: str = field(repr=False)
@@ -88,6 +90,7 @@ class SmtpConfig:
     pool: int = 10
     idle_s: float = 25.0
     mails_per_connection: int = 100
+    greylist_s: float = GREYLIST_S
     timeout_s: float = REQUEST_TIMEOUT_S[ChannelName.EMAIL]
 
 

@@ -2,7 +2,8 @@
 
 One recipient means that a refusal is always total and always says who: of two guardians on a bill each has a message
 of their own. Everything up to and including RCPT is known not to have sent anything; then the lease is checked, and
-from DATA on a lost connection or a timeout leaves the outcome unknown. An accepted mail may still bounce later.
+from DATA on a lost connection or a timeout leaves the outcome unknown; what has not left by the timeout
+never does. An accepted mail may still bounce later.
 
 Source: RFC 5321; aiosmtplib 5.1 (`mail`, `rcpt`, `data`); refusals in `smtp_codes`.
 """
@@ -11,24 +12,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.headerregistry import Address
+from typing import cast
 
 import aiosmtplib
 
 from channels.base import Accepted, ChannelName, Delivery, EmailContent, Outgoing, Probe, check_lease
 from channels.config import SmtpConfig
 from channels.errors import ChannelError, ContentRejected, LeaseExpired, Uncertain
+from channels.leased import Flight
 from channels.mail_message import compose, message_id, recipient, sender
-from channels.smtp_codes import Stage, classify
-from channels.smtp_pool import Link, SmtpPool, failure
+from channels.smtp_codes import Stage
+from channels.smtp_pool import Link, SmtpPool
 
 _LIBRARY_ERRORS = (aiosmtplib.SMTPException, OSError, ValueError)
 
 
 @dataclass(slots=True)
 class _Progress:
+    """How far a mail has come, and over which connection its text leaves."""
+
     stage: Stage = Stage.CONNECT
+    flight: Flight = field(default_factory=Flight)
 
 
 class Email:
@@ -51,10 +57,10 @@ class Email:
         mail = compose(outgoing.message_id, self._from, to, outgoing.content)
         progress = _Progress()
         try:
-            async with asyncio.timeout(self.request_timeout_s):
+            async with progress.flight.within(self.request_timeout_s):
                 await self._deliver(outgoing.deadline, to, mail, progress)
         except _LIBRARY_ERRORS as error:
-            refusal = _refusal(error, progress.stage)
+            refusal = self._refusal(error, progress.stage)
         else:
             return Accepted(message_id(outgoing.message_id, self._from), Delivery.SENT)
         raise refusal  # outside the handler: the library's error names the recipient, and must not be chained
@@ -69,7 +75,7 @@ class Email:
         except ChannelError as refused:
             error = refused
         except _LIBRARY_ERRORS as lost:
-            error = failure(lost, Stage.CONNECT)
+            error = self._pool.failure(lost, Stage.CONNECT)
         else:
             return Probe(True, "the mail server answers", self._hints())
         return Probe(False, str(error), ("check SMTP_URL: scheme, host, port, user and password",))
@@ -83,6 +89,7 @@ class Email:
             smtp = await self._open_envelope(link, to, progress)
             await _still_leased(link, smtp, deadline)
             progress.stage = Stage.DATA
+            progress.flight.begun, progress.flight.transport = True, cast("asyncio.Transport", smtp.transport)
             try:
                 await smtp.data(mail)
             except aiosmtplib.SMTPDataError:
@@ -116,6 +123,15 @@ class Email:
             raise
         return smtp
 
+    def _refusal(self, error: Exception, stage: Stage) -> ChannelError:
+        if stage is not Stage.DATA:
+            return self._pool.failure(error, stage)
+        if isinstance(error, aiosmtplib.SMTPDataError):
+            return self._pool.classify(error, stage)
+        if isinstance(error, TimeoutError):
+            return Uncertain("smtp timeout", "no answer to a mail that may have been taken")
+        return Uncertain("smtp connection", "the connection was lost with a mail that may have been taken")
+
     def _hints(self) -> tuple[str, ...]:
         server = self._pool.server
         if server.username and not server.tls and not server.start_tls:
@@ -141,13 +157,3 @@ def _hung_up(error: Exception) -> bool:
     if isinstance(error, aiosmtplib.SMTPResponseException):
         return error.code == aiosmtplib.SMTPStatus.domain_unavailable
     return isinstance(error, ConnectionError) and not isinstance(error, TimeoutError)
-
-
-def _refusal(error: Exception, stage: Stage) -> ChannelError:
-    if stage is not Stage.DATA:
-        return failure(error, stage)
-    if isinstance(error, aiosmtplib.SMTPDataError):
-        return classify(error.code, error.message, stage)
-    if isinstance(error, TimeoutError):
-        return Uncertain("smtp timeout", "no answer to a mail that may have been taken")
-    return Uncertain("smtp connection", "the connection was lost with a mail that may have been taken")

@@ -49,7 +49,7 @@ class Flight:
         A kernel goes on sending what a closed connection still holds, for minutes if the network is away: a provider
         would take a message long after it was asked about and sent again.
         """
-        late = asyncio.get_running_loop().call_later(timeout_s, self._drop)
+        late = asyncio.get_running_loop().call_later(timeout_s, self.drop)
         try:
             async with asyncio.timeout(timeout_s):
                 yield
@@ -60,7 +60,8 @@ class Flight:
         finally:
             late.cancel()
 
-    def _drop(self) -> None:
+    def drop(self) -> None:
+        """Nothing that the kernel still holds of the request leaves once its connection closes."""
         found = self.transport.get_extra_info("socket") if self.transport is not None else None
         if found is not None:
             with suppress(OSError):  # closed already

@@ -22,8 +22,10 @@ from channels.errors import (
     Uncertain,
 )
 
-# Greylisting servers want the same mail again after more than five minutes.
+# Greylisting servers want the same mail again after more than five minutes (postgrey's default is 300 s). They say 450
+# 4.2.0 (postgrey) or 451 4.7.1 (milters), or give no enhanced code; another subject is no policy that time mends.
 GREYLIST_S = 330.0
+_GREY = ("4.2.", "4.7.")
 MAILBOX_FULL_S = 3600.0
 
 
@@ -94,16 +96,17 @@ _POLICY_WORDS = ("relay", "spf", "dkim", "dmarc", "spam", "blacklist", "blocklis
 _ENHANCED_CODE = re.compile(r"\b[245]\.\d{1,3}\.\d{1,3}\b")
 
 
-def classify(code: int, text: str, stage: Stage) -> ChannelError:
+def classify(code: int, text: str, stage: Stage, *, greylist_s: float = GREYLIST_S) -> ChannelError:
     """Turn a server's reply into its decision.
 
-    Shapes: `code` the three digits, below 200 when there were none; `text` the server's words.
+    Shapes: `code` the three digits, below 200 when there were none; `text` the server's words; `greylist_s` seconds
+    until a mail that may be greylisted is tried again.
     """
     found = _ENHANCED_CODE.search(text)
     enhanced = found.group() if found else None
     name = " ".join(filter(None, ("smtp", str(code), enhanced)))
     if 400 <= code < 500:
-        return _temporary(code, name, enhanced)
+        return _temporary(code, name, enhanced, greylist_s)
     if not 500 <= code < 600:
         return _unreadable(name, stage)
     error, meaning = _permanent(code, enhanced, text.lower(), stage)
@@ -114,11 +117,11 @@ def classify(code: int, text: str, stage: Stage) -> ChannelError:
     return error(name, meaning)
 
 
-def _temporary(code: int, name: str, enhanced: str | None) -> ChannelError:
+def _temporary(code: int, name: str, enhanced: str | None, greylist_s: float) -> ChannelError:
     if enhanced == "4.2.2":
         return Unavailable(name, _FULL[1], retry_after_s=MAILBOX_FULL_S)
-    if code in {450, 451}:
-        return Unavailable(name, "refused for now, perhaps greylisted", retry_after_s=GREYLIST_S)
+    if code in {450, 451} and (enhanced is None or enhanced.startswith(_GREY)):
+        return Unavailable(name, "refused for now, perhaps greylisted", retry_after_s=greylist_s)
     return Unavailable(name, "refused for now")
 
 

@@ -118,6 +118,16 @@ class SmtpPool:
         links, self._idle = self._idle, []
         await asyncio.gather(*(_quit(link) for link in links))
 
+    def classify(self, error: aiosmtplib.SMTPResponseException, stage: Stage) -> ChannelError:
+        """What a refusal means."""
+        return classify(error.code, error.message, stage, greylist_s=self._config.greylist_s)
+
+    def failure(self, error: Exception, stage: Stage) -> ChannelError:
+        """Turn aiosmtplib's error before DATA into ours; nothing has been sent by then."""
+        if isinstance(error, aiosmtplib.SMTPResponseException):
+            return self.classify(error, stage)
+        return _failure(error)
+
     def _client(self) -> aiosmtplib.SMTP:
         return aiosmtplib.SMTP(
             hostname=self.server.host,
@@ -134,7 +144,7 @@ class SmtpPool:
         try:
             await smtp.login(self.server.username, self.server.password or "")
         except aiosmtplib.SMTPResponseException as error:
-            refusal = classify(error.code, error.message, Stage.LOGIN)
+            refusal = self.classify(error, Stage.LOGIN)
         else:
             return
         raise refusal
@@ -186,10 +196,7 @@ async def _quit(link: Link) -> None:
     _drop(link)
 
 
-def failure(error: Exception, stage: Stage) -> ChannelError:
-    """Turn aiosmtplib's error before DATA into ours; nothing has been sent by then."""
-    if isinstance(error, aiosmtplib.SMTPResponseException):
-        return classify(error.code, error.message, stage)
+def _failure(error: Exception) -> ChannelError:
     if isinstance(error, ssl.SSLCertVerificationError) or isinstance(
         error.__cause__, ssl.SSLCertVerificationError
     ):

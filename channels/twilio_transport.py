@@ -11,11 +11,13 @@ from __future__ import annotations
 import base64
 import logging
 from collections.abc import Mapping
+from functools import lru_cache
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from twilio.http import AsyncHttpClient  # type: ignore[import-untyped]
 from twilio.http.response import Response  # type: ignore[import-untyped]
 
+from channels.forms import encode
 from channels.http_exchange import HttpExchange
 
 _log = logging.getLogger(__name__)
@@ -48,8 +50,7 @@ class TwilioTransport(AsyncHttpClient):  # type: ignore[misc]
         Errors: LeaseExpired, Unavailable (never left us), Uncertain (may have been taken).
         """
         sent_headers = {**(headers or {}), **_authorization(auth)}
-        # Encoded here: aiohttp's own form encoding costs a third of the throughput.
-        body = urlencode(data, doseq=True).encode() if data else None
+        body = encode({name: str(value) for name, value in data.items()}) if data else None
         answer = await self._exchange.request(method, self._target(url, params), sent_headers, body)
         return Response(answer.status, answer.text, answer.headers)
 
@@ -64,6 +65,7 @@ class TwilioTransport(AsyncHttpClient):  # type: ignore[misc]
         return urlunsplit((self._base.scheme, self._base.netloc, parts.path, query, ""))
 
 
+@lru_cache(maxsize=4)
 def _authorization(auth: tuple[str, str] | None) -> dict[str, str]:
     if auth is None:
         return {}

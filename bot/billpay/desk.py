@@ -54,6 +54,10 @@ class Changes(Protocol):
         """What will be owed."""
         ...
 
+    async def expect(self, number: str) -> None:
+        """ClickPesa is told first; if nothing comes of it here, it hears how the bill stands."""
+        ...
+
     async def apply(self, number: str, change: BillChange, *, told: Decimal | None, by: str) -> Applied:
         """Change it."""
         ...
@@ -100,7 +104,7 @@ class BillDesk:
                 raise Refused(_replaced(number, live))
             owed = await self._changes.owed_after(live, change)
             told = await self._tell(live, change, owed)
-            known = owed if told == "updated" else None
+            known = owed if told == "updated" and change.amount is not None else None
             applied = await self._changes.apply(number, change, told=known, by=by)
         return ChangedBill(
             bill=await self._bills.get(applied.number),
@@ -116,6 +120,7 @@ class BillDesk:
         amount = owed if change.amount is not None and owed > 0 else None
         if self._client is None or not (amount or change.description or change.mode or change.status):
             return "off"
+        await self._changes.expect(number)
         try:
             await self._client.update(
                 number,

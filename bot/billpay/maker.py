@@ -73,6 +73,10 @@ class Waiting(Protocol):
         """ClickPesa will not make it."""
         ...
 
+    async def unwanted(self, wanted: Wanted) -> None:
+        """Nobody waited for it, so nobody may pay to it."""
+        ...
+
     async def to_tell(self, most: int) -> list[Telling]:
         """Take what ClickPesa is to be told."""
         ...
@@ -163,7 +167,7 @@ class NumberMaker:
             # Somebody paid meanwhile: the number asks for what is left, before anybody sees it.
             await self._correct(wanted, made)
         elif made.outcome == "stale":
-            await self._close(wanted)
+            await self._waiting.unwanted(wanted)
 
     async def _correct(self, wanted: Wanted, made: Made) -> None:
         try:
@@ -172,13 +176,6 @@ class NumberMaker:
             await self._waiting.later(wanted, self._rest(error))
         else:
             await self._made(msgspec.structs.replace(wanted, amount=made.amount or wanted.amount))
-
-    async def _close(self, wanted: Wanted) -> None:
-        """Nobody waited for it, so nobody may pay to it."""
-        try:
-            await self._client.update(wanted.reference, status="INACTIVE")
-        except ClickPesaError as error:
-            _log.warning("unwanted_number_stays_open", number=wanted.reference, error=str(error))
 
     async def _give_up(self, wanted: Wanted, why: str) -> None:
         _log.warning("number_refused", member=wanted.member[:1], error=why)
@@ -258,7 +255,12 @@ class NumberMaker:
             if telling.status is not None:
                 await self._client.update(telling.number, status=telling.status)
             elif telling.amount is not None:
-                await self._client.update(telling.number, amount=telling.amount)
+                await self._client.update(
+                    telling.number,
+                    amount=telling.amount,
+                    description=telling.description,
+                    mode=telling.mode,
+                )
         except ClickPesaNotFound:
             pass  # a number of another system: there is nobody to tell
         except (ClickPesaRefused, Refused) as error:

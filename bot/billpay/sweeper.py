@@ -208,6 +208,8 @@ class Sweeper:
                     state.skip, state.last = at, _id(event)
             if not page.events or (page.total is not None and at >= page.total):
                 return open_at
+            # Whoever goes on after a kill begins here, and not where this look began.
+            await self._save(state, None)
             await self._hold()
 
     def _waits(self, event: PaymentEvent, state: State, now: datetime) -> bool:

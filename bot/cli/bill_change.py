@@ -11,17 +11,18 @@ import typer
 
 from bot.cli import runtime
 from bot.cli.output import JsonFlag, Misused, emit, say, shown
-from bot.domain.bill import BillView, PaymentView
-from bot.domain.bill_change import ChangedBill, bill_change
 from bot.errors import Refused
 
 if TYPE_CHECKING:
     from bot.billpay.desk import BillDesk
+    from bot.domain.bill import BillView, PaymentView
+    from bot.domain.bill_change import ChangedBill
     from bot.engine.engine import Engine
     from bot.settings import Settings
 
 Number = Annotated[str, typer.Argument(help="Control number.")]
 _LOOK_S = 1.0
+_NONE = "none"
 _OVER = ("settled", "stopped")
 
 
@@ -29,7 +30,7 @@ def update_command(
     number: Number,
     amount: Annotated[str | None, typer.Option(help="The bill's whole amount.")] = None,
     description: Annotated[str | None, typer.Option(help="What it is for.")] = None,
-    due_at: Annotated[str | None, typer.Option(help="When it is due, such as 2026-12-01.")] = None,
+    due_at: Annotated[str | None, typer.Option(help="When it is due, such as 2026-12-01, or none.")] = None,
     mode: Annotated[str | None, typer.Option(help="exact or partial.")] = None,
     status: Annotated[
         str | None, typer.Option(help="INACTIVE cancels the bill, ACTIVE takes it up again.")
@@ -58,7 +59,9 @@ def update_command(
         "reminders": _reminders(before_due, after_due),
         "notify": not quietly,
     }
-    given = {name: value for name, value in fields.items() if value is not None}
+    given: dict[str, Any] = {name: value for name, value in fields.items() if value is not None}
+    if due_at is not None and due_at.strip().lower() == _NONE:
+        given["due_at"] = None
     changed = asyncio.run(_change(number, given, settings))
     if as_json:
         emit(changed)
@@ -70,7 +73,7 @@ def _time(text: str | None, settings: Settings) -> str | None:
     """A date or local time as files have it, in the merchant's zone."""
     from bot.domain.row import fields
 
-    if text is None:
+    if text is None or text.strip().lower() == _NONE:
         return None
     read, _ = fields({"due_at": text}, settings.zone)
     return str(read["bill"]["due_at"])
@@ -83,6 +86,8 @@ def _reminders(before: str | None, after: str | None) -> dict[str, Any] | None:
 
 
 async def _change(number: str, fields: dict[str, Any], settings: Settings) -> ChangedBill:
+    from bot.domain.bill_change import bill_change
+
     async with runtime.open_engine(settings) as engine, open_desk(engine) as desk:
         currency = (await engine.bills.get(number)).currency
         try:

@@ -16,14 +16,15 @@ import typer
 from bot.cli import runtime
 from bot.cli.output import FAILED, JsonFlag, Misused, emit, note, say
 from bot.domain.bill import BillKind
-from bot.domain.bill_job import BillJob, bill_job, bill_row
-from bot.domain.creation import NO_CLICKPESA, BillAnswer
 from bot.errors import Refused
 
 if TYPE_CHECKING:
     from bot.cli.columns import Row
     from bot.cli.files import Source
+    from bot.cli.intake import Repeats
     from bot.cli.rejects import ErrorsFile
+    from bot.domain.bill_job import BillJob
+    from bot.domain.creation import BillAnswer
     from bot.engine.engine import Engine
     from bot.settings import Settings
 
@@ -60,7 +61,8 @@ def create_command(
     Many: tuma bill create bills.csv --kind order. Up to 50 are made in one call. Rows that are refused are written to
     FILE.errors.csv (or .ndjson) with the reason; correct them there and create from that file.
 
-    A row without an id gets one made from its content, so that a file that is given twice makes nothing twice.
+    A row without an id gets one made from its content, so that a file that is given twice makes nothing twice. A row
+    that repeats one before it is refused: give it an id if it is another bill.
     """
     cells = {"amount": amount, "description": description, "due_at": due_at, "mode": mode, "term": term,
              "name": name, "phone": phone, "email": email, "id": bill_id}  # fmt: skip
@@ -69,6 +71,8 @@ def create_command(
         raise typer.BadParameter("give a file, or --kind with --amount", param_hint="FILE|-")
     settings = runtime.settings()
     if not settings.makes_numbers:
+        from bot.domain.creation import NO_CLICKPESA
+
         raise Misused(NO_CLICKPESA)
     if file is None:
         _one(given, kind, settings, as_json)
@@ -77,6 +81,8 @@ def create_command(
 
 
 def _one(cells: dict[str, str], kind: BillKind | None, settings: Settings, as_json: bool) -> None:
+    from bot.domain.bill_job import bill_row
+
     try:
         job = _named(bill_row({"id": _UNNAMED, **cells}, kind, settings=settings))
     except Refused as refused:
@@ -125,26 +131,31 @@ class _Creating:
     rejects: ErrorsFile
     kind: BillKind | None
     as_json: bool
+    repeats: Repeats
     tally: Counter[str] = field(default_factory=Counter)
     waiting: dict[str, Row] = field(default_factory=dict)
 
     async def take(self, batch: list[Row]) -> None:
         """Ask for the numbers of a batch."""
         judged = [(row, self._judge(row)) for row in batch]
-        good = [job for _, job in judged if isinstance(job, BillJob)]
+        good = [job for _, job in judged if not isinstance(job, Refused)]
         answers = iter(await self.engine.bill_claims.create_many(good))
         for row, job in judged:
-            self._note(row, next(answers) if isinstance(job, BillJob) else job)
+            self._note(row, job if isinstance(job, Refused) else next(answers))
 
     def _judge(self, row: Row) -> BillJob | Refused:
         try:
             if row.problem is not None:
                 raise Refused(row.problem)
-            return _named(self._read(row))
+            job = _named(self._read(row))
+            self.repeats.check(row, job.id)
         except Refused as refused:
             return refused
+        return job
 
     def _read(self, row: Row) -> BillJob:
+        from bot.domain.bill_job import bill_job, bill_row
+
         settings = self.engine.settings
         if row.cells is not None:
             cells = {**row.cells, "id": row.cells.get("id", "").strip() or _UNNAMED}
@@ -153,7 +164,7 @@ class _Creating:
         return bill_job(fields, settings=settings)
 
     def _note(self, row: Row, answer: BillAnswer | Refused) -> None:
-        if isinstance(answer, BillAnswer) and answer.state == "creating":
+        if not isinstance(answer, Refused) and answer.state == "creating":
             self.waiting[answer.id] = row
         else:
             self._report(row, answer)
@@ -163,9 +174,9 @@ class _Creating:
         from bot.cli.progress import show_refusal
         from bot.errors import Problem
 
-        if isinstance(answer, BillAnswer) and answer.state == "refused":
+        if not isinstance(answer, Refused) and answer.state == "refused":
             answer = Refused(Problem(field="create", message=answer.reason or "was refused"))
-        if isinstance(answer, BillAnswer):
+        if not isinstance(answer, Refused):
             self.tally["before" if answer.repeated else "made"] += 1
             shown = {"row": row.number, "ok": True, "errors": [], **msgspec.to_builtins(answer)}
             if self.as_json:
@@ -208,12 +219,13 @@ class _Creating:
 async def _send(
     path: Path | None, source: Source, kind: BillKind | None, settings: Settings, as_json: bool
 ) -> bool:
+    from bot.cli.intake import Repeats
     from bot.cli.making import making
     from bot.cli.rejects import ErrorsFile
 
     with ErrorsFile(path, source) as rejects:
         async with runtime.open_engine(settings) as engine, making(engine):
-            creating = _Creating(engine, rejects, kind, as_json)
+            creating = _Creating(engine, rejects, kind, as_json, Repeats())
             for batch in _batches(source.rows()):
                 await creating.take(batch)
             await creating.follow()

@@ -175,7 +175,7 @@ def _print_bill(bill: BillView) -> None:
         }
     )
     terms = (
-        (t.term, t.amount, t.paid, t.balance, t.due_at, t.mode, t.description, _cost(t)) for t in bill.terms
+        (t.term, t.amount, _paid(t), t.balance, t.due_at, t.mode, t.description, _cost(t)) for t in bill.terms
     )
     table(("Term", "Amount", "Paid", "Balance", "Due", "Mode", "Description", "Sending cost"), terms)
     if bill.payments:
@@ -186,6 +186,10 @@ def _print_bill(bill: BillView) -> None:
 def _payment_cells(p: PaymentView) -> tuple[object, ...]:
     note = p.note or p.reason
     return (p.received_at, p.amount, p.status, p.channel, p.payer, note, p.receipt, p.id)
+
+
+def _paid(term: TermView) -> str:
+    return term.paid if term.from_credit == "0" else f"{term.paid}, {term.from_credit} of it by credit"
 
 
 def _cost(term: TermView) -> str | None:

@@ -15,6 +15,7 @@ import typer
 
 from bot.cli import advice, runtime
 from bot.cli.output import FAILED, JsonFlag, emit, say
+from bot.cli.rates import in_force
 from bot.errors import TumaError
 from channels.base import ChannelName, Probe
 
@@ -42,7 +43,8 @@ class State(StrEnum):
 class Check(msgspec.Struct, frozen=True, kw_only=True):
     """What was found of one part: `missing` names settings, `how` says what to do.
 
-    `url` is where Redis is, without its password; None for every other part.
+    `url` is where Redis is, without its password; None for every other part. `rates` says how fast a channel that is on
+    may send, and whose figure that is.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     missing: list[str] = []
     how: list[str] = []
     url: str | None = None
+    rates: list[str] = []
 
 
 def doctor_command(
@@ -81,7 +84,7 @@ async def _examine(settings: Settings, ledger: bool) -> tuple[list[Check], Ledge
     channels, clickpesa, public = await asyncio.gather(
         _channels(settings), _clickpesa(settings), _public_url(settings)
     )
-    channels = [_paused(check, store.paused.get(check.name)) for check in channels]
+    channels = [_paused(_with_rates(check, settings), store.paused.get(check.name)) for check in channels]
     templates = await asyncio.to_thread(_templates, settings)
     return [
         *store.checks,
@@ -207,13 +210,19 @@ def _channel(name: ChannelName, off: Mapping[str, str], probe: Probe | None, set
     return _probed(name, probe)
 
 
+def _with_rates(check: Check, settings: Settings) -> Check:
+    if check.state is State.OFF:
+        return check
+    return msgspec.structs.replace(check, rates=list(in_force(check.name, settings)))
+
+
 def _paused(check: Check, pause: Pause | None) -> Check:
     if pause is None or check.state is State.OFF:
         return check
     detail = f"paused by {pause.by}: {pause.reason}; {check.detail}"
     how = [f"`tuma channel resume {check.name}` sends what waits", *check.how]
     state = State.FAIL if check.state is State.FAIL else State.WARN
-    return Check(name=check.name, state=state, detail=detail, how=how)
+    return msgspec.structs.replace(check, state=state, detail=detail, how=how)
 
 
 def _probed(name: str, probe: Probe) -> Check:
@@ -334,6 +343,8 @@ def _print(checks: Iterable[Check], report: LedgerReport | None) -> None:
         say(f"{check.state.upper():<4}  {check.name:<10}  {check.detail}")
         if check.url:
             say(f"{'':18}{check.url}")
+        for line in check.rates:
+            say(f"{'':18}{line}")
         if check.missing:
             say(f"{'':18}missing: {', '.join(check.missing)}")
         for line in check.how:

@@ -56,6 +56,20 @@ def _id(unnamed: ShareJob) -> str:
     return f"auto-{unnamed.digest[:32]}"
 
 
+class Repeats:
+    """The rows of one file that ask for a control number, by id: two of one id would silently be one bill."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, int] = {}
+
+    def check(self, row: Row, own_id: str) -> None:
+        """Note a row. Raises Refused, naming the row before it that asks for the same bill."""
+        first = self._first.setdefault(own_id, row.number)
+        if first != row.number:
+            expected = "an id of its own if it is another bill; else leave it out"
+            raise Refused(Problem(field="id", message=f"repeats row {first}", expected=expected))
+
+
 def refusal(row: Row, refused: Refused) -> Refusal:
     """What is wrong with `row`, by its columns if it has any."""
     if row.job is not None:

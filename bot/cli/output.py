@@ -19,7 +19,7 @@ import typer
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from bot.errors import ConfigError, Refused, TumaError
+from bot.errors import ConfigError, NotFound, Refused, TumaError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -87,7 +87,7 @@ class Commands(TyperGroup):
 
 def report(error: TumaError, *, as_json: bool) -> None:
     """Tell what went wrong: every problem on its own line, and as one JSON object if `as_json`."""
-    problems = error.problems if isinstance(error, Refused) else ()
+    problems = error.problems if isinstance(error, Refused | NotFound) else ()
     for line in [str(problem) for problem in problems] or [str(error)]:
         note(f"Error: {line}")
     if as_json:

@@ -9,7 +9,7 @@ import typer
 from bot.cli import runtime
 from bot.cli.output import JsonFlag, emit, emit_all, say, table
 from bot.domain.bill import SettleResult
-from bot.domain.cash import cash_payment
+from bot.domain.cash import cash_payment, take_back_note
 
 if TYPE_CHECKING:
     from bot.engine.engine import Engine
@@ -36,7 +36,7 @@ def unmatched_command(
     table(_COLUMNS, rows, title="Unmatched payments")
 
 
-@app.command("add")
+@app.command("add", context_settings={"ignore_unknown_options": True})
 def add_command(
     number: Annotated[str, typer.Argument(help="Control number of the bill.")],
     amount: Annotated[str, typer.Argument(help="What was paid, such as 20000.")],
@@ -69,6 +69,33 @@ def _tell(result: SettleResult, as_json: bool) -> None:
     say(
         f"{result.outcome}{reason}: {result.canceled} message(s) canceled, {result.receipts} receipt(s) queued."
     )
+
+
+@app.command("take-back")
+def take_back_command(
+    payment: Annotated[str, typer.Argument(help="The entry's id, as `tuma bill show NUMBER` shows it.")],
+    note: Annotated[
+        str, typer.Option(help="What was wrong with it; kept with the payment and in the audit.")
+    ],
+    as_json: JsonFlag = False,
+) -> None:
+    """Take back cash that was entered wrongly; a correction goes out.
+
+    What it paid is owed again; TUMA_ON_REVERSAL says whether reminders go on or wait for `tuma payments dismiss`. Enter
+    the right amount with `tuma payments add`.
+    """
+    result = runtime.with_engine(lambda engine: _take_back(engine, payment, note))
+    if as_json:
+        emit(result)
+    elif result.outcome == "repeated":
+        say(f"{payment} was taken back before.")
+    else:
+        say(f"{payment} counts no more; {result.receipts} correction(s) queued.")
+
+
+async def _take_back(engine: Engine, payment: str, note: str) -> SettleResult:
+    why = take_back_note({"note": note}, settings=engine.settings)
+    return await engine.payments.take_back(payment, why, by=runtime.operator())
 
 
 @app.command("match")

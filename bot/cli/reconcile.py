@@ -16,18 +16,18 @@ import typer
 from bot.cli import runtime
 from bot.cli.output import FAILED, JsonFlag, emit, facts, note, say, shown, table
 from bot.cli.rejects import guarded
-from bot.domain.reconciliation import Day, DayPayment, Totals, reconcile
 
 if TYPE_CHECKING:
     from bot.billpay.client import ClickPesa
     from bot.domain.bill import PaymentEvent
+    from bot.domain.reconciliation import Day, DayPayment, Totals
     from bot.engine.engine import Engine
     from bot.settings import Settings
 
 _PAGE = 100
 _COLUMNS = (
     *("paid_at", "number", "counts_for", "receipt", "reference", "channel", "payer", "amount", "currency"),
-    *("status", "state", "on_bills", "credit", "note", "difference"),
+    *("status", "state", "on_bills", "credit", "note", "unlisted", "difference"),
 )
 
 
@@ -82,6 +82,8 @@ async def _reconcile(day: date, settings: Settings) -> Day:
 
 async def of_day(engine: Engine, client: ClickPesa | None, day: date) -> Day:
     """One day's reconciliation; without a client ClickPesa is not asked. Raises ClickPesaError."""
+    from bot.domain.reconciliation import reconcile
+
     theirs = None
     if client is not None:
         theirs = await engine.books.recognise(await _listed(engine, client, day), day)
@@ -124,14 +126,14 @@ def write_csv(out: IO[str], day: Day) -> None:
     for each in day.differences:
         if each.payment in told:
             row = ["", each.number, "", "", each.payment, "", "", str(-each.money), each.currency]
-            lines.writerow([guarded(cell) for cell in (*row, "", "not here", "0", "0", "", each.what)])
+            lines.writerow([guarded(cell) for cell in (*row, "", "not here", "0", "0", "", "", each.what)])
 
 
 def _cells(payment: DayPayment) -> list[str]:
     values = (
         *(payment.paid_at, payment.number, payment.counts_for, payment.receipt, payment.reference),
         *(payment.channel, payment.payer, payment.amount, payment.currency, payment.status, payment.state),
-        *(payment.on_bills, payment.credit, payment.note),
+        *(payment.on_bills, payment.credit, payment.note, "yes" if payment.unlisted else ""),
     )
     return [shown(value) for value in values]
 
@@ -146,10 +148,16 @@ def _print(day: Day, *, to_stderr: bool) -> None:
     for each in day.totals:
         say(f"{day.date}, {each.currency}")
         facts(_summary(each))
+    if outside := [each for each in day.payments if each.unlisted]:
+        listed = ((p.number, p.counts_for, p.id, f"{p.currency} {p.amount}", p.state) for p in outside)
+        table(
+            ("Number", "Counts for", "Payment", "Amount", "State"), listed, title="Outside ClickPesa's list"
+        )
+        say("Compare these with ClickPesa's dashboard.")
     if not day.asked:
         say("ClickPesa was not asked: tuma has no credentials.")
     elif not day.differences:
-        say("ClickPesa says the same.")
+        say("ClickPesa says the same of the rest." if outside else "ClickPesa says the same.")
     else:
         rows = (
             (each.number, each.payment, f"{each.currency} {each.money}", each.what)
@@ -162,6 +170,7 @@ def _summary(each: Totals) -> dict[str, object]:
     return {
         "Received": f"{each.received} in {each.payments} payment(s)",
         "  by ClickPesa": each.by_clickpesa,
+        "  of it outside its list": each.unlisted or None,
         "  in cash": each.cash,
         "On bills": f"{each.on_bills} on {each.bills} number(s), {each.receipts} receipt(s)",
         "Credit": each.credit,

@@ -10,16 +10,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from bot.cli.output import show_times_in
-from bot.settings import Settings, load
 
 if TYPE_CHECKING:
     from bot.engine.engine import Engine
+    from bot.settings import Settings
 
 T = TypeVar("T")
 
 
 def settings() -> Settings:
     """All settings, from the environment and `.env`. Raises ConfigError."""
+    from bot.settings import load
+
     chosen = load()
     show_times_in(chosen.zone)
     return chosen

@@ -18,7 +18,7 @@ import msgspec
 from bot.cli import runtime
 from bot.cli.columns import Row
 from bot.cli.files import Source
-from bot.cli.intake import job_of, refusal
+from bot.cli.intake import Repeats, job_of, refusal
 from bot.cli.making import making, outcomes
 from bot.cli.output import Failed, emit, note, say
 from bot.cli.preview import Previewer
@@ -45,6 +45,7 @@ class _Sending:
     as_json: bool
     tally: Counter[str] = field(default_factory=Counter)
     creating: dict[str, Row] = field(default_factory=dict)
+    repeats: Repeats = field(default_factory=Repeats)
 
     async def take(self, batch: list[Row]) -> None:
         """Hand a batch in and report every row of it. Raises Failed when Redis is away."""
@@ -57,6 +58,8 @@ class _Sending:
         try:
             job = job_of(row, self.settings)
             self.previewer.check(job)
+            if job.bill.number is None:
+                self.repeats.check(row, job.id)
         except Refused as refused:
             return refused
         return job

@@ -90,7 +90,10 @@ class PaymentView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TermView(msgspec.Struct, frozen=True, kw_only=True):
-    """One bill of a number. `cost` of its messages, None where no cap is set; since when nothing more may be spent."""
+    """One bill of a number. `cost` of its messages, None where no cap is set; since when nothing more may be spent.
+
+    `from_credit`: what of `paid` was paid too much for other terms before.
+    """
 
     term: str
     amount: str
@@ -101,6 +104,7 @@ class TermView(msgspec.Struct, frozen=True, kw_only=True):
     mode: BillMode
     cost: str | None = None
     cost_cap_reached_at: datetime | None = None
+    from_credit: str = "0"
 
 
 class BillView(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,9 +13,18 @@ from msgspec import Meta
 from bot.domain import field, shape
 from bot.domain.bill import BillMode, BillView
 from bot.domain.field import Defaults, Reader
-from bot.domain.form import RemindersForm, Time
+from bot.domain.form import RemindersForm
 from bot.domain.share import Reminders, read_reminders
 from bot.errors import Refused
+
+DueTime = Annotated[
+    str | None,
+    Meta(
+        description="Time with its offset (RFC 3339); null removes it, and the reminders with it.",
+        examples=["2026-12-01T09:00:00+03:00"],
+        extra_json_schema={"format": "date-time"},
+    ),
+]
 
 
 class BillChangeForm(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -29,7 +38,7 @@ class BillChangeForm(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         None
     )
     description: Annotated[str | None, Meta(examples=["Term 3 fees"])] = None
-    due_at: Time = None
+    due_at: DueTime = None
     mode: Annotated[BillMode | None, Meta(description="`exact` or `partial`.")] = None
     status: Annotated[
         Literal["ACTIVE", "INACTIVE"] | None,
@@ -42,12 +51,16 @@ class BillChangeForm(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class BillChange(msgspec.Struct, frozen=True, kw_only=True):
-    """A change in which every field is parsed; None leaves it. The amount fits the number's currency."""
+    """A change in which every field is parsed; None leaves it. The amount fits the number's currency.
+
+    `no_due`: the bill is due at no time any more, and its reminders end.
+    """
 
     term: str | None = None
     amount: Decimal | None = None
     description: str | None = None
     due_at: datetime | None = None
+    no_due: bool = False
     mode: BillMode | None = None
     status: Literal["ACTIVE", "INACTIVE"] | None = None
     reminders: Reminders | None = None
@@ -76,6 +89,7 @@ def bill_change(fields: Mapping[str, Any], currency: str, *, settings: Defaults)
         amount=None if form.amount is None else field.amount(form.amount, currency, reader, ""),
         description=field.text(form.description, "description", 500, reader),
         due_at=field.time(form.due_at, "due_at", reader),
+        no_due="due_at" in fields and fields["due_at"] is None,
         mode=form.mode,
         status=form.status,
         reminders=None if form.reminders is None else read_reminders(form.reminders, reader),
@@ -90,7 +104,10 @@ def bill_change(fields: Mapping[str, Any], currency: str, *, settings: Defaults)
 
 def _check_whole(change: BillChange, reader: Reader) -> None:
     bare = msgspec.structs.replace(change, notify=True, term=None)
-    if bare == BillChange():
+    if bare == BillChange() and change.term is not None:
+        expected = "the amount of the next term, or what of this one changes"
+        reader.fail("amount", "is missing: a term alone changes nothing", expected=expected)
+    elif bare == BillChange():
         expected = "amount, description, due_at, mode, status or reminders"
         reader.fail("$", "changes nothing", expected=expected)
     if change.status == "INACTIVE" and bare != BillChange(status="INACTIVE"):

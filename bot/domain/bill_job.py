@@ -73,8 +73,15 @@ def bill_row(cells: Mapping[str, str], create: BillKind | None, *, settings: Def
     try:
         return bill_job(job, settings=settings)
     except Refused as refused:
-        problems += [msgspec.structs.replace(p, field=row.column(p.field)) for p in refused.problems]
+        problems += [msgspec.structs.replace(p, field=_column(p.field, cells)) for p in refused.problems]
         raise Refused(*problems) from refused
+
+
+def _column(path: str, cells: Mapping[str, str]) -> str:
+    """Files may call what is created `kind`, as `tuma bill create --kind` does."""
+    column = row.column(path)
+    named = any(str(name).strip().lower() == "create" for name in cells)
+    return "kind" if column == "create" and not named else column
 
 
 def _bill_form(form: NewBillForm) -> BillForm:

@@ -33,6 +33,27 @@ class Cash(msgspec.Struct, frozen=True, kw_only=True):
     note: str | None
 
 
+class TakeBackForm(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Why an entry of cash counts no more."""
+
+    note: Annotated[
+        str | None,
+        Meta(description="What was wrong; kept with the payment.", examples=["typed 20000 for 2000"]),
+    ] = None
+
+
+def take_back_note(fields: Mapping[str, Any], *, settings: Defaults) -> str:
+    """Read why from decoded JSON; it is required. Raises Refused."""
+    form, problems = shape.read(dict(fields), TakeBackForm)
+    reader = Reader(settings, problems)
+    if form.note is None:
+        reader.fail("note", "is missing", expected="what was wrong with the entry")
+    note = field.text(form.note, "note", 200, reader)
+    if problems or note is None:
+        raise Refused(*problems)
+    return note
+
+
 def cash_payment(fields: Mapping[str, Any], currency: str, *, settings: Defaults) -> Cash:
     """Read it from decoded JSON; without an id it gets one. Raises Refused with every problem there is."""
     form, problems = shape.read(dict(fields), CashForm)

@@ -44,13 +44,15 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 class Telling(msgspec.Struct, frozen=True, kw_only=True):
     """What ClickPesa is to be told of a number: its status, or what is owed. Neither: there is nothing to tell.
 
-    `version` tells this state from a later one.
+    `version` tells this state from a later one. `description` and `mode` are there when ClickPesa may have others.
     """
 
     number: str
     version: str
     status: Literal["INACTIVE"] | None = None
     amount: Decimal | None = None
+    description: str | None = None
+    mode: BillMode | None = None
 
 
 class Made(msgspec.Struct, frozen=True):

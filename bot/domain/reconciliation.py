@@ -16,7 +16,9 @@ State = Literal["counted", "waiting", "put aside", "returned", "not here"]
 class DayPayment(msgspec.Struct, frozen=True, kw_only=True):
     """One payment of the day. `amount` is what was received; `on_bills` and `credit` what became of it here.
 
-    `number` is what the payer named, `counts_for` the number whose bill it pays. `cash`: staff entered it.
+    `number` is what the payer named, `counts_for` the number whose bill it pays. `cash`: staff entered it. `foreign`:
+    what was named is no control number of ours (an offline reference, a deposit). `unlisted`: it is foreign, and
+    ClickPesa's list, which is the application's, does not have it.
     """
 
     id: str
@@ -35,6 +37,8 @@ class DayPayment(msgspec.Struct, frozen=True, kw_only=True):
     payer: str | None = None
     note: str | None = None
     cash: bool = False
+    foreign: bool = False
+    unlisted: bool = False
 
 
 class TheirPayment(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,8 +67,8 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     """A day in one currency.
 
     received = on_bills + credit + waiting + put_aside + returned, and received = cash + by_clickpesa.
-    `clickpesa_says` is None if ClickPesa was not asked; else by_clickpesa - clickpesa_says = differing, what the
-    differences come to.
+    `clickpesa_says` is None if ClickPesa was not asked; else by_clickpesa - unlisted - clickpesa_says = differing, what
+    the differences come to.
     """
 
     currency: str
@@ -79,6 +83,7 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     waiting: Decimal
     put_aside: Decimal
     returned: Decimal
+    unlisted: Decimal
     clickpesa_says: Decimal | None
     differing: Decimal
     adds_up: bool
@@ -99,6 +104,11 @@ _BACK = ("REFUNDED", "REVERSED")
 
 def reconcile(date: str, ours: Sequence[DayPayment], theirs: Sequence[TheirPayment] | None) -> Day:
     """Compare one day's payments. `theirs` None: ClickPesa was not asked."""
+    if theirs is not None:
+        listed = {each.known for each in theirs}
+        ours = [
+            msgspec.structs.replace(each, unlisted=each.foreign and each.id not in listed) for each in ours
+        ]
     differences = [] if theirs is None else [*_missing_there(ours, theirs), *_told_otherwise(ours, theirs)]
     found = {each.currency for each in ours} | {each.currency for each in theirs or ()}
     currencies = sorted(found) or ["TZS"]
@@ -122,7 +132,7 @@ def _missing_there(ours: Sequence[DayPayment], theirs: Sequence[TheirPayment]) -
             currency=each.currency,
         )
         for each in ours
-        if not each.cash and each.id not in known
+        if not each.cash and not each.unlisted and each.id not in known
     ]
 
 
@@ -163,13 +173,14 @@ def _totals(
 
     received = sum((each.amount for each in mine), Decimal(0))
     cash = sum((each.amount for each in mine if each.cash), Decimal(0))
+    unlisted = sum((each.amount for each in mine if each.unlisted), Decimal(0))
     counted = [each for each in mine if each.state == "counted"]
     on_bills = sum((each.on_bills for each in counted), Decimal(0))
     credit = sum((each.credit for each in counted), Decimal(0))
     says = None if theirs is None else sum((t.amount for t in theirs if t.currency == currency), Decimal(0))
     differing = sum((each.money for each in differences if each.currency == currency), Decimal(0))
     rest = total("waiting", "put aside", "returned")
-    agreed = says is None or received - cash - says == differing
+    agreed = says is None or received - cash - unlisted - says == differing
     return Totals(
         currency=currency,
         payments=len(mine),
@@ -183,6 +194,7 @@ def _totals(
         waiting=total("waiting"),
         put_aside=total("put aside"),
         returned=total("returned"),
+        unlisted=unlisted,
         clickpesa_says=says,
         differing=differing,
         adds_up=received == on_bills + credit + rest and agreed,

@@ -61,7 +61,9 @@ class BillClaims:
 
     async def _answer(self, job: BillJob, state: str) -> BillAnswer | Refused:
         if state == "conflict":
-            return Conflict(Problem(field="id", message="was used before for a bill with other content"))
+            expected = "an id that is not used yet, or what was first sent with this one"
+            message = "was used before for a bill with other content"
+            return Conflict(Problem(field="id", message=message, given=job.id[:60], expected=expected))
         if state == "new":
             return BillAnswer(id=job.id, state="creating", number="", kind=job.bill.kind)
         return msgspec.structs.replace(await self.state(job.id), repeated=True)

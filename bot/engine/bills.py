@@ -14,7 +14,7 @@ from bot.engine.records import Records
 from bot.engine.scripts import now_ms
 from bot.engine.store import guard
 from bot.engine.views import BillHit
-from bot.errors import NotFound
+from bot.errors import NotFound, no_bill
 from bot.settings import Settings
 
 
@@ -42,7 +42,7 @@ class Bills:
         now, scripts = now_ms(), self._records.scripts
         canceled = await scripts.run_kept(scripts.stop(self._records.partition(number), now, number, by))
         if canceled < 0:
-            raise NotFound(f"no bill with number {number}")
+            raise no_bill(number)
         await self._records.audit(by, "stop", number, now)
         return canceled
 

@@ -11,6 +11,7 @@ from bot.domain.calendar import to_ms
 from bot.domain.money import plain
 from bot.domain.reconciliation import DayPayment, State, TheirPayment
 from bot.engine import keys, views
+from bot.engine.offline import others
 from bot.engine.records import Records
 from bot.engine.store import guard
 from bot.settings import Settings
@@ -54,6 +55,7 @@ class Books:
         currency, view = fields["cur"], views.payment(fields)
         on_bills = sum(int(value) for name, value in counted.items() if name.startswith("al:"))
         state = _state(fields, counted, waiting)
+        cash = fields.get("src") == "staff"
         return DayPayment(
             id=fields["pid"],
             paid_at=view.paid_at or view.received_at,
@@ -70,8 +72,18 @@ class Books:
             channel=view.channel,
             payer=view.payer,
             note=view.note,
-            cash=fields.get("src") == "staff",
+            cash=cash,
+            foreign=not cash and await self._foreign(fields),
         )
+
+    async def _foreign(self, fields: Fields) -> bool:
+        """Whether what the payer named is no control number of ours: an offline reference, a deposit."""
+        number, prefix = fields.get("named") or fields["num"], self._settings.clickpesa_offline_prefix
+        if prefix and number.startswith(prefix):
+            return True
+        with guard():
+            key = f"{keys.prefix(self._records.partition(number))}a:{number}"
+            return not await self._records.client.exists(key)
 
     async def _counted(self, fields: Fields) -> Fields:
         """The record under which the money counts: its own, or the one at the number that staff gave it to."""
@@ -108,12 +120,17 @@ class Books:
         )
 
     async def _known(self, event: PaymentEvent) -> str | None:
-        prefix = keys.prefix(self._records.partition(event.number))
-        with guard():
-            found = await self._records.client.mget(
-                [f"{prefix}x:{event.number}:{alias}" for alias in event.ids]
-            )
-        return next((pid for pid in found if pid), None)
+        offline = self._settings.clickpesa_offline_prefix
+        # What was paid under an offline reference is on record under the number of its bill.
+        for number in (event.number, *(others(event.number, offline) if offline else ())):
+            prefix = keys.prefix(self._records.partition(number))
+            with guard():
+                found = await self._records.client.mget(
+                    [f"{prefix}x:{number}:{alias}" for alias in event.ids]
+                )
+            if known := next((pid for pid in found if pid), None):
+                return str(known)
+        return None
 
 
 def _plain(minor: int, currency: str) -> Decimal:

@@ -17,10 +17,12 @@ from bot.engine import views
 from bot.engine.records import Records
 from bot.engine.scripts import now_ms, text
 from bot.engine.shares import INSTRUCTIONS_VALID
-from bot.errors import Conflict, NotFound, Problem, Refused
+from bot.errors import Conflict, Problem, Refused, no_bill
 from bot.settings import Settings
 
 _TRIES = 5
+# Longer than a change can take at ClickPesa with all its tries.
+HEALS_AFTER_MS = 120_000
 Fields = Mapping[str, str]
 
 
@@ -51,11 +53,12 @@ class BillChanges:
         terms = views.terms_of(account)
         term = change.term or terms[-1]
         _check(account, term, change)
-        owed = sum(views.balance(account, each) for each in terms if each != term)
-        if change.amount is None:
-            return from_minor(owed + views.balance(account, term), account["cur"])
-        paid = views.minor(account, f"tp:{term}") + views.minor(account, f"mv:{term}")
-        return from_minor(owed + max(to_minor(change.amount, account["cur"]) - paid, 0), account["cur"])
+        amounts = {each: views.minor(account, f"ta:{each}") for each in terms}
+        if change.amount is not None:
+            amounts[term] = to_minor(change.amount, account["cur"])
+        owed = sum(max(amount - views.minor(account, f"mv:{each}"), 0) for each, amount in amounts.items())
+        # What is above one bill pays another, so all that was paid counts, credit too.
+        return from_minor(max(owed - views.minor(account, "paid"), 0), account["cur"])
 
     async def apply(self, number: str, change: BillChange, *, told: Decimal | None, by: str) -> Applied:
         """Change the bill. `told` is what ClickPesa was told is owed. Raises NotFound, Refused, Conflict."""
@@ -68,10 +71,15 @@ class BillChanges:
                 await self._records.audit(by, "change bill", live, now)
                 return Applied(reply[1], int(reply[2]), int(reply[3]))
             if reply[0] == "unknown":
-                raise NotFound(f"no bill with number {number}")
+                raise no_bill(number)
             if reply[0] == "refused":
                 raise Refused(Problem(field=reply[1], message=reply[2]))
         raise Conflict(Problem(field="number", message="its shares change too often right now; try again"))
+
+    async def expect(self, number: str) -> None:
+        """ClickPesa is about to be told of a change: should it not become one here, ClickPesa hears how it stands."""
+        p, scripts = self._records.partition(number), self._records.scripts
+        await scripts.run(scripts.sync_expect(p, number, now_ms() + HEALS_AFTER_MS))
 
     async def cancel(self, number: str, *, by: str) -> Applied:
         """Ask for nothing more, and let ClickPesa take no payment any more. Raises NotFound."""
@@ -88,13 +96,14 @@ class BillChanges:
         currency = account["cur"]
         term = change.term or views.terms_of(account)[-1]
         fresh = f"ta:{term}" not in account
-        replan = fresh or change.due_at is not None or change.reminders is not None
+        replan = fresh or change.no_due or change.due_at is not None or change.reminders is not None
         shares = await self._records.shares_of(number, account) if replan else []
         return {
             "term": term,
             "amount": "" if change.amount is None else str(to_minor(change.amount, currency)),
             "desc": text(change.description),
             "due": str(to_ms(change.due_at)) if change.due_at else "",
+            "nodue": "1" if change.no_due else "0",
             "mode": text(change.mode),
             "active": "1" if change.status == "ACTIVE" else "0",
             "replan": "1" if replan else "0",
@@ -108,7 +117,7 @@ class BillChanges:
 
     def _plan(self, share: Fields, account: Fields, term: str, change: BillChange) -> str:
         """A share's reminder times, as ms in one text."""
-        due = change.due_at or views.moment(account.get(f"td:{term}"))
+        due = None if change.no_due else change.due_at or views.moment(account.get(f"td:{term}"))
         reminders = change.reminders or _reminders_of(share)
         if due is None:
             return ""

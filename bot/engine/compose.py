@@ -61,6 +61,7 @@ class Composer:
             number=m["num"],
             amount=_to_pay(m, payment, from_minor(views.balance(a, term) + carried, currency)),
             carried=from_minor(carried, currency),
+            credited=from_minor(views.minor(a, f"cu:{term}"), currency),
             total=from_minor(views.total(a, term), currency),
             paid=from_minor(views.paid(a, term), currency),
             currency=currency,
@@ -99,10 +100,12 @@ def _payment(message: Mapping[str, str], term: str) -> PaymentFacts | None:
     currency = j["cur"] or "TZS"
     credit_here = j.get("ct", term) == term
     here = int(j.get(f"al:{term}", 0)) + (int(j["cr"]) if credit_here else 0)
+    balance = from_minor(int(j["bal"]), currency)
+    ended = message.get("gu") == "1" and balance > 0
     return PaymentFacts(
         amount=from_minor(int(j["am"]), currency) if j["am"] else None,
         currency=currency,
-        balance=from_minor(int(j["bal"]), currency),
+        balance=Decimal(0) if ended else balance,
         credit=from_minor(int(j["cr"]), currency),
         reference=j["ref"],
         paid_at=views.moment(j["at"]),
@@ -112,6 +115,8 @@ def _payment(message: Mapping[str, str], term: str) -> PaymentFacts | None:
         next_number=message.get("nn"),
         here=from_minor(here, currency) if "ct" in j else None,
         credit_here=credit_here,
+        ended=ended,
+        mistaken=j.get("mist") == "1",
     )
 
 

@@ -335,7 +335,7 @@ class Contacts:
         `wallets` are what each has just paid with, empty if this is no receipt: their next bill shows it first.
         """
         with guard():
-            pipe = self._records.client.pipeline()
+            pipe = self._records.client.pipeline(transaction=False)
             for address in addresses:
                 pipe.hmget(self.key(KIND[channel], address), [f"x:{channel}", "wi"])
             rows = await pipe.execute()

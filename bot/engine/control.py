@@ -13,6 +13,8 @@ from bot.engine.records import Records
 from bot.engine.scripts import now_ms
 from bot.engine.store import guard
 
+# Who pauses and resumes when it is tuma itself; what a person has paused it leaves to them.
+OWN = "tuma"
 _STAFF = "staff"
 _TAKE_OVER_MS = 60_000
 
@@ -46,12 +48,15 @@ class Channels:
         self._records = records
 
     async def pause(self, channel: str, *, reason: str, by: str) -> None:
-        """Hand nothing out on this channel until it is resumed; every message is kept."""
+        """Hand nothing out on this channel until it is resumed; every message is kept.
+
+        A person takes a pause of tuma's over, so that it does not end by itself.
+        """
         now = now_ms()
         at = views.moment(str(now))
         assert at is not None  # noqa: S101 - a number always makes a time
         value = msgspec.json.encode(Pause(reason, by, at)).decode()
-        fresh = await self._everywhere(channel, value)
+        fresh = await self._everywhere(channel, value, by)
         if fresh[0]:
             await self._records.tell(
                 0, "channel_paused", now, {"channel": channel, "reason": reason, "by": by}
@@ -59,9 +64,9 @@ class Channels:
             await self._records.audit(by, "pause", channel, now)
 
     async def resume(self, channel: str, *, by: str) -> None:
-        """Hand out again, in every process."""
+        """Hand out again, in every process. tuma itself ends no pause that a person made."""
         now = now_ms()
-        gone = await self._everywhere(channel, "")
+        gone = await self._everywhere(channel, "", by)
         if gone[0]:
             await self._records.tell(0, "channel_resumed", now, {"channel": channel, "by": by})
             await self._records.audit(by, "resume", channel, now)
@@ -71,10 +76,10 @@ class Channels:
         found = await self._records.client_hash(f"{keys.prefix(0)}pause")
         return {channel: msgspec.json.decode(value, type=Pause) for channel, value in found.items()}
 
-    async def _everywhere(self, channel: str, why: str) -> list[bool]:
-        scripts = self._records.scripts
+    async def _everywhere(self, channel: str, why: str, by: str) -> list[bool]:
+        scripts, itself = self._records.scripts, by == OWN
         return await scripts.run_many(
-            [scripts.pause(p, channel, why) for p in range(self._records.partitions)]
+            [scripts.pause(p, channel, why, itself=itself) for p in range(self._records.partitions)]
         )
 
 

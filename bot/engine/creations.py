@@ -147,6 +147,12 @@ class Creations:
             await self._shares.reject_claim(wanted.partition, name, why)
         await scripts.run(scripts.unmade(wanted.partition, wanted.member, wanted.reference, "refused", why))
 
+    async def unwanted(self, wanted: Wanted) -> None:
+        """Nobody waits for this number: ClickPesa is told to close it, as often as that takes."""
+        with guard():
+            key = f"{keys.prefix(wanted.partition)}sync"
+            await self._records.client.zadd(key, {wanted.reference: now_ms()}, nx=True)
+
     # What ClickPesa is to be told
 
     async def to_tell(self, most: int) -> list[Telling]:
@@ -226,7 +232,12 @@ def _telling(number: str, version: str, account: Mapping[str, str]) -> Telling:
     state = account.get("st")
     owed = sum(views.balance(account, term) for term in views.terms_of(account))
     if state == "open" and owed > 0:
-        return Telling(number=number, version=version, amount=from_minor(owed, account["cur"]))
+        telling = Telling(number=number, version=version, amount=from_minor(owed, account["cur"]))
+        if "heal" not in account:
+            return telling
+        term = views.terms_of(account)[-1]
+        words, mode = account.get(f"tx:{term}"), BillMode(account[f"tm:{term}"])
+        return msgspec.structs.replace(telling, description=words, mode=mode)
     # A customer's number is theirs for good; only who cancels it closes it.
     over = state == "settled" and account["kind"] == BillKind.ORDER
     if state is None or over or account.get("cxl") == "1":

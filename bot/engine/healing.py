@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import structlog
 
-from bot.engine.control import Channels
+from bot.engine.control import OWN, Channels
 from bot.engine.scheduler import every
 from channels.base import Channel, ChannelName
 from channels.errors import ChannelError
@@ -20,7 +20,6 @@ from channels.errors import ChannelError
 FIRST_S = 60.0
 MOST_S = 3600.0
 _LOOK_S = 5.0
-OWN = "tuma"
 _log = structlog.get_logger(__name__)
 
 

@@ -13,12 +13,16 @@ the chat is known: who must wait goes back to its timer and costs neither tokens
 With several SMS providers the channel has one bucket, whose rate is what no provider's sender has too much of, by the
 parts that `SmsRouter` gives them now; chance may give one of them a little more of a second than its rate.
 
-What it does not do: count what others send from the same account, or the staff bot's own dialogues.
+What the staff bot says itself is counted (`Talk`): in its chat it takes its turn, of the bot's whole rate it takes a
+token even if there is none, as a person waits for it; messages of bills then wait longer. Tokens of a message whose
+lease ended before it was written come back; its chat's turn does not, and it waits a second for the next.
+
+What it does not do: count what others send from the same account.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
@@ -126,6 +130,14 @@ class Limits:
         self._rates, self._most = rates(settings), most_at_once(settings)
         longest = settings.sms_max_segments
         self._held = {name: _Account(longest if name == "sms" else 1) for name in self._channels}
+        # What does not change while the process lives, and is asked for several times a message.
+        self._splitting = {name: made for name, made in self._channels.items() if isinstance(made, Splitting)}
+        self._fixed = {name: {self._only(name): 1.0} for name in self._channels}
+        self._unlimited = {
+            name
+            for name in self._channels
+            if not any(self._rates[name][provider] for provider in self._providers(name))
+        }
 
     async def lease(self, channel: str, urgent: int, bulk: int, busy: int) -> Lease:
         """Tokens and places for up to `urgent` messages of any lane, of them `bulk` bulk ones; `busy`: on their way.
@@ -156,6 +168,11 @@ class Limits:
         if self._every_us(channel):
             held.tokens += held.cost - _tokens(content)
 
+    def unsent(self, channel: str, content: Content) -> None:
+        """Nothing of a message left after all, so what its text had needed comes back."""
+        if self._every_us(channel):
+            self._held[channel].tokens += _tokens(content)
+
     async def chats(self, channel: str, addresses: Sequence[str]) -> list[float]:
         """For each address 0 if it may get a message now, else the seconds until it may. Raises StoreUnavailable."""
         rate = self._rates[channel].get("chat", 0.0)
@@ -183,15 +200,23 @@ class Limits:
 
     def _parts(self, channel: str) -> Mapping[str, float]:
         """Which providers get how much of a channel."""
-        made = self._channels[channel]
-        if isinstance(made, Splitting):
-            return made.shares()
+        made = self._splitting.get(channel)
+        return made.shares() if made is not None else self._fixed[channel]
+
+    def _providers(self, channel: str) -> Collection[str]:
+        """Every provider that may get some of a channel at some time."""
+        made = self._splitting.get(channel)
+        return made.shares().keys() if made is not None else self._fixed[channel].keys()
+
+    def _only(self, channel: str) -> str:
         if channel == "sms":
             route = self._settings.sms_route()
-            return {route[0][0] if route else "twilio": 1.0}
-        return {{"whatsapp": "twilio", "email": "smtp"}.get(channel, channel): 1.0}
+            return route[0][0] if route else "twilio"
+        return {"whatsapp": "twilio", "email": "smtp"}.get(channel, channel)
 
     def _every_us(self, channel: str) -> float:
+        if channel in self._unlimited:
+            return 0.0
         rates, parts = self._rates[channel], self._parts(channel)
         bearable = [rates[name] / part for name, part in parts.items() if part > 0 and rates[name]]
         return 1e6 / min(bearable) if bearable else 0.0
@@ -207,6 +232,42 @@ class Limits:
         """A request handed out now has ended after this, so the places of a worker that was lost are free again."""
         longest_s = self._channels[channel].request_timeout_s
         return (self._settings.lease_ms / 1000 + longest_s + _MARGIN_S) * 1e6
+
+
+class Talk:
+    """What the staff bot says besides the messages of bills, counted in the same rates."""
+
+    def __init__(self, records: Records, settings: Settings) -> None:
+        self._scripts = records.scripts
+        figures = rates(settings)["telegram"]
+        self._every_us = 1e6 / figures["telegram"] if figures["telegram"] else 0.0
+        self._chat_us = round(1e6 / figures["chat"]) if figures["chat"] else 0
+
+    async def turn(self, chat: str) -> float:
+        """0 if `chat` may get a message now, which then counts; else seconds to wait. Raises StoreUnavailable."""
+        if self._chat_us:
+            [wait_s] = await self._scripts.run(self._scripts.chats(self._chat_us, [chat]))
+            if wait_s:
+                return wait_s
+        await self.count()
+        return 0.0
+
+    async def count(self) -> None:
+        """A message goes out, whether there is a token for it or not. Raises StoreUnavailable."""
+        if self._every_us:
+            request = {
+                **{
+                    "ch": "telegram",
+                    "who": "staff",
+                    "want": 0,
+                    "bulk": 0,
+                    "urgent": False,
+                    "cost": 1,
+                    "back": -1,
+                },
+                **{"every": self._every_us, **_room(self._every_us, 1), "busy": 0, "places": [], "keep": 0},
+            }
+            await self._scripts.run(self._scripts.lease(request))
 
 
 def _room(every: float, cost: int) -> dict[str, float]:

@@ -70,8 +70,12 @@ def page(p: int, fields: Fields, account: Fields, payments: Sequence[Fields]) ->
     name, currency = views.term_of(account, fields["term"]), account["cur"]
     older = _older(account, name)
     counted = [one for one in payments if _counts(one)]
-    shown = [_paid(one, name) for one in counted if _here(one, name) or _went_before(one, name, account)]
-    credit = min(sum(_credit(one, name) for one in counted), max(minor(account, "credit"), 0))
+    shown = [
+        _paid(one, name, account)
+        for one in counted
+        if _here(one, name, account) or _went_before(one, name, account)
+    ]
+    credit = min(sum(_credit(one, name, account) for one in counted), max(minor(account, "credit"), 0))
     made = Page(
         share=fields["id"],
         number=fields["num"],
@@ -117,26 +121,29 @@ def _counts(payment: Fields) -> bool:
     return counts and not given_away
 
 
-def _credit(payment: Fields, term: str) -> int:
-    """What of a payment was above every bill of the number: it is told on the page of the newest one of that time."""
-    return minor(payment, "cr") if payment.get("ct", term) == term else 0
+def _credit(payment: Fields, term: str, account: Fields) -> int:
+    """What of a payment is above every bill of the number: told on the page of the newest one that it came to."""
+    terms = terms_of(account)
+    paid = [each for each in terms if minor(payment, f"al:{each}") > 0]
+    told = payment.get("ct") or (paid or terms)[-1]
+    return minor(payment, "cr") if told == term else 0
 
 
-def _here(payment: Fields, term: str) -> int:
-    return minor(payment, f"al:{term}") + _credit(payment, term)
+def _here(payment: Fields, term: str, account: Fields) -> int:
+    return minor(payment, f"al:{term}") + _credit(payment, term, account)
 
 
 def _went_before(payment: Fields, term: str, account: Fields) -> bool:
     """Whether money that came since this bill, still open, began went to bills before it."""
     if balance(account, term) <= 0 or int(payment["at"]) < minor(account, f"tt:{term}"):
         return False
-    return any(f"al:{each}" in payment for each in _before(account, term))
+    return any(minor(payment, f"al:{each}") > 0 for each in _before(account, term))
 
 
-def _paid(payment: Fields, term: str) -> Paid:
+def _paid(payment: Fields, term: str, account: Fields) -> Paid:
     currency = payment["cur"]
     return Paid(
-        amount=from_minor(_here(payment, term), currency),
+        amount=from_minor(_here(payment, term, account), currency),
         whole=from_minor(minor(payment, "am"), currency),
         currency=currency,
         at=views.instant(payment.get("paid") or payment["at"]),

@@ -36,6 +36,7 @@ RANK = {
 _COUNTS = {"SUCCESS", "SETTLED"}
 _BACK = {"REFUNDED", "REVERSED"}
 HINT_HOLD_MS = 600_000
+_CASH = "cash "
 
 
 class Payments:
@@ -50,7 +51,9 @@ class Payments:
         Raises StoreUnavailable.
         """
         if prefix := self._settings.clickpesa_offline_prefix:
-            event = await renamed(self._records, event, prefix)
+            named, event = event.number, await renamed(self._records, event, prefix)
+            if event.number != named:
+                return await self._settle(event, force=False, extra={"named": named})
         return await self._settle(event, force=False)
 
     async def _settle(
@@ -85,7 +88,7 @@ class Payments:
             live, account = following, await self._records.account(following)
         event = PaymentEvent(
             event="received",
-            ids=(f"cash {cash.id}",),
+            ids=(f"{_CASH}{cash.id}",),
             number=live,
             status="SETTLED",
             amount=cash.amount,
@@ -99,6 +102,26 @@ class Payments:
         extra = {"note": text(cash.note), "by": by}
         result = await self._settle(event, force=False, extra=extra)
         await self._records.audit(by, "cash", f"{cash.amount} for {live}: {cash.note or ''}", now_ms())
+        return result
+
+    async def take_back(
+        self, payment_id: str, note: str, *, by: str, number: str | None = None
+    ) -> SettleResult:
+        """An entry of cash was wrong: it counts no more, and whoever has its receipt is told. Twice is as once.
+
+        Raises NotFound (also when it is not of `number`), Refused for money that ClickPesa told of.
+        """
+        fields = await self.fields(payment_id)
+        if number is not None and number not in (fields["num"], fields.get("fw")):
+            raise NotFound(f"no payment {payment_id} of {number}")
+        if fields["src"] != "staff" or not fields["ref"].startswith(_CASH) or fields.get("of"):
+            message = "is no entry of cash; what ClickPesa took, only ClickPesa can return"
+            raise Refused(Problem(field="payment", message=message, expected="a payment of the channel CASH"))
+        event = _as_event(fields, fields["num"])
+        event = msgspec.structs.replace(event, status="REVERSED", ids=(fields["ref"],))
+        result = await self._settle(event, force=False, extra={"undone": note})
+        if result.outcome != "repeated":
+            await self._records.audit(by, "take back", f"{payment_id} of {fields['num']}: {note}", now_ms())
         return result
 
     async def _known(self, number: str, alias: str) -> bool:

@@ -11,7 +11,7 @@ from bot.domain.bill import MessageView, PaymentView
 from bot.engine import keys, views
 from bot.engine.scripts import Scripts
 from bot.engine.store import Client, guard
-from bot.errors import NotFound, Refused
+from bot.errors import NotFound, Refused, no_bill
 
 _AUDIT_KEPT = 100_000
 _REJECTED_KEPT = 100_000
@@ -54,7 +54,7 @@ class Records:
         """An account's fields. Raises NotFound."""
         found = await self.client_hash(f"{keys.prefix(self.partition(number))}a:{number}")
         if not found:
-            raise NotFound(f"no bill with number {number}")
+            raise no_bill(number)
         return found
 
     async def share(self, p: int, sid: str) -> dict[str, str]:

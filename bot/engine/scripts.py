@@ -10,18 +10,17 @@ import hashlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, RedisError
 
-from bot.engine import keys
+from bot.engine import keys, library
 from bot.engine.replicas import Replicas
 from bot.engine.store import Client, guard
+from bot.engine.together import Together
 
 T = TypeVar("T")
-_FOLDER = Path(__file__).with_name("lua")
 
 
 _ahead_ms = 0
@@ -50,11 +49,6 @@ def put_clock_right() -> None:
 def pairs(flat: Sequence[str]) -> dict[str, str]:
     """A flat field-value list as a dict."""
     return dict(zip(flat[::2], flat[1::2], strict=True))
-
-
-def _load(name: str) -> str:
-    head, _, body = (_FOLDER / f"{name}.lua").read_text().partition("\n")
-    return f"{head}\n{(_FOLDER / '_lib.lua').read_text()}\n{body}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,41 +112,49 @@ class Scripts:
     def __init__(self, client: Client, replicas: Replicas | None = None) -> None:
         self._client = client
         self._replicas = replicas or Replicas(client)
+        # A pipeline of a cluster fails as a whole when one of its servers is away, so calls go there by themselves.
+        self._spread = _is_cluster(client)
+        self._one: Together[Call[Any], Any] = Together(self._replies)
+        self._one_kept: Together[Call[Any], Any] = Together(self._kept_replies)
         self._scripts: dict[str, Script] = {}
-        for path in sorted(_FOLDER.glob("[a-z]*.lua")):
-            text = _load(path.stem)
-            self._scripts[path.stem] = Script(path.stem, text, hashlib.sha1(text.encode()).hexdigest())  # noqa: S324
+        for name in library.names():
+            body = library.text(name)
+            self._scripts[name] = Script(name, body, hashlib.sha1(body.encode()).hexdigest())  # noqa: S324
 
     async def run(self, call: Call[T]) -> T:
-        """Make one call. Raises StoreUnavailable."""
-        script = self._scripts[call.script]
-        with guard():
-            try:
-                reply = await self._client.evalsha(
-                    script.sha, len(call.keys), *call.keys, *map(str, call.args)
-                )
-            except NoScriptError:
-                reply = await self._client.eval(script.text, len(call.keys), *call.keys, *map(str, call.args))
-        return call.parse(reply)
+        """Make one call, in one round trip with what other tasks call. Raises StoreUnavailable."""
+        if self._spread:
+            [answer] = await self.run_many([call])
+            return answer
+        return self._answer(call, await self._one(call))
 
     async def run_kept(self, call: Call[T]) -> T:
-        """As `run_many_kept`, one call."""
-        [answer] = await self.run_many_kept([call])
-        return answer
+        """As `run_many_kept`, one call, in one round trip with what other tasks call."""
+        if self._spread:
+            [answer] = await self.run_many_kept([call])
+            return answer
+        return self._answer(call, await self._one_kept(call))
 
     async def run_many(self, calls: Sequence[Call[T]]) -> list[T]:
         """Make many calls in one round trip a server, in order. Raises StoreUnavailable; some may have been made."""
-        if not calls:
-            return []
-        pipe = self._pipeline()
-        self._add(pipe, calls)
-        return await self._answers(calls, await _execute(pipe))
+        return self._answers(calls, await self._replies(calls))
 
     async def run_many_kept(self, calls: Sequence[Call[T]]) -> list[T]:
         """As `run_many`; when it returns, what was written is on replicas too, as far as there are any.
 
         Raises StoreUnavailable, also when no replica has it in time (NotReplicated): all may have been made.
         """
+        return self._answers(calls, await self._kept_replies(calls))
+
+    async def _replies(self, calls: Sequence[Call[Any]]) -> list[Any]:
+        """What the server said to each call, errors among it."""
+        if not calls:
+            return []
+        pipe = self._pipeline()
+        self._add(pipe, calls)
+        return await self._loaded(calls, await _execute(pipe))
+
+    async def _kept_replies(self, calls: Sequence[Call[Any]]) -> list[Any]:
         if not calls:
             return []
         prefixes = list(dict.fromkeys(call.keys[0] for call in calls))
@@ -160,13 +162,13 @@ class Scripts:
         self._add(pipe, calls)
         # On the same connection as the writes: another may lead to a server that never had them.
         asked = await self._replicas.ask(pipe, prefixes)
-        replies = await _execute(pipe)
-        answers = await self._answers(calls, replies[: len(calls)])
-        self._replicas.check(asked, replies[len(calls) :])
-        forgotten = any(isinstance(reply, NoScriptError) for reply in replies)
+        said = await _execute(pipe)
+        forgotten = any(isinstance(reply, NoScriptError) for reply in said)
+        replies = await self._loaded(calls, said[: len(calls)])
+        self._replicas.check(asked, said[len(calls) :])
         if asked and (forgotten or self._replicas.moved(asked, prefixes)):
             await self.reached(prefixes)
-        return answers
+        return replies
 
     async def reached(self, prefixes: Iterable[str]) -> None:
         """Wait until replicas have all that was written to these partitions. Raises StoreUnavailable."""
@@ -176,7 +178,7 @@ class Scripts:
             self._replicas.check(asked, await _execute(pipe))
 
     def _pipeline(self) -> Any:
-        if _is_cluster(self._client):
+        if self._spread:
             return self._client.pipeline()
         return self._client.pipeline(transaction=False)
 
@@ -186,12 +188,36 @@ class Scripts:
             sha = self._scripts[call.script].sha
             pipe.execute_command("EVALSHA", sha, len(call.keys), *call.keys, *map(str, call.args))
 
-    async def _answers(self, calls: Sequence[Call[T]], replies: Sequence[Any]) -> list[T]:
-        return [await self._answer(call, reply) for call, reply in zip(calls, replies, strict=True)]
+    async def _loaded(self, calls: Sequence[Call[Any]], replies: Sequence[Any]) -> list[Any]:
+        """The replies; scripts that the server had forgotten are told again, and their calls made, in order."""
+        made, told, again = list(replies), set[str](), []
+        for i, call in enumerate(calls):
+            if not isinstance(made[i], NoScriptError):
+                continue
+            if call.script in told:
+                again.append(i)
+            else:
+                made[i] = await self._tell(call)
+                told.add(call.script)
+        if again:
+            pipe = self._pipeline()
+            self._add(pipe, [calls[i] for i in again])
+            for i, reply in zip(again, await _execute(pipe), strict=True):
+                # On a cluster another server may not have been told yet.
+                made[i] = await self._tell(calls[i]) if isinstance(reply, NoScriptError) else reply
+        return made
 
-    async def _answer(self, call: Call[T], reply: Any) -> T:
-        if isinstance(reply, NoScriptError):
-            return await self.run(call)
+    async def _tell(self, call: Call[Any]) -> Any:
+        text = self._scripts[call.script].text
+        try:
+            return await self._client.eval(text, len(call.keys), *call.keys, *map(str, call.args))
+        except RedisError as error:
+            return error
+
+    def _answers(self, calls: Sequence[Call[T]], replies: Sequence[Any]) -> list[T]:
+        return [self._answer(call, reply) for call, reply in zip(calls, replies, strict=True)]
+
+    def _answer(self, call: Call[T], reply: Any) -> T:
         if isinstance(reply, Exception):
             with guard():
                 raise reply
@@ -275,6 +301,10 @@ class Scripts:
             return [(row[0], row[1], pairs(row[2])) for row in reply]
 
         return Call("sync", (keys.prefix(p),), (now_ms(), "take", lease_ms, most), parse)
+
+    def sync_expect(self, p: int, number: str, at_ms: int) -> Call[bool]:
+        """ClickPesa is told of a change that is not made here yet; `at_ms` is when it hears what stands here."""
+        return Call("sync", (keys.prefix(p),), (now_ms(), "expect", number, "", at_ms), bool)
 
     def sync_done(self, p: int, number: str, version: str, *, later_ms: int | None = None) -> Call[bool]:
         """ClickPesa was told of this version of a number, or (`later_ms`) is to be told then."""
@@ -473,9 +503,12 @@ class Scripts:
         """Put an entry at the end of a stream that keeps about `most`."""
         return Call("note", (stream,), (most, *(part for pair in fields.items() for part in pair)), str)
 
-    def pause(self, p: int, channel: str, why: str) -> Call[bool]:
-        """Pause a channel in one partition, or resume it (''): whether that changed anything."""
-        return Call("pause", (keys.prefix(p),), (channel, why), bool)
+    def pause(self, p: int, channel: str, why: str, *, itself: bool) -> Call[bool]:
+        """Pause a channel in one partition, or resume it (''): whether that changed anything.
+
+        `itself`: it is tuma's own doing, which leaves a person's pause as it is.
+        """
+        return Call("pause", (keys.prefix(p),), (channel, why, "1" if itself else "0"), bool)
 
     def consent(self, p: int, contact: str, word: Literal["out", "in"], channel: str, said: str) -> Call[int]:
         """Note a contact's no or yes to a channel; `contact` is its key."""

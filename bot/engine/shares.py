@@ -28,6 +28,7 @@ from bot.engine.edits import ContactEdits
 from bot.engine.pageview import Page
 from bot.engine.records import Records
 from bot.engine.scripts import now_ms, text
+from bot.engine.together import Together
 from bot.errors import Conflict, NotFound, Problem, Refused, StoreFull, StoreUnavailable
 from bot.settings import Settings
 from channels.base import ChannelName
@@ -65,13 +66,14 @@ class Shares:
         self._bill_claims = bill_claims
         self._off = settings.channels_off()
         self._edits = ContactEdits(records, contacts)
+        self._accept_one = Together(self.accept_many)
 
     async def accept(self, job: ShareJob) -> AcceptedShare:
         """Take one job; when this returns it is on disk.
 
         Raises Conflict (same id with other content, or a bill that says otherwise), Refused, StoreUnavailable.
         """
-        [answer] = await self.accept_many([job])
+        answer = await self._accept_one(job)
         if isinstance(answer, Refused):
             raise answer
         return answer

@@ -143,6 +143,7 @@ def term(account: Fields, name: str, shares: Sequence[Fields] = ()) -> TermView:
         mode=BillMode(account[f"tm:{name}"]),
         cost=cost(shares, name),
         cost_cap_reached_at=moment(account.get(f"cap:{name}")),
+        from_credit=plain(minor(account, f"cu:{name}"), currency),
     )
 
 
@@ -165,9 +166,14 @@ def payment(fields: Fields) -> PaymentView:
         paid_at=moment(fields.get("paid")),
         receipt=fields.get("rn"),
         reference=fields.get("ref") or None,
-        note=fields.get("note"),
+        note=_note(fields),
         counts_for=fields.get("fw") or fields.get("mt"),
     )
+
+
+def _note(fields: Fields) -> str | None:
+    undone = f"taken back: {fields['undone']}" if "undone" in fields else ""
+    return "; ".join(part for part in (fields.get("note"), undone) if part) or None
 
 
 def message(p: int, local: str, fields: Fields, share_id: str) -> MessageView:
@@ -298,7 +304,8 @@ def blob(fields: Fields) -> Blob:
 def bill(number: str, account: Fields, shares: Sequence[Fields], payments: list[PaymentView]) -> BillView:
     """All that is known of one control number."""
     currency, names = account["cur"], terms_of(account)
-    upcoming = [at for s in shares if (at := next_reminder(s)) is not None]
+    # A share that went on to the number after this one reminds of that one.
+    upcoming = [at for s in shares if s["num"] == number and (at := next_reminder(s)) is not None]
     return BillView(
         number=number,
         kind=BillKind(account["kind"]),

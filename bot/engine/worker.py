@@ -18,7 +18,7 @@ from functools import partial
 import structlog
 
 from bot.domain.calendar import from_ms, quiet_until, to_ms
-from bot.engine import doubt
+from bot.engine import doubt, keys
 from bot.engine.compose import Composer, retained, wallet
 from bot.engine.contacts import Contacts
 from bot.engine.control import Channels
@@ -340,6 +340,8 @@ class Worker:
             _log.warning(
                 "send_failed", channel=channel.name, message=held.id, code=error.code, decision=decision
             )
+            if isinstance(error, LeaseExpired):
+                self._limits.unsent(channel.name, content)
             return self._failed(channel, held, error, text)
         except Exception as error:
             # Nobody knows how far it came, so it is in doubt.
@@ -368,8 +370,6 @@ class Worker:
         left_s = (int(held.message["val"]) - now_ms()) // 1000
         if held.message.get("rg") == "1":
             left_s = min(left_s, int(held.share["cw"]) // 1000)
-        from bot.engine import keys
-
         return Outgoing(
             message_id=keys.message_id(held.partition, held.id),
             attempt=held.attempt,

@@ -27,6 +27,8 @@ class PaymentFacts:
     nobody can pay to the control number any more; `next_number` is then the one for the balance, if it is known.
     `here` is what of it, credit included, counts for the message's own bill (None: all of it); `credit_here` whether
     the credit does.
+    `ended`: the bill was stopped or cancelled before all of it was paid, so `balance` is 0.
+    `mistaken`: staff had entered the payment by mistake.
     """
 
     amount: Decimal | None
@@ -41,17 +43,20 @@ class PaymentFacts:
     next_number: str | None = None
     here: Decimal | None = None
     credit_here: bool = True
+    ended: bool = False
+    mistaken: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """Everything one message may say.
 
-    `amount` is what is to be paid now: the balance, with `carried`, what is left of the number's earlier bills; `total`
-    and `paid` are the bill's. `order_number` is true for a number that closes at its first payment, `exact` when only
-    the exact amount is taken. `pay_url` is the customer's page, `out_url` the opt-out page, `link_url` Telegram's deep
-    link while the customer has not linked a chat. `data` holds the share job's own values. `window_open` is true inside
-    WhatsApp's 24 hours. `renewing`: the number is closed, and a new one is being made.
+    `amount` is what is to be paid now: the balance, with `carried`, what is left of the number's earlier bills;
+    `total` and `paid` are the bill's, and `credited` is what of `paid` was credit of earlier ones. `order_number` is
+    true for a number that closes at its first payment, `exact` when only the exact amount is taken. `pay_url` is the
+    customer's page, `out_url` the opt-out page, `link_url` Telegram's deep link while the customer has not linked a
+    chat. `data` holds the share job's own values. `window_open` is true inside WhatsApp's 24 hours. `renewing`: the
+    number is closed, and a new one is being made.
     """
 
     kind: Kind
@@ -77,3 +82,4 @@ class Facts:
     window_open: bool
     carried: Decimal = Decimal(0)
     renewing: bool = False
+    credited: Decimal = Decimal(0)

@@ -56,6 +56,9 @@ def variants(kind: Kind, channel: ChannelName, locale: str) -> Mapping[str, Fact
     usual = sample_facts(kind, channel, locale)
     found = {"usual": usual, "bare": _bare(usual), "long": _long(usual), "late": _late(usual)}
     if usual.payment is None:
+        found["credited"] = replace(
+            usual, amount=Decimal(40_000), paid=Decimal(5_000), credited=Decimal(5_000)
+        )
         found["carried"] = replace(usual, amount=Decimal(60_000), carried=Decimal(15_000), order_number=False)
     else:
         found |= _payments(usual, usual.payment)
@@ -123,13 +126,18 @@ def _payments(usual: Facts, payment: PaymentFacts) -> dict[str, Facts]:
         return {"closed": replace(usual, payment=replace(payment, amount=None, number_closed=True))}
     part = replace(payment, amount=Decimal(20_000), balance=Decimal(25_000), number_closed=False)
     if usual.kind is Kind.CORRECTION:
-        return {"paid": replace(usual, payment=replace(payment, balance=Decimal(0)))}
+        return {
+            "paid": replace(usual, payment=replace(payment, balance=Decimal(0))),
+            "mistaken": replace(usual, payment=replace(payment, mistaken=True)),
+        }
     moved = replace(part, number_closed=True, next_number="55042914871948")
+    ended = replace(payment, amount=Decimal(20_000), ended=True)
     over = replace(payment, amount=Decimal(50_000), credit=Decimal(5_000))
     return {
         "part": replace(
             usual, amount=Decimal(25_000), paid=Decimal(20_000), order_number=False, payment=part
         ),
         "moved": replace(usual, amount=Decimal(25_000), paid=Decimal(20_000), payment=moved),
+        "ended": replace(usual, amount=Decimal(25_000), paid=Decimal(20_000), payment=ended),
         "over": replace(usual, paid=Decimal(50_000), payment=over),
     }

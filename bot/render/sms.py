@@ -19,10 +19,10 @@ from bot.render.variables import on_every_text
 Render = Callable[[Mapping[str, Any]], str]
 Ways = Callable[[str], Sequence[str]]
 
-_RUNS = re.compile(r"[ \t]{2,}")
-_GAP = re.compile(r"[ \t]+(?=[,.;:!?](?:\s|$))")
-_MERCHANT_FLOOR = 11  # as long as a registered sender name
-_DATA_ROOM = 16
+RUNS = re.compile(r"[ \t]{2,}")
+GAP = re.compile(r"[ \t]+(?=[,.;:!?](?:\s|$))")
+MERCHANT_FLOOR = 11  # as long as a registered sender name
+DATA_ROOM = 16
 
 
 def _whole(value: str) -> list[str]:
@@ -54,19 +54,21 @@ class Option:
 
 
 # In the order of worth: what comes first gets the room first. That an order number takes one payment is worth most
-# of all: who pays a part closes the number.
+# of all: who pays a part closes the number. A receipt is none without its number, and says in a few words what for.
 OPTIONS = (
     Option(("order",)),
+    Option(("payment", "reference")),
     Option(("carried",)),
+    Option(("credited",)),
     Option(("merchant",), partial(_up_to, 20)),
     Option(("payment", "reason"), floor=16),
     Option(("first_name",), _first_word),
     Option(("name",), _first_word),
     Option(("pay_url",)),
-    Option(("merchant",), floor=_MERCHANT_FLOOR),
     Option(("how",), partial(_fewer, ", ")),
+    Option(("description",), partial(_up_to, 18), floor=10),
+    Option(("merchant",), floor=MERCHANT_FLOOR),
     Option(("description",), floor=18),
-    Option(("payment", "reference")),
     Option(("name",), partial(_fewer, " ")),
     Option(("payment", "payer")),
     Option(("merchant_contact",)),
@@ -93,16 +95,16 @@ def fit(render: Render, values: Mapping[str, Any], room: int) -> str:
 
 def tidy(text: str) -> str:
     """A rendered SMS as it is sent: in the alphabet, without the blanks that left-out parts leave behind."""
-    return _GAP.sub("", _RUNS.sub(" ", to_gsm(text))).strip()
+    return GAP.sub("", RUNS.sub(" ", to_gsm(text))).strip()
 
 
 def _least(full: Mapping[str, Any]) -> dict[str, Any]:
     least = dict(full)
     for option in OPTIONS:
         least = _with(least, option.path, "")
-    least["merchant"] = cut(full["merchant"], _MERCHANT_FLOOR)
+    least["merchant"] = cut(full["merchant"], MERCHANT_FLOOR)
     least["how"] = full["how"].partition(", ")[0]
-    least["data"] = {key: cut(value, _DATA_ROOM) for key, value in full["data"].items()}
+    least["data"] = {key: cut(value, DATA_ROOM) for key, value in full["data"].items()}
     return least
 
 
@@ -114,7 +116,7 @@ def _grow(
     if not value:
         return now, text
     before = septets(_of(now, option.path))
-    for candidate in _candidates(option, value, before, before + room - septets(text)):
+    for candidate in candidates(option, value, before, before + room - septets(text)):
         trial = _with(now, option.path, candidate)
         longer = tidy(render(trial))
         if septets(longer) <= room:
@@ -122,14 +124,14 @@ def _grow(
     return now, text
 
 
-def _candidates(option: Option, value: str, before: int, limit: int) -> Iterator[str]:
+def candidates(option: Option, value: str, before: int, limit: int) -> Iterator[str]:
     """Ways to write one value, longest first: more than the `before` units it has, at most `limit`."""
     for text in option.ways(value):
         if before < septets(text) <= limit:
             yield text
-    if option.floor is not None and septets(value) > limit:
+    if option.floor is not None:
         # The template's own words around a value are not known here: give way a few units at a time.
-        for room in range(limit, max(option.floor, before + 1) - 1, -3):
+        for room in range(min(limit, septets(value) - 1), max(option.floor, before + 1) - 1, -3):
             yield cut(value, room)
 
 

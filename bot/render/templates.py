@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -29,7 +30,7 @@ from bot.render.pagefiles import PageFiles, language
 from bot.render.payment_methods import FILE as METHODS_FILE
 from bot.render.payment_methods import methods
 from bot.render.segments import count, to_gsm
-from bot.render.sms import fit
+from bot.render.sms_shape import Fitter
 from bot.render.variables import Merchant, clean, gather
 from bot.render.whatsapp import TOTAL_ROOM, Approved, Mapped, one_line
 from bot.render.words import Words
@@ -99,6 +100,7 @@ class Renderer:
         self._expressions = {name: text for entry in self.approved for name, text in entry.sources.items()}
         self.sandbox = Sandbox(self._source)
         self._words: dict[tuple[str, str], Words] = {}
+        self._fitters: dict[str, Fitter] = {}
         self._writers: dict[ChannelName, Callable[[Facts, Bundle, dict[str, Any]], Content]] = {
             ChannelName.SMS: self._sms,
             ChannelName.WHATSAPP: self._whatsapp,
@@ -176,13 +178,19 @@ class Renderer:
             raise TemplateError("MERCHANT_NAME has no character that an SMS can carry")
         (name,) = bundle.names
         room = _ALONE if self.sms_max_segments == 1 else _JOINED * self.sms_max_segments
-        text = fit(lambda chosen: self.sandbox.render(name, chosen), values, room)
+        text = self._fitter(name).fit(values, room)
         segments = count(text).segments
         if segments > self.sms_max_segments:
             raise TemplateError(
                 f"{name}: {segments} SMS segments at the shortest, {self.sms_max_segments} allowed"
             )
         return SmsContent(text)
+
+    def _fitter(self, name: str) -> Fitter:
+        if name not in self._fitters:
+            render = partial(self.sandbox.render, name)
+            self._fitters[name] = Fitter(render, self.sandbox.names_used(name))
+        return self._fitters[name]
 
     def _whatsapp(self, facts: Facts, bundle: Bundle, values: dict[str, Any]) -> WhatsAppContent:
         text = self._whatsapp_text(bundle.names[0], values)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -34,6 +34,7 @@ VARIABLES: Mapping[str, str] = {
     "number_grouped": "the control number in groups of four, for eyes only: it must not be copied",
     "amount": "what is to be paid now, such as TZS 45,000",
     "carried": "what of it is left from earlier bills of the number, or empty",
+    "credited": "what was paid too much before and is taken off already, or empty",
     "total": "the bill's whole amount",
     "paid": "what was paid of it before, or empty",
     "description": "what the bill is for, or empty",
@@ -49,7 +50,9 @@ VARIABLES: Mapping[str, str] = {
     "invoice_url": "the bill as a PDF, where TUMA_EMAIL_INVOICE is link, or empty",
     "out_url": "the opt-out page, or empty",
     "link_url": "Telegram's deep link while no chat is linked, or empty",
-    "payment": "the payment: amount, balance, credit, reference, paid_at, payer, reason, number_closed, next_number",
+    "payment": "the payment: amount, balance, credit, reference, paid_at, payer, reason, number_closed, next_number, "
+    "ended (yes when the bill was stopped or cancelled, so that no more is to be paid), "
+    "mistaken (yes when staff had entered it by mistake)",
     "locale": "the language of this template",
     "data": "the share's own values: data.student",
 }
@@ -63,6 +66,8 @@ PAYMENT = (
     "reason",
     "number_closed",
     "next_number",
+    "ended",
+    "mistaken",
 )
 
 
@@ -74,11 +79,11 @@ class Merchant:
     contact: str | None
     zone: str
     methods: tuple[Method, ...]
+    how: str = field(init=False)
+    """Company numbers in brief."""
 
-    @property
-    def how(self) -> str:
-        """Company numbers in brief."""
-        return ", ".join(companies(self.methods))
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "how", ", ".join(companies(self.methods)))
 
 
 def gather(
@@ -144,6 +149,7 @@ def _bill(facts: Facts, locale: str) -> dict[str, Any]:
         "amount": formats.money(locale, facts.amount, facts.currency),
         "total": formats.money(locale, facts.total, facts.currency),
         "carried": _if_any(locale, facts.carried, facts.currency),
+        "credited": _if_any(locale, facts.credited, facts.currency),
         "paid": _if_any(locale, facts.paid, facts.currency),
         "description": clean(facts.description),
         "order": YES if facts.order_number else "",
@@ -176,6 +182,8 @@ def _payment(
         "reason": _worded(payment.reason, reasons),
         "number_closed": YES if payment.number_closed else "",
         "next_number": payment.next_number or "",
+        "ended": YES if payment.ended else "",
+        "mistaken": YES if payment.mistaken else "",
     }
 
 

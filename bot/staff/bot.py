@@ -29,6 +29,7 @@ from aiogram.types import Update
 from aiogram.utils.token import TokenValidationError
 from pydantic import ValidationError
 
+from bot.engine.limits import Talk
 from bot.engine.store import guard
 from bot.errors import ConfigError, StoreUnavailable
 from bot.staff import actions, customers, lookup, money, overview, sharing
@@ -36,6 +37,7 @@ from bot.staff.alerts import Alerts
 from bot.staff.commands import register
 from bot.staff.drafts import Drafts
 from bot.staff.memory import Memory
+from bot.staff.pace import Paced
 from bot.staff.people import Apologies, CommandsEndDialogues, Gate, Introduction, IsStaff, roles, speech
 from bot.staff.polling import Poller
 from bot.staff.waiting import Patience, where
@@ -70,12 +72,13 @@ class AfterFlood(BaseRequestMiddleware):
             return await make_request(bot, method)
 
 
-def build_bot(settings: Settings) -> Bot:
+def build_bot(settings: Settings, talk: Talk) -> Bot:
     """The client of the Bot API. Raises ConfigError without a token, or with one that cannot be right."""
     session = AiohttpSession(
         api=TelegramAPIServer.from_base(settings.telegram_api_base), timeout=_REQUEST_TIMEOUT_S
     )
     session.middleware(AfterFlood())
+    session.middleware(Paced(talk))
     try:
         return Bot(
             settings.telegram_bot_token or "",
@@ -114,7 +117,7 @@ class StaffBot:
         ):
             raise ConfigError("TELEGRAM_UPDATES: webhook also needs PUBLIC_URL and TELEGRAM_WEBHOOK_SECRET")
         self._engine, self._settings = engine, settings
-        self._bot = build_bot(settings)
+        self._bot = build_bot(settings, Talk(engine.records, settings))
         self._memory = Memory(engine.redis, self._bot.id)
         self._staff = roles(settings.telegram_staff)
         self._who = secrets.token_hex(8)

@@ -13,7 +13,7 @@ from aiohttp import web
 from bot.domain.bill import BillView, SettleResult
 from bot.domain.bill_change import BillChangeForm, ChangedBill, bill_change
 from bot.domain.bill_job import NewBillForm, bill_job
-from bot.domain.cash import CashForm, cash_payment
+from bot.domain.cash import CashForm, TakeBackForm, cash_payment, take_back_note
 from bot.domain.creation import BillAnswer
 from bot.errors import Problem, Refused
 from bot.web import bodies
@@ -40,7 +40,8 @@ class BillApi:
 
     def routes(self) -> list[Route]:
         """The addresses, for the route table."""
-        return [self._create_route(), self._show_route(), self._change_route(), self._cash_route()]
+        cash = (self._cash_route(), self._take_back_route())
+        return [self._create_route(), self._show_route(), self._change_route(), *cash]
 
     def _create_route(self) -> Route:
         return Route(
@@ -100,6 +101,19 @@ class BillApi:
             problems=(*_WRITTEN, "not-found"),
         )
 
+    def _take_back_route(self) -> Route:
+        return Route(
+            method="POST",
+            path="/v1/bills/{number}/payments/{payment}/take-back",
+            handler=self.take_back,
+            summary="Take back cash that was entered wrongly",
+            tag="bills",
+            scopes=("staff",),
+            body=Body(schemas={"application/json": TakeBackForm}),
+            answers={200: Answer(meaning="It counts no more; a correction goes out", body=SettleResult)},
+            problems=(*_WRITTEN, "not-found"),
+        )
+
     async def create(self, request: web.Request) -> web.Response:
         """Make one number."""
         fields = await _fields(request)
@@ -127,6 +141,15 @@ class BillApi:
         currency = (await self._engine.bills.get(number)).currency
         cash = cash_payment(fields, currency, settings=self._settings)
         return json_answer(await self._engine.payments.add(number, cash, by=caller(request)))
+
+    async def take_back(self, request: web.Request) -> web.Response:
+        """Take back an entry of cash."""
+        number, payment = request.match_info["number"], request.match_info["payment"]
+        note = take_back_note(
+            bodies.json_object(await bodies.read(request, _LARGEST)), settings=self._settings
+        )
+        result = await self._engine.payments.take_back(payment, note, by=caller(request), number=number)
+        return json_answer(result)
 
 
 async def _fields(request: web.Request) -> dict[str, object]:

@@ -121,7 +121,7 @@ def _of_tuma(error: Exception) -> ProblemDetails:
         case Refused():
             return details("refused", errors=error.problems)
         case NotFound():
-            return details("not-found", str(error) or None)
+            return details("not-found", str(error) or None, errors=error.problems)
         case _:
             return details("error")
 

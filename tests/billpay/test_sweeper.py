@@ -293,6 +293,39 @@ async def test_what_was_read_before_an_error_is_not_read_again(
     assert (await engine.bills.get(number)).paid == "10000"
 
 
+async def test_a_look_that_is_killed_is_taken_up_where_it_was(
+    city: Sandbox, engine: Engine, client: ClickPesa, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeping, "PAGE", 4)
+    monkeypatch.setattr(sweeping, "OVERLAP", 0)
+    number = await bill(engine, city, kind="customer")
+    for _ in range(10):
+        await city.pay(number, 1000, notify=False)
+    calls: list[int] = []
+    third = asyncio.Event()
+    ask = client.payments_page
+
+    async def hanging(**query: object) -> object:
+        calls.append(int(str(query["skip"])))
+        if len(calls) == 3:
+            third.set()
+            await asyncio.Event().wait()
+        return await ask(**query)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(client, "payments_page", hanging)
+    looks = sweeper(client, engine)
+    killed = asyncio.create_task(looks.turn())
+    await third.wait()
+    killed.cancel()
+    await asyncio.gather(killed, return_exceptions=True)
+    following = sweeper(client, engine)
+    following._owner = looks._owner  # the lease of the killed one has ended
+    await following.turn()
+    assert calls == [0, 4, 8, 8]
+    assert (await engine.bills.get(number)).paid == "10000"
+    assert await engine.sweeps.known_until() is not None
+
+
 async def handed_out(engine: Engine, number: str, within_s: int | None) -> list[str]:
     """The kinds of messages that a worker would get now."""
     p, now = engine.records.partition(number), now_ms()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -13,10 +14,18 @@ from bot.domain.bill_change import BillChange, ChangedBill
 from bot.domain.cash import Cash
 from bot.domain.message import Kind, Outcome, State
 from bot.domain.share import Reminders
-from bot.errors import NotFound, ProviderAway, Refused
+from bot.engine.changes import HEALS_AFTER_MS
+from bot.engine.scripts import put_clock_forward, put_clock_right
+from bot.errors import NotFound, ProviderAway, Refused, StoreUnavailable
 from tests.bills.conftest import Office, Open, at_clickpesa, until_found
 from tests.bills.test_successor import all_handed, handed_text, messages, queued
 from tests.engine.conftest import job, paid
+
+
+@pytest.fixture(autouse=True)
+def right_clock() -> Iterator[None]:
+    yield
+    put_clock_right()
 
 
 @pytest.fixture
@@ -227,6 +236,86 @@ async def test_two_shares_of_one_contact_become_one_voice(office: Office, desk: 
     assert (await office.engine.ledger.check()).differences == []
 
 
+# What was paid too much
+
+
+async def test_what_was_paid_too_much_pays_the_next_term_and_is_named(office: Office, desk: BillDesk) -> None:
+    number = await made(office, kind=BillKind.CUSTOMER, amount=45000)
+    assert (await office.pays(number, 50000)).outcome == "over"
+    await sent(office)
+    result = await changed(office, desk, number, term="2", amount=Decimal(60000), description="Term 3")
+    assert (result.bill.balance, result.bill.credit, result.messages) == ("55000", "0", 1)
+    second = result.bill.terms[1]
+    assert (second.paid, second.from_credit) == ("5000", "5000")
+    assert office.bills[number].amount == Decimal(55000)
+    text = await handed_text(office)
+    assert ("55,000" in text, "baada ya salio TZS 5,000" in text) == (True, True)
+    assert (await office.pays(number, 55000)).outcome == "settled"
+    assert (await office.engine.ledger.check()).differences == []
+
+
+async def test_a_next_term_that_credit_pays_whole_asks_for_nothing(office: Office, desk: BillDesk) -> None:
+    number = await made(office, kind=BillKind.CUSTOMER, amount=45000)
+    await office.pays(number, 65000)
+    await sent(office)
+    result = await changed(office, desk, number, term="2", amount=Decimal(15000))
+    assert (result.bill.status, result.bill.credit, result.messages) == ("settled", "5000", 0)
+    assert result.bill.next_reminder_at is None
+    assert (await office.engine.ledger.check()).differences == []
+
+
+@pytest.mark.parametrize(("amount", "balance", "settled"), [(60000, "55000", False), (5000, "0", True)])
+async def test_a_share_of_another_term_uses_credit_too(
+    office: Office, amount: int, balance: str, settled: bool
+) -> None:
+    number = await made(office, kind=BillKind.CUSTOMER, phone="+255754990003")
+    await office.pays(number, 50000)
+    await sent(office)
+    accepted = await office.engine.shares.accept(
+        job(number, kind=BillKind.CUSTOMER, term="2", amount=str(amount), phone="+255754990003")
+    )
+    assert (accepted.settled, len(accepted.messages)) == (settled, 0 if settled else 1)
+    bill = await office.engine.bills.get(number)
+    assert (bill.balance, bill.credit, bill.status == "settled") == (balance, "0", settled)
+    assert (await office.engine.ledger.check()).differences == []
+
+
+async def test_a_payment_that_goes_back_takes_its_credit_with_it(office: Office, desk: BillDesk) -> None:
+    number = await made(office, kind=BillKind.CUSTOMER, amount=45000)
+    await office.engine.payments.settle(paid(number, "50000", id="p1"))
+    await changed(office, desk, number, term="2", amount=Decimal(60000))
+    await office.engine.payments.settle(paid(number, "50000", id="p1", status="REVERSED"))
+    bill = await office.engine.bills.get(number)
+    assert [(t.balance, t.from_credit) for t in bill.terms] == [("45000", "0"), ("60000", "0")]
+    assert (bill.credit, bill.paid) == ("0", "0")
+    assert (await office.engine.ledger.check()).differences == []
+
+
+async def test_who_paid_twice_owes_nothing_when_one_of_the_two_goes_back(open_office: Open) -> None:
+    office = await open_office(on_reversal="resume")
+    number = await made(office, kind=BillKind.CUSTOMER, amount=45000)
+    await office.engine.payments.settle(paid(number, "45000", id="p1"))
+    await office.engine.payments.settle(paid(number, "45000", id="p2"))
+    await sent(office)
+    await office.engine.payments.settle(paid(number, "45000", id="p1", status="REFUNDED"))
+    bill = await office.engine.bills.get(number)
+    assert (bill.status, bill.balance, bill.credit) == ("settled", "0", "0")
+    text = await handed_text(office)
+    assert ("yamerudishwa" in text, "Deni" in text) == (True, False)
+    assert (await office.engine.ledger.check()).differences == []
+
+
+async def test_an_amount_that_falls_below_what_was_paid_leaves_credit(office: Office, desk: BillDesk) -> None:
+    number = await made(office, kind=BillKind.CUSTOMER, amount=45000)
+    await office.pays(number, 40000)
+    lower = await changed(office, desk, number, amount=Decimal(30000))
+    assert (lower.bill.status, lower.bill.credit) == ("settled", "10000")
+    again = await changed(office, desk, number, term="2", amount=Decimal(20000))
+    assert (again.bill.balance, again.bill.credit) == ("10000", "0")
+    assert office.bills[number].amount == Decimal(10000)
+    assert (await office.engine.ledger.check()).differences == []
+
+
 # Cash at the counter
 
 
@@ -261,6 +350,83 @@ async def test_all_in_cash_closes_the_order_number_at_clickpesa(office: Office) 
         await office.engine.payments.add(number, Cash(id="2", amount=Decimal(1), note=None), by="cli")
     with pytest.raises(NotFound):
         await office.engine.payments.add("1", Cash(id="3", amount=Decimal(1), note=None), by="cli")
+
+
+@pytest.mark.parametrize("policy", ["hold", "resume"])
+async def test_cash_that_was_entered_wrongly_is_owed_again_and_corrected(
+    open_office: Open, policy: str
+) -> None:
+    office = await open_office(on_reversal=policy)
+    number = await made(office, kind=BillKind.CUSTOMER)
+    cash = Cash(id="1", amount=Decimal(45000), note="slip 1")
+    entered = await office.engine.payments.add(number, cash, by="cli:asha")
+    await sent(office)
+    taken = await office.engine.payments.take_back(entered.payment, "typo", by="cli:juma")
+    assert (taken.outcome, taken.receipts) == ("advanced", 1)
+    bill = await office.engine.bills.get(number)
+    assert (bill.status, bill.balance, bill.paid) == ("held" if policy == "hold" else "open", "45000", "0")
+    assert bill.payments[0].note == "slip 1; taken back: typo"
+    text = await handed_text(office)
+    assert ("yaliandikwa kimakosa" in text, "yamerudishwa" in text) == (True, False)
+    audit = await office.engine.records.client.xrange("tuma:audit")
+    [entry] = [fields for _, fields in audit if fields["action"] == "take back"]
+    assert (entry["by"], "typo" in entry["subject"]) == ("cli:juma", True)
+    assert (await office.engine.payments.take_back(entered.payment, "typo", by="x")).outcome == "repeated"
+    assert (await office.engine.ledger.check()).differences == []
+
+
+async def test_what_clickpesa_took_is_not_taken_back_here(office: Office) -> None:
+    number = await made(office, kind=BillKind.CUSTOMER)
+    told = await office.engine.payments.settle(paid(number, "45000", id="p1"))
+    kept = await office.engine.payments.settle(paid("NOBODY7", "100"))
+    await office.engine.payments.match(kept.payment, number, by="cli")
+    for payment in (await office.engine.bills.get(number)).payments:
+        with pytest.raises(Refused, match="only ClickPesa can return"):
+            await office.engine.payments.take_back(payment.id, "typo", by="cli")
+    assert (await office.engine.payments.get(told.payment)).status == "SUCCESS"
+
+
+# What ClickPesa took and we did not
+
+
+async def test_a_change_that_broke_off_after_clickpesa_took_it_heals(
+    office: Office, desk: BillDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = await made(office)
+
+    async def broken(*_: object, **__: object) -> None:
+        raise StoreUnavailable("gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(office.engine.changes, "apply", broken)
+        with pytest.raises(StoreUnavailable):
+            await changed(office, desk, number, amount=Decimal(60000), description="Other")
+    assert (office.bills[number].amount, office.bills[number].description) == (Decimal(60000), "Other")
+    put_clock_forward(HEALS_AFTER_MS)
+    async with office.making():
+        await until_found(lambda: _amount(office, number, 45000))
+        await until_found(lambda: _nothing_to_tell(office))
+    assert office.bills[number].description == "Term 2 fees"
+    assert "heal" not in await office.engine.records.account(number)
+
+
+async def _nothing_to_tell(office: Office) -> bool:
+    return (await office.engine.ledger.stats()).clickpesa_to_tell == 0
+
+
+async def test_a_change_that_worked_leaves_nothing_to_tell(office: Office, desk: BillDesk) -> None:
+    number = await made(office)
+    await changed(office, desk, number, amount=Decimal(60000))
+    await changed(office, desk, number, description="Other")
+    assert (await office.engine.ledger.stats()).clickpesa_to_tell == 0
+    assert "heal" not in await office.engine.records.account(number)
+
+
+async def test_what_clickpesa_must_hear_anyway_outlives_a_change(office: Office, desk: BillDesk) -> None:
+    number = await made(office)
+    await office.engine.payments.add(number, Cash(id="1", amount=Decimal(5000), note=None), by="cli")
+    await changed(office, desk, number, description="Other")
+    assert (await office.engine.ledger.stats()).clickpesa_to_tell == 1
 
 
 # Money that goes back
@@ -350,6 +516,45 @@ async def test_a_cancelled_bill_stays_cancelled_whatever_its_money_does(
     assert (await office.engine.bills.get(number)).status == "stopped"
     assert (await office.engine.bills.get(number)).next is None
     assert (await office.engine.ledger.stats()).creating == 0
+    assert (await office.engine.ledger.check()).differences == []
+
+
+@pytest.mark.parametrize("kind", list(BillKind))
+@pytest.mark.parametrize("cancel", [True, False])
+async def test_the_receipt_of_a_late_part_claims_no_debt(
+    office: Office, desk: BillDesk, kind: BillKind, cancel: bool
+) -> None:
+    number = await made(office, kind=kind)
+    if cancel:
+        await changed(office, desk, number, status="INACTIVE")
+    else:
+        await office.engine.bills.stop(number, by="cli")
+    await office.engine.payments.settle(paid(number, "10000", id="p1"))
+    text = await handed_text(office)
+    assert ("10,000" in text, "Deni" in text, "35,000" in text) == (True, False, False)
+    assert "Huhitaji kulipa zaidi" in text
+
+
+async def test_a_receipt_that_still_waits_when_its_bill_is_cancelled_claims_no_debt(
+    office: Office, desk: BillDesk
+) -> None:
+    number = await made(office)
+    await office.engine.payments.settle(paid(number, "10000", id="p1"))
+    async with office.making():
+        new = await office.successor(number)
+    await changed(office, desk, new, status="INACTIVE")
+    text = await handed_text(office)
+    assert ("10,000" in text, "Deni" in text, new in text) == (True, False, False)
+
+
+async def test_a_receipt_of_money_that_went_back_meanwhile_does_not_go_out(office: Office) -> None:
+    number = await made(office, kind=BillKind.CUSTOMER)
+    await office.engine.payments.settle(paid(number, "45000", id="p1"))
+    await office.engine.payments.settle(paid(number, "45000", id="p1", status="REVERSED"))
+    [text] = await all_handed(office)
+    assert "yamerudishwa" in text
+    [receipt] = [m for m in await messages(office, number) if m.kind is Kind.RECEIPT]
+    assert (receipt.outcome, receipt.reason) == (Outcome.CANCELED, "returned")
     assert (await office.engine.ledger.check()).differences == []
 
 

@@ -59,6 +59,47 @@ async def test_a_file_of_bills_is_made_and_its_bad_rows_are_given_back(cli: Tuma
     assert "1 made, 0 made before, 2 refused" in ran.err
 
 
+async def test_a_row_that_repeats_another_is_named_and_not_silently_one_bill(
+    cli: Tuma, city: Sandbox
+) -> None:
+    Path("bills.csv").write_text("amount,description\n45000,Fees\n60000,Fees\n45000,Fees\n")
+    ran = await run(cli, "bill", "create", "bills.csv", "--kind", "order", "--json")
+    told = {line["row"]: line for line in ran.lines}
+    assert (ran.code, sorted(told)) == (1, [2, 3, 4])
+    [error] = told[4]["errors"]
+    assert (error["field"], error["message"]) == ("id", "repeats row 2")
+    assert "id of its own" in error["expected"]
+    assert "2 made, 0 made before, 1 refused" in ran.err
+    assert len(city.clickpesa.bills) == 2
+    with Path("bills.csv.errors.csv").open(encoding="utf-8-sig") as file:
+        [row] = csv.DictReader(file)
+    Path("again.csv").write_text(f"id,amount,description\nsecond,{row['amount']},{row['description']}\n")
+    assert (await run(cli, "bill", "create", "again.csv", "--kind", "order", "--json")).code == 0
+    assert len(city.clickpesa.bills) == 3
+
+
+async def test_a_share_row_that_repeats_one_whose_number_is_to_be_made_is_named(
+    cli: Tuma, city: Sandbox
+) -> None:
+    row = "order,45000,0754123456\n"
+    Path("shares.csv").write_text(f"create,amount,phone\n{row}{row}")
+    ran = await run(cli, "share", "shares.csv", "--json")
+    assert [(line["row"], line["ok"]) for line in ran.lines] == [(3, False), (2, True)]
+    assert ran.lines[0]["errors"][0]["message"] == "repeats row 2"
+    assert len(city.clickpesa.bills) == 1
+
+
+@pytest.mark.parametrize(("column", "cell"), [("kind", "orders"), ("create", "orders"), ("amount", "1")])
+async def test_a_kind_that_is_wrong_or_missing_is_named_by_its_column(
+    cli: Tuma, column: str, cell: str
+) -> None:
+    Path("bills.csv").write_text(f"description,{column}\nFees,{cell}\n")
+    ran = await run(cli, "bill", "create", "bills.csv", "--json")
+    named = [error["field"] for error in ran.lines[0]["errors"]]
+    assert ("create" if column == "create" else "kind") in named
+    assert ("kind" if column == "create" else "create") not in named
+
+
 async def test_a_share_with_create_is_shared_under_its_new_number(cli: Tuma, city: Sandbox) -> None:
     arguments = ("share", "--create", "order", "--amount", "45000", "--phone", "0754123456", "--json")
     ran = await run(cli, *arguments)
@@ -113,6 +154,41 @@ async def test_show_update_and_cash_tell_both_sides(cli: Tuma, city: Sandbox) ->
     assert ("slip 1" in shown.out, "At ClickPesa" in shown.out) == (True, True)
     watched = await run(cli, "bill", "watch", number, "--json")
     assert watched.json["status"] == "settled"
+
+
+async def test_what_cannot_be_is_said_with_what_would_be_right(cli: Tuma, city: Sandbox) -> None:
+    ran = await run(cli, "bill", "show", "999")
+    unknown = await run(cli, "bill", "update", "999", "--amount", "1", "--json")
+    for text in (unknown.err, unknown.json["problems"][0]["field"], unknown.json["problems"][0]["expected"]):
+        assert text
+    assert "number: no bill with this number (given 999); expected one that was shared" in ran.err
+    made = await run(cli, "bill", "create", "--kind", "order", "--amount", "45000", "--json")
+    number = made.json["number"]
+    negative = await run(cli, "payments", "add", number, "-5")
+    assert negative.code != 0
+    assert "amount: " in negative.err
+    assert "No such option" not in negative.err
+    assert (await run(cli, "payments", "add", number, "5", "--nte", "x")).code == 2
+    due = await run(cli, "bill", "update", number, "--due-at", "2027-01-15", "--json")
+    assert due.json["bill"]["terms"][0]["due_at"]
+    gone = await run(cli, "bill", "update", number, "--due-at", "none", "--json")
+    assert (gone.code, gone.json["bill"]["terms"][0]["due_at"]) == (0, None)
+
+
+async def test_cash_that_was_entered_wrongly_is_taken_back(cli: Tuma, city: Sandbox) -> None:
+    made = await run(cli, "bill", "create", "--kind", "order", "--amount", "45000", "--json")
+    number = made.json["number"]
+    payment = (await run(cli, "payments", "add", number, "20000", "--json")).json["payment"]
+    assert (await run(cli, "payments", "take-back", payment)).code == 2
+    ran = await run(cli, "payments", "take-back", payment, "--note", "another customer's")
+    assert (ran.code, "counts no more" in ran.out) == (0, True)
+    shown = await run(cli, "bill", "show", number, "--json")
+    assert (shown.json["balance"], shown.json["payments"][0]["note"]) == (
+        "45000",
+        "taken back: another customer's",
+    )
+    again = await run(cli, "payments", "take-back", payment, "--note", "again")
+    assert "was taken back before" in again.out
 
 
 async def test_a_day_is_reconciled(cli: Tuma, city: Sandbox) -> None:

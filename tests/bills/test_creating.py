@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import timedelta
 from decimal import Decimal
 
 import msgspec
@@ -11,11 +12,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from bot.domain.bill import BillKind, BillMode
+from bot.domain.bill_job import bill_job
 from bot.domain.message import Lane, State
 from bot.engine import keys
 from bot.engine.inbox import Inbox
 from bot.errors import Refused
-from tests.bills.conftest import Office, Open, to_make, until_found
+from tests.bills.conftest import Office, Open, job, to_make, until_found
 
 
 async def test_a_share_gets_its_number_and_goes_on(office: Office) -> None:
@@ -28,6 +30,20 @@ async def test_a_share_gets_its_number_and_goes_on(office: Office) -> None:
     assert (share.state, message.state, message.number) == ("active", State.QUEUED, share.number)
     assert (bill.kind, bill.amount, bill.description) == ("order", Decimal(45000), "Term 2 fees")
     assert share.token == accepted.token
+
+
+async def test_a_share_says_what_its_bill_did_not_say_when_it_was_made(office: Office) -> None:
+    engine = office.engine
+    async with office.making():
+        asked = {"id": "b1", "create": "order", "amount": "45000"}
+        number = (await engine.bill_claims.create(bill_job(asked, settings=engine.settings))).number
+    first = job(number, due_in=timedelta(days=3), phone="+255754990010")
+    await engine.shares.accept(first)
+    [term] = (await engine.bills.get(number)).terms
+    assert term.due_at is not None
+    assert (term.due_at.date(), term.description) == (first.bill.due_at.date(), "Term 2 fees")  # type: ignore[union-attr]
+    await engine.shares.accept(job(number, due_in=timedelta(days=9), phone="+255754990010"))
+    assert (await engine.bills.get(number)).terms == [term]
 
 
 async def test_number_share_and_claim_share_a_partition(office: Office) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -60,7 +62,9 @@ async def test_a_bill_is_made_once_and_told_where_it_is(site: Site, city: Sandbo
         async with site.http.post("/v1/bills", json=NEW) as response:
             again = await response.json()
         async with site.http.post("/v1/bills", json={**NEW, "amount": "1"}) as response:
-            assert response.status == 409
+            [problem] = (await response.json())["errors"]
+            assert (response.status, problem["field"], problem["given"]) == (409, "id", NEW["id"])
+            assert "an id that is not used yet" in problem["expected"]
     assert (again["number"], again["repeated"]) == (made["number"], True)
     assert list(city.clickpesa.bills) == [made["number"]]
     async with site.http.get(f"/v1/bills/{made['number']}") as response:
@@ -128,13 +132,57 @@ async def test_what_changes_nothing_or_cannot_be_is_refused(site: Site) -> None:
         ({"status": "GONE"}, "status"),
         ({"status": "INACTIVE", "amount": "1"}, "status"),
         ({"term": "2", "amount": "1"}, "term"),
+        ({"term": "2"}, "amount"),
+        ({"status": "INACTIVE", "due_at": None}, "status"),
         ({"reminders": {"before_due": ["soon"]}}, "reminders.before_due[0]"),
     ):
         async with site.http.patch(f"/v1/bills/{number}", json=body) as response:
             problems = (await response.json())["errors"]
         assert (response.status, problems[0]["field"]) == (422, field)
     async with site.http.patch("/v1/bills/1", json={"amount": "1"}) as response:
-        assert response.status == 404
+        [problem] = (await response.json())["errors"]
+        assert (response.status, problem["field"], problem["given"]) == (404, "number", "1")
+
+
+async def test_null_removes_the_due_time_and_the_reminders(site: Site) -> None:
+    async with making(site), site.http.post("/v1/shares", json=due_share()) as response:
+        number = (await response.json())["number"]
+    assert (await site.engine.bills.get(number)).next_reminder_at is not None
+    async with site.http.patch(f"/v1/bills/{number}", json={"due_at": None}) as response:
+        bill = (await response.json())["bill"]
+    assert (response.status, bill["terms"][0]["due_at"], bill["next_reminder_at"]) == (200, None, None)
+    async with site.http.patch(f"/v1/bills/{number}", json={"description": "Fees"}) as response:
+        assert (await response.json())["bill"]["terms"][0]["due_at"] is None
+
+
+def due_share() -> dict[str, Any]:
+    share = a_share(reminders={"before_due": ["P1D"]})
+    due = datetime.now(UTC) + timedelta(days=9)
+    share["bill"] = {"create": "order", "amount": "45000", "due_at": due.isoformat()}
+    return share
+
+
+async def test_cash_is_taken_back_with_a_note(site: Site) -> None:
+    async with making(site), site.http.post("/v1/bills", json=NEW) as response:
+        number = (await response.json())["number"]
+    cash = {"id": "slip-118", "amount": "20000"}
+    async with site.http.post(f"/v1/bills/{number}/payments", json=cash) as response:
+        payment = (await response.json())["payment"]
+    where = f"/v1/bills/{number}/payments/{payment}/take-back"
+    async with site.http.post(where, json={}) as response:
+        assert (response.status, (await response.json())["errors"][0]["field"]) == (422, "note")
+    for wrong in (f"/v1/bills/1/payments/{payment}/take-back", f"/v1/bills/{number}/payments/x/take-back"):
+        async with site.http.post(wrong, json={"note": "typo"}) as response:
+            assert response.status == 404
+    async with site.stranger.post(where, json={"note": "typo"}) as response:
+        assert response.status == 401
+    outcomes = []
+    for _ in range(2):
+        async with site.http.post(where, json={"note": "typed 20000 for 2000"}) as response:
+            outcomes.append((await response.json())["outcome"])
+    assert outcomes == ["advanced", "repeated"]
+    bill = await site.engine.bills.get(number)
+    assert (bill.balance, bill.payments[0].note) == ("45000", "taken back: typed 20000 for 2000")
 
 
 async def test_cash_counts_once_under_its_id(site: Site) -> None:

@@ -8,13 +8,14 @@ from datetime import datetime
 from decimal import Decimal
 
 import msgspec
+import pytest
 
 from bot.cli.reconcile import of_day, write_csv
 from bot.domain.bill import BillKind
 from bot.domain.cash import Cash
-from bot.domain.reconciliation import Day
-from tests.bills.conftest import Office, at_clickpesa
-from tests.engine.conftest import paid
+from bot.domain.reconciliation import Day, reconcile
+from tests.bills.conftest import Office, Open, at_clickpesa
+from tests.engine.conftest import job, paid
 
 
 async def today(office: Office) -> Day:
@@ -132,3 +133,44 @@ async def test_without_credentials_only_our_side_is_added_up(office: Office) -> 
     day = await of_day(office.engine, None, datetime.now(zone).date())
     assert (day.asked, day.differences, day.totals[0].clickpesa_says) == (False, [], None)
     assert day.totals[0].adds_up
+
+
+@pytest.mark.parametrize("prefix", ["4321", None])
+async def test_an_offline_payment_of_a_bill_is_outside_the_list_and_no_difference(
+    open_office: Open, prefix: str | None
+) -> None:
+    office = await open_office(clickpesa_offline_prefix=prefix)
+    await office.engine.shares.accept(job("000917"))
+    payment = await office.city.wallet.pay_offline("4321000917", 45000)
+    result = await office.engine.payments.settle(
+        paid("4321000917", "45000", ids=(payment.id, payment.reference))
+    )
+    if prefix is None:
+        await office.engine.payments.match(result.payment, "000917", by="cli")
+    deposit = await office.city.wallet.deposit(7000)
+    await office.engine.payments.settle(paid(deposit.id, "7000", ids=(deposit.id,), event="deposit"))
+    day = await today(office)
+    [totals] = day.totals
+    assert (day.differences, totals.adds_up) == ([], True)
+    assert (totals.by_clickpesa, totals.unlisted, totals.clickpesa_says) == (
+        Decimal(52000),
+        Decimal(52000),
+        Decimal(0),
+    )
+    assert (totals.on_bills, totals.waiting) == (Decimal(45000), Decimal(7000))
+    out = io.StringIO()
+    write_csv(out, day)
+    assert [row["unlisted"] for row in csv.DictReader(io.StringIO(out.getvalue()))] == ["yes", "yes"]
+
+
+async def test_an_offline_payment_that_the_list_has_is_recognised(open_office: Open) -> None:
+    office = await open_office(clickpesa_offline_prefix="4321")
+    await office.engine.shares.accept(job("000917"))
+    event = paid("4321000917", "45000", ids=("p1",))
+    await office.engine.payments.settle(event)
+    zone = office.engine.settings.zone
+    books, date = office.engine.books, datetime.now(zone).date()
+    theirs = await books.recognise([event], date)
+    day = reconcile(date.isoformat(), await books.day(date), theirs)
+    assert (day.differences, day.totals[0].unlisted, day.totals[0].adds_up) == ([], Decimal(0), True)
+    assert day.totals[0].clickpesa_says == Decimal(45000)

@@ -15,7 +15,7 @@ from bot.domain.message import Kind, Outcome, State
 from bot.engine.compose import Composer
 from bot.engine.scripts import HandedOut, now_ms
 from channels.base import SmsContent
-from tests.bills.conftest import Office, Open, at_clickpesa, until_found
+from tests.bills.conftest import Office, Open, at_clickpesa, to_make, until_found
 from tests.engine.conftest import paid
 
 
@@ -145,6 +145,30 @@ async def test_cash_while_the_create_is_in_flight_means_nobody_sees_the_number(o
     sent = await messages(office, old)
     assert [m.kind for m in sent if m.state is not State.DONE] == [Kind.RECEIPT, Kind.RECEIPT]
     assert all(wanted.reference not in text for text in await all_handed(office))
+
+
+async def test_a_number_that_nobody_waits_for_is_closed_once_clickpesa_can_be_told(office: Office) -> None:
+    from bot.billpay.maker import NumberMaker, _new
+
+    await office.engine.shares.accept(to_make())
+    [wanted] = await office.engine.creations.urgent(1)
+    await office.client.create(_new(wanted))
+    await office.engine.creations.another(wanted)  # somebody else drew another number for it
+    office.city.faults.rate("clickpesa", "error-before", 1.0)
+    await NumberMaker(office.client, office.engine.creations, bulk_wait_ms=0)._made(wanted)
+    assert office.bills[wanted.reference].status == "ACTIVE"
+    office.city.faults.rate("clickpesa", "error-before", 0.0)
+    async with office.making():
+        await until_found(lambda: _inactive(office, wanted.reference))
+
+
+async def test_a_replaced_number_reminds_of_nothing(office: Office) -> None:
+    async with office.making():
+        old = await at_clickpesa(office)
+        await office.pays(old, 20000)
+        new = await office.successor(old)
+    assert (await office.engine.bills.get(old)).next_reminder_at is None
+    assert (await office.engine.bills.get(new)).next_reminder_at is not None
 
 
 async def _inactive(office: Office, number: str) -> bool:

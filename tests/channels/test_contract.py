@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import traceback
 
 import pytest
@@ -87,10 +88,22 @@ async def test_a_refused_connection_is_known_not_sent(rig: Rig) -> None:
         await channel.send(rig.outgoing())
 
 
-async def test_an_unknown_host_is_known_not_sent(rig: Rig) -> None:
+@pytest.mark.parametrize("code", [socket.EAI_NONAME, socket.EAI_AGAIN], ids=["unknown", "resolver away"])
+async def test_a_host_name_that_is_not_found_is_known_not_sent(
+    rig: Rig, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def resolve(host: object, *_: object, **__: object) -> None:
+        asked.append(host)
+        raise socket.gaierror(code, "no such name")
+
     scheme = rig.base.partition("://")[0]
+    channel = rig.make(f"{scheme}://provider.example:25")
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
     with pytest.raises(Unavailable, match="connection"):
-        await rig.make(f"{scheme}://nowhere.invalid:25").send(rig.outgoing())
+        await channel.send(rig.outgoing())
+    assert set(asked) == {"provider.example"}
 
 
 @over_http

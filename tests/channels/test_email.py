@@ -104,6 +104,13 @@ async def test_a_refusal_after_the_text_is_known(
     assert type(await failure(mail.make(), mail)) is decision
 
 
+async def test_a_greylisted_mail_waits_as_long_as_the_setting_says(mail: EmailRig) -> None:
+    mail.server.replies = {"RCPT": "450 4.2.0 greylisted"}
+    error = await failure(mail.make(greylist_s=7.0), mail)
+    assert isinstance(error, Unavailable)
+    assert error.retry_after_s == 7
+
+
 async def test_a_refused_recipient_leaves_the_connection_usable(mail: EmailRig) -> None:
     channel = mail.make()
     mail.server.behaviour = "bad_recipient"

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import socket
 from collections.abc import AsyncIterator
 
 import pytest
 
+from channels.base import EmailContent
+from channels.config import SmtpConfig
+from channels.email import Email
 from channels.errors import Uncertain
 from channels.http_exchange import HttpExchange
+from tests.channels.rigs import EmailRig
 
 
 @pytest.fixture
@@ -45,5 +50,47 @@ async def test_a_request_that_timed_out_does_not_go_on_leaving(deaf: socket.sock
     connection, _ = await asyncio.get_running_loop().sock_accept(deaf)
     with connection:
         connection.setblocking(False)
+        async with asyncio.timeout(20):
+            assert await received(connection) < size
+
+
+async def test_a_line_break_in_a_header_never_leaves(deaf: socket.socket) -> None:
+    exchange = HttpExchange("twilio", "Twilio", timeout_s=0.5, connections=1)
+    url = f"http://127.0.0.1:{deaf.getsockname()[1]}/"
+    with pytest.raises(ValueError, match="line break"):
+        await exchange.request("GET", url, {"apiKey": "secret\r\nHost: elsewhere"})
+    await exchange.close()
+    with pytest.raises(BlockingIOError):
+        deaf.accept()
+
+
+async def greets_and_falls_silent(listener: socket.socket) -> socket.socket:
+    """An SMTP server that takes an envelope, asks for the text and reads nothing of it; its connection."""
+    loop = asyncio.get_running_loop()
+    connection, _ = await loop.sock_accept(listener)
+    connection.setblocking(False)
+    for reply in ("220 here", "250 hello", "250 sender", "250 recipient", "354 go on"):
+        await loop.sock_sendall(connection, f"{reply}\r\n".encode())
+        if not reply.startswith("354"):
+            await loop.sock_recv(connection, 1024)
+    return connection
+
+
+async def test_a_mail_that_timed_out_does_not_go_on_leaving(deaf: socket.socket) -> None:
+    size = 200_000
+    silent = asyncio.create_task(greets_and_falls_silent(deaf))
+    config = SmtpConfig(
+        url=f"smtp://127.0.0.1:{deaf.getsockname()[1]}", sender="ada@shule.example", timeout_s=0.5
+    )
+    channel, outgoing = Email(config), EmailRig().outgoing()
+    assert isinstance(outgoing.content, EmailContent)
+    content = dataclasses.replace(outgoing.content, text="Lipa\n" * (size // 5))
+    try:
+        with pytest.raises(Uncertain, match="no answer"):
+            await channel.send(dataclasses.replace(outgoing, content=content))
+    finally:
+        await channel.close()
+    await asyncio.sleep(0)  # the loop closes a socket in its next round
+    with await silent as connection:
         async with asyncio.timeout(20):
             assert await received(connection) < size

@@ -12,7 +12,7 @@ from channels.errors import (
     Unavailable,
     Uncertain,
 )
-from channels.smtp_codes import ENHANCED, REPLIES, Stage, classify
+from channels.smtp_codes import ENHANCED, GREYLIST_S, REPLIES, Stage, classify
 
 AT_RECIPIENT: list[tuple[int, str, type[ChannelError]]] = [
     *[(code, "", Unavailable) for code in (421, 450, 451, 452, 454)],
@@ -95,11 +95,41 @@ def test_every_reply_code_of_the_table_decides(code: int) -> None:
     assert type(classify(code, "", Stage.RECIPIENT)) is REPLIES[code][0]
 
 
-def test_greylisting_is_waited_out() -> None:
-    error = classify(451, "4.7.1 try later", Stage.RECIPIENT)
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        (450, "4.2.0 greylisted, see http://postgrey.schweikert.ch"),
+        (451, "4.7.1 try later"),
+        (450, "4.7.0 greylisted"),
+        (450, "greylisted"),
+        (451, ""),
+    ],
+)
+@pytest.mark.parametrize("stage", [Stage.RECIPIENT, Stage.DATA])
+def test_greylisting_is_waited_out_for_as_long_as_is_set(code: int, text: str, stage: Stage) -> None:
+    error = classify(code, text, stage)
     assert isinstance(error, Unavailable)
-    assert error.retry_after_s is not None
-    assert error.retry_after_s > 300
+    assert error.retry_after_s == GREYLIST_S > 300
+    asked = classify(code, text, stage, greylist_s=7)
+    assert isinstance(asked, Unavailable)
+    assert asked.retry_after_s == 7
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        (451, "4.3.0 later"),
+        (451, "4.3.2 busy"),
+        (450, "4.4.2 lost"),
+        (451, "4.5.0 odd"),
+        (421, ""),
+        (452, "4.3.1 full"),
+    ],
+)
+def test_what_is_no_greylisting_is_tried_again_soon(code: int, text: str) -> None:
+    error = classify(code, text, Stage.RECIPIENT)
+    assert isinstance(error, Unavailable)
+    assert error.retry_after_s is None
 
 
 def test_the_servers_words_are_not_repeated() -> None:

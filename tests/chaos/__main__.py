@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from tests.chaos import report
+from tests.chaos.lives import lives
 from tests.chaos.plan import FULL, QUICK, plan
 from tests.chaos.run import Outcome, run
 
@@ -60,7 +61,7 @@ def _show(outcome: Outcome, proof: report.Proof, folder: Path) -> None:
     for name, value in facts.items():
         if name not in ("offences", "machine", "settings", "command"):
             say(f"{name:42} {value}")
-    for line in report.lives(outcome, folder / "logs"):
+    for line in lives(outcome, folder / "logs"):
         say(line)
     if not outcome.clean:
         say(f"\na promise was broken; again with: {proof.command} (logs and data: {folder})")

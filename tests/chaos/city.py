@@ -143,15 +143,6 @@ async def main(spec: Spec) -> None:
     gc.disable()  # a pass over all that was ever taken would hold every provider up for seconds
     faults = Faults(seed=spec.seed)
     faults.use(find("storm"))
-    # For what looks like greylisting (450 and 451) tuma waits more than five minutes; 421 and 452 stand in.
-    for kind, rate in {
-        "ehlo-4xx": 0,
-        "rcpt-4xx": 0,
-        "data-4xx": 0,
-        "mail-4xx": 0.06,
-        "dot-4xx": 0.08,
-    }.items():
-        faults.rate("smtp", kind, rate)
     begin = asyncio.Event()
     async with Sandbox(faults=faults) as city:
         city.connect(spec.tuma)

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from bot.domain.bill import MessageView, ShareView
 from bot.domain.calendar import from_ms
+from bot.domain.dead import DeadLetter
 from bot.domain.message import Kind
 from bot.engine import keys
 from bot.engine.engine import Engine
@@ -55,12 +56,12 @@ class Case:
 class Evidence:
     """Everything that a run is judged by.
 
-    `dead` are the ids of dead letters, those held in doubt among them; `handed_out` when a worker last got a message
-    that asks for money, by its own clock; `by_provider_id` what providers took.
+    `dead` are the dead letters, those held in doubt among them, and why each is one; `handed_out` when a worker
+    last got a message, by its own clock; `by_provider_id` what providers took.
     """
 
     cases: Sequence[Case]
-    dead: frozenset[str]
+    dead: Mapping[str, str]
     taken: Matching
     by_provider_id: Mapping[str, Message]
     handed_out: Mapping[str, datetime]
@@ -99,10 +100,10 @@ async def gather(engine: Engine, customers: Sequence[Customer], records: Records
 
 
 async def _handed_out(engine: Engine, cases: Sequence[Case]) -> dict[str, datetime]:
-    asking = [view.id for case in cases for view in (case.share.messages if case.share else ()) if asks(view)]
+    every = [view.id for case in cases for view in (case.share.messages if case.share else ())]
     found: dict[str, datetime] = {}
-    for at in range(0, len(asking), _HASHES):
-        part = asking[at : at + _HASHES]
+    for at in range(0, len(every), _HASHES):
+        part = every[at : at + _HASHES]
         places = [keys.parse_message_id(name, engine.partitions) for name in part]
         records = await engine.records.hashes([f"{keys.prefix(p)}m:{local}" for p, local in places])
         found |= {
@@ -125,13 +126,18 @@ async def _share(engine: Engine, share_id: str) -> ShareView | None:
         return None
 
 
-async def _dead(engine: Engine) -> frozenset[str]:
-    found: set[str] = set()
+async def _dead(engine: Engine) -> dict[str, str]:
+    found: dict[str, str] = {}
     while True:
         page = await engine.messages.dead_page(limit=_DEAD_PAGE, offset=len(found))
-        found.update(letter.id for letter in page.letters)
+        found |= {letter.id: _why(letter) for letter in page.letters}
         if not page.letters or len(found) >= page.total:
-            return frozenset(found)
+            return found
+
+
+def _why(letter: DeadLetter) -> str:
+    reason = "in doubt, held" if letter.held else letter.reason or "unknown"
+    return f"{letter.channel}: {reason}"
 
 
 def asks(view: MessageView) -> bool:

@@ -2,17 +2,19 @@
 
 `lost`: accepted, and yet unknown; sent, says tuma, but never taken; taken, but unknown to tuma; ended without having
 been sent and without being shown to staff; silenced though nobody opted out; still waiting when all was calm.
-`twice`: taken more than once without being flagged, or more than twice. `avoidable`: flagged, and taken twice,
-although the provider can be asked and no process was frozen. `after_payment`: handed out after the answer to the
-payment's webhook, or taken later than lease and request timeout after it, not counting what a frozen process held
-(`after_payment_frozen`); `on_its_way`: taken later than the lease, within that request timeout; `kept_waiting`: taken
-later still, while the sandbox kept everybody waiting who had come before (see probe.py). `receipts`: one
-each payment and channel, on a route `first` one each payment, neither missing nor double.
+`twice`: taken more than once without being flagged, or more than twice. `avoidable`: flagged, and the provider had the
+first already, although it can be asked and no process was frozen; that it was flagged and the provider had nothing is
+what the policy says (sent once more, in case), and counted beside it. `handed_out_late`: handed out after the answer to
+the payment's webhook, by tuma's own record, whoever held it. `taken_late`: taken longer after it than a lease, and
+nothing explains it; what is explained is counted in `after_lease`: a frozen process held it; it was on its way, which a
+request may be for its timeout; the sandbox kept everybody waiting who had come before (see probe.py). `receipts`: one
+each payment and channel, on a route `first` one each payment, neither missing nor double; those that no provider is
+known to have and that staff are shown are counted by the reason.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,12 +23,17 @@ import msgspec
 
 from bot.domain.bill import MessageView
 from bot.domain.message import Kind, Outcome, State
+from bot.sandbox.judge import reference
 from bot.sandbox.world import Message
 from tests.chaos.evidence import Case, Evidence, asks, takes
 
 _ASKABLE = ("sms", "whatsapp")
 _ARRIVED = ("delivered", "read")
 _UNSENT = (Outcome.FAILED, Outcome.EXPIRED)
+# Why a message was taken although its lease had ended.
+FROZEN = "a frozen process held it"
+ON_ITS_WAY = "on its way"
+KEPT_WAITING = "in the sandbox's accept queue"
 
 
 class Offence(msgspec.Struct, frozen=True):
@@ -41,12 +48,26 @@ class Offence(msgspec.Struct, frozen=True):
 class Duplicates(msgspec.Struct, frozen=True):
     """Messages of one channel that were flagged as possible duplicates.
 
-    `frozen`: a frozen process had held them. `taken_twice`: the provider did take them twice.
+    `had_first`: the provider had taken the one before, so that it is a duplicate indeed, `frozen` of them held by a
+    process that was frozen; of the rest it had nothing. `taken_twice`: the provider did take them twice.
     """
 
     flagged: int = 0
+    had_first: int = 0
     frozen: int = 0
     taken_twice: int = 0
+
+    @property
+    def had_nothing(self) -> int:
+        """Flagged because nobody could be sure, and the provider had not taken the first."""
+        return self.flagged - self.had_first
+
+
+class WithStaff(msgspec.Struct, frozen=True):
+    """Receipts that staff are shown for one reason; `taken`: the provider has them all the same."""
+
+    receipts: int
+    taken: int
 
 
 class Judgement(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,14 +76,13 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     lost: int
     twice: int
     avoidable: int
-    after_payment: int
-    after_payment_frozen: int
-    on_its_way: int
-    kept_waiting: int
+    handed_out_late: int
+    taken_late: int
+    after_lease: dict[str, int]
     adopted_twins: int
     receipts_missing: int
     receipts_double: int
-    receipts_with_staff: int
+    receipts_with_staff: dict[str, WithStaff]
     duplicates: dict[str, Duplicates]
     messages: int
     taken: int
@@ -103,14 +123,13 @@ class Judge:
             lost=rules["lost"],
             twice=rules["twice"],
             avoidable=rules["avoidable"],
-            after_payment=rules["after payment"],
-            after_payment_frozen=sum(1 for _ in self._late(frozen=True)),
-            on_its_way=sum(1 for _ in self._on_its_way()),
-            kept_waiting=sum(self.held(latest, each.at) for each, latest in self._taken_late()),
+            handed_out_late=rules["handed out after payment"],
+            taken_late=rules["taken after payment"],
+            after_lease=_reasons(why for _, _, why in self._after_lease()),
             adopted_twins=sum(self._twin(view) for view in views),
             receipts_missing=rules["receipt missing"],
             receipts_double=rules["receipt double"],
-            receipts_with_staff=sum(view.id in self.evidence.dead for view in receipts),
+            receipts_with_staff=self._with_staff(receipts),
             duplicates={channel: self._duplicates(views, channel) for channel in _channels(views)},
             messages=len(views),
             taken=len(self.evidence.by_provider_id),
@@ -126,7 +145,7 @@ class Judge:
         yield from self._lost()
         yield from self._taken_twice()
         yield from self._avoidable()
-        yield from self._late(frozen=False)
+        yield from self._late()
         for case in self.evidence.cases:
             yield from _receipts(case, self.evidence)
 
@@ -187,43 +206,61 @@ class Judge:
         for _, view in self.evidence.messages():
             if view.channel not in _ASKABLE or view.id in self.frozen or not view.possible_duplicate:
                 continue
-            if len(takes(self.evidence, view)) > 1:
-                what = f"taken twice, though {view.channel}'s provider can be asked: {view.error}"
+            if self._had_first(view):
+                what = f"sent again, though {view.channel}'s provider had it and can be asked: {view.error}"
                 yield Offence("avoidable", view.share, view.id, what)
 
     def _duplicates(self, views: Iterable[MessageView], channel: str) -> Duplicates:
         flagged = [view for view in views if view.channel == channel and view.possible_duplicate]
+        had = [view for view in flagged if self._had_first(view)]
         return Duplicates(
             len(flagged),
-            sum(view.id in self.frozen for view in flagged),
+            len(had),
+            sum(view.id in self.frozen for view in had),
             sum(len(takes(self.evidence, view)) > 1 for view in flagged),
         )
 
+    def _had_first(self, view: MessageView) -> bool:
+        """Whether the provider had taken an attempt before the last one: Twilio was told which, else the time tells."""
+        found, last = takes(self.evidence, view), self.evidence.handed_out.get(view.id)
+        return len(found) > 1 or any(_before(each, view.attempts, last) for each in found)
+
     # After payment
 
-    def _late(self, *, frozen: bool) -> Iterator[Offence]:
+    def _late(self) -> Iterator[Offence]:
         for view, fence in self._fenced():
-            if (view.id in self.frozen) != frozen:
-                continue
             handed_out = self.evidence.handed_out.get(view.id)
             if handed_out is not None and handed_out > fence:
                 what = f"handed out {_seconds(fence, handed_out)} s after the webhook was answered"
-                yield Offence("after payment", view.share, view.id, what)
-            latest = fence + self.lease + self.request[view.channel]
+                yield Offence("handed out after payment", view.share, view.id, what)
+        for view, late_by, why in self._after_lease():
+            if why is None:
+                what = f"taken {late_by} s after the webhook was answered"
+                yield Offence("taken after payment", view.share, view.id, what)
+
+    def _after_lease(self) -> Iterator[tuple[MessageView, str, str | None]]:
+        """What asked for money and was taken when its lease had certainly ended, and why that was so if one knows."""
+        for view, fence in self._fenced():
             for message in takes(self.evidence, view):
-                if message.at > latest and not self.held(latest, message.at):
-                    what = f"taken {_seconds(fence, message.at)} s after the webhook was answered"
-                    yield Offence("after payment", view.share, view.id, what)
+                if message.at > fence + self.lease:
+                    yield view, _seconds(fence, message.at), self._reason(view, fence, message)
 
-    def _on_its_way(self) -> Iterator[Message]:
-        for view, fence in self._fenced():
-            late, latest = fence + self.lease, fence + self.lease + self.request[view.channel]
-            yield from (each for each in takes(self.evidence, view) if late < each.at <= latest)
+    def _reason(self, view: MessageView, fence: datetime, message: Message) -> str | None:
+        latest = fence + self.lease + self.request[view.channel]
+        if view.id in self.frozen:
+            return FROZEN
+        if message.at <= latest:
+            return ON_ITS_WAY
+        return KEPT_WAITING if self.held(latest, message.at) else None
 
-    def _taken_late(self) -> Iterator[tuple[Message, datetime]]:
-        for view, fence in self._fenced():
-            latest = fence + self.lease + self.request[view.channel]
-            yield from ((each, latest) for each in takes(self.evidence, view) if each.at > latest)
+    # Receipts
+
+    def _with_staff(self, receipts: Iterable[MessageView]) -> dict[str, WithStaff]:
+        shown: defaultdict[str, list[bool]] = defaultdict(list)
+        for view in receipts:
+            if view.id in self.evidence.dead:
+                shown[self.evidence.dead[view.id]].append(bool(takes(self.evidence, view)))
+        return {why: WithStaff(len(taken), sum(taken)) for why, taken in sorted(shown.items())}
 
     def _fenced(self) -> Iterator[tuple[MessageView, datetime]]:
         for case, view in self.evidence.messages():
@@ -256,6 +293,16 @@ def _receipts(case: Case, evidence: Evidence) -> Iterator[Offence]:
 def _reached(view: MessageView, evidence: Evidence) -> bool:
     """Whether the provider took a receipt, or staff know that nobody can tell."""
     return bool(takes(evidence, view)) or view.id in evidence.dead
+
+
+def _before(message: Message, attempts: int, last: datetime | None) -> bool:
+    _, attempt = reference(message)
+    return int(attempt) < attempts if attempt else last is not None and message.at < last
+
+
+def _reasons(found: Iterable[str | None]) -> dict[str, int]:
+    counted = Counter(found)
+    return {why: counted[why] for why in (ON_ITS_WAY, FROZEN, KEPT_WAITING)}
 
 
 def _same_wish(view: MessageView, other: MessageView) -> bool:

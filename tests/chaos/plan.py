@@ -53,7 +53,7 @@ class Scale:
     tempo: float = 1.0
 
 
-FULL = Scale(shares=4500, kills=100, freezes=20, outages=5, feed_s=380, storm_s=460, calm_s=300, doubt_s=15)
+FULL = Scale(shares=5000, kills=100, freezes=20, outages=5, feed_s=422, storm_s=505, calm_s=300, doubt_s=15)
 QUICK = Scale(
     shares=60, kills=8, freezes=2, outages=1, feed_s=5, storm_s=17, calm_s=100, doubt_s=6, tempo=0.18
 )

@@ -28,12 +28,13 @@ from tests.chaos.probe import Probe
 from tests.chaos.reaper import Reaper, Struck
 
 _KEY = "chaos-key-0123456789abcdef"
-_READY_S = 60.0
+_READY_S = 150.0
 _AHEAD_MS = 60_000
 # What a merchant could set too. Shorter than the defaults, so that what takes hours in life takes seconds here.
 TUNED = {
     "TUMA_REQUEST_TIMEOUTS": "sms:2,whatsapp:2,email:2,telegram:2",
     "TUMA_RETRY_FIRST_MS": "500",
+    "TUMA_GREYLIST_WAIT_MS": "3000",
 }
 Tell = Callable[[str], None]
 

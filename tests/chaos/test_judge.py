@@ -16,7 +16,7 @@ from bot.replay.matching import Matching
 from bot.sandbox.clickpesa_bills import Payment
 from bot.sandbox.world import Message
 from tests.chaos.evidence import Case, Evidence
-from tests.chaos.judge import Judge, Judgement
+from tests.chaos.judge import FROZEN, KEPT_WAITING, ON_ITS_WAY, Judge, Judgement, WithStaff
 from tests.chaos.plan import CHANNELS, QUICK, Customer, plan
 from tests.chaos.probe import Probe
 
@@ -87,7 +87,9 @@ def judged(
     )  # fmt: skip
     case = Case(who or customer(), share, payments)
     ids, times = {each.id: each for each in messages}, {each.id: at(handed_out) for each in views}
-    evidence = Evidence([case], frozenset(dead), Matching(messages, []), ids, times)
+    evidence = Evidence(
+        [case], dict.fromkeys(dead, "sms: in doubt twice"), Matching(messages, []), ids, times
+    )
     return Judge(evidence, frozenset(frozen), LEASE, REQUEST, lambda since, until: held).judgement()
 
 
@@ -98,7 +100,7 @@ def test_a_run_in_which_all_went_well_is_clean() -> None:
 
 
 def test_a_share_that_nobody_knows_is_lost() -> None:
-    evidence = Evidence([Case(customer(), None, [])], frozenset(), Matching([], []), {}, {})
+    evidence = Evidence([Case(customer(), None, [])], {}, Matching([], []), {}, {})
     assert Judge(evidence, frozenset(), LEASE, REQUEST, lambda since, until: False).judgement().lost == 1
 
 
@@ -148,6 +150,25 @@ def test_a_duplicate_where_the_provider_can_be_asked_is_allowed_to_the_frozen_al
     assert judged([flagged], [taken()]).clean
 
 
+def test_a_flag_is_right_only_where_the_provider_had_the_first() -> None:
+    flagged = view(possible_duplicate=True, attempts=2)
+    had, had_not = [taken(reference=f"m={ID}1&a={attempt}") for attempt in (1, 2)]
+    first = judged([flagged], [had])
+    assert (first.avoidable, first.duplicates["sms"].had_first) == (1, 1)
+    found = judged([flagged], [had], frozen=[flagged.id])
+    assert (found.clean, found.duplicates["sms"].frozen) == (True, 1)
+    found = judged([flagged], [had_not])
+    assert (found.clean, found.duplicates["sms"].had_nothing) == (True, 1)
+
+
+def test_of_mail_the_time_tells_whether_the_first_was_taken() -> None:
+    flagged = view(possible_duplicate=True, channel="email", attempts=2)
+    early, late = [taken(1, s, provider="smtp", channel="email", reference=f"<{ID}1@x>") for s in (1, 9)]
+    for mail, had_first in ((early, 1), (late, 0)):
+        found = judged([flagged], [mail], handed_out=5)
+        assert (found.clean, found.duplicates["email"].had_first) == (True, had_first)
+
+
 def test_mail_cannot_be_asked_so_its_duplicates_are_counted_and_allowed() -> None:
     flagged = view(possible_duplicate=True, channel="email")
     mails = [taken(provider="smtp", channel="email", reference=f"<{ID}1@x>") for _ in range(2)]
@@ -160,13 +181,13 @@ def test_asking_for_money_later_than_a_lease_and_a_request_is_seen(
     seconds: float, on_its_way: int, broken: int
 ) -> None:
     late = judged([view(), receipt()], [taken(1, seconds), taken(2, 11)], [payment()])
-    assert (late.on_its_way, late.after_payment) == (on_its_way, broken)
+    assert (late.after_lease[ON_ITS_WAY], late.taken_late) == (on_its_way, broken)
     assert late.clean == (not broken)
 
 
 def test_what_stood_in_the_sandboxs_own_queue_is_counted_apart() -> None:
     late = judged([view(), receipt()], [taken(1, 30), taken(2, 11)], [payment()], held=True)
-    assert (late.clean, late.kept_waiting) == (True, 1)
+    assert (late.clean, late.after_lease[KEPT_WAITING]) == (True, 1)
 
 
 def test_the_sandbox_keeps_waiting_only_whom_a_knock_shows_to_have_waited() -> None:
@@ -183,8 +204,11 @@ def test_a_number_that_took_over_what_is_left_is_not_fenced() -> None:
 
 
 def test_handing_out_after_the_fence_is_seen_whenever_it_was_taken() -> None:
-    late = judged([view(), receipt()], [taken(), taken(2, 11)], [payment()], handed_out=10.1)
-    assert late.after_payment == 1
+    for frozen in ([], [f"{ID}1"]):
+        late = judged(
+            [view(), receipt()], [taken(), taken(2, 11)], [payment()], handed_out=10.1, frozen=frozen
+        )
+        assert (late.handed_out_late, late.clean) == (1, False)
 
 
 def test_what_was_found_at_the_provider_under_an_older_name_is_no_loss() -> None:
@@ -196,7 +220,7 @@ def test_what_was_found_at_the_provider_under_an_older_name_is_no_loss() -> None
 
 def test_what_a_frozen_process_held_is_counted_apart() -> None:
     found = judged([view(), receipt()], [taken(1, 13.5), taken(2, 11)], [payment()], frozen=[f"{ID}1"])
-    assert (found.after_payment, found.after_payment_frozen) == (0, 1)
+    assert (found.clean, found.after_lease) == (True, {ON_ITS_WAY: 0, FROZEN: 1, KEPT_WAITING: 0})
 
 
 def test_a_receipt_may_come_as_late_as_it_likes() -> None:
@@ -219,7 +243,10 @@ def test_a_missing_receipt_is_seen() -> None:
     assert judged([view()], [taken()], [payment()]).receipts_missing == 1
     unsent = receipt(outcome=Outcome.EXPIRED)
     assert judged([view(), unsent], [taken()], [payment()]).receipts_missing == 1
-    assert judged([view(), unsent], [taken()], [payment()], dead=[unsent.id]).receipts_with_staff == 1
+    shown = judged([view(), unsent], [taken()], [payment()], dead=[unsent.id])
+    assert shown.receipts_with_staff == {"sms: in doubt twice": WithStaff(receipts=1, taken=0)}
+    shown = judged([view(), unsent], [taken(), taken(2, 11)], [payment()], dead=[unsent.id])
+    assert shown.receipts_with_staff == {"sms: in doubt twice": WithStaff(receipts=1, taken=1)}
 
 
 def test_a_second_receipt_for_one_payment_is_seen() -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bot.cli import doctor
 from bot.cli.doctor import without_password
+from bot.cli.rates import in_force
+from bot.settings import Settings, load
 from tests.cli.conftest import TWILIO, Tuma
 from tests.conftest import Valkey, start_valkey
 
@@ -88,6 +92,56 @@ def test_a_paused_channel_is_said(tuma: Tuma) -> None:
     tuma.env |= TWILIO
     tuma("channel", "pause", "sms", "--reason", "wrong sender")
     assert "wrong sender" in checks(tuma)["sms"]["detail"]
+
+
+def test_the_rates_in_force_are_told_and_whose_figures_they_are(tuma: Tuma) -> None:
+    tuma.env |= TWILIO | {"SMTP_URL": "smtp://127.0.0.1:9", "EMAIL_FROM": "bili@shule.example"}
+    tuma.env |= {"TELEGRAM_BOT_TOKEN": "1:secret", "TELEGRAM_API_BASE": "http://127.0.0.1:9"}
+    tuma.env |= {"SMS_RATE": "twilio:25", "TELEGRAM_RATE": "20"}
+    found = checks(tuma)
+    assert found["sms"]["rates"] == ["twilio: 25 segments a second (set by SMS_RATE)"]
+    assert found["email"]["rates"] == ["smtp: no limit (none is known; EMAIL_RATE sets one)"]
+    assert found["telegram"]["rates"] == [
+        "telegram: 20 messages a second (set by TELEGRAM_RATE)",
+        "one chat: no limit (none is known; TELEGRAM_RATE sets one)",
+    ]
+    assert "25 segments a second" in tuma("doctor").out
+
+
+def test_of_a_provider_itself_the_usual_rate_is_in_force() -> None:
+    settings = load(
+        {"TWILIO_ACCOUNT_SID": "AC", "TWILIO_AUTH_TOKEN": "x", "TWILIO_SMS_FROM": "SHULE"}, dotenv=None
+    )
+    [line] = in_force("sms", settings)
+    assert line == "twilio: 10 segments a second (the provider's usual figure; SMS_RATE sets another)"
+
+
+async def test_redis_is_looked_at_before_anything_loads_the_libraries_of_channels(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """They take seconds on a busy machine, and an answer of Redis that nobody reads in time counts as none."""
+    order: list[str] = []
+
+    async def store(settings: Settings, ledger: bool) -> doctor._Store:
+        order.append("redis")
+        await asyncio.sleep(0)
+        order.append("redis answered")
+        return doctor._Store([])
+
+    def part(name: str, found: object) -> Callable[..., Awaitable[object]]:
+        async def look(settings: Settings) -> object:
+            order.append(name)
+            return found
+
+        return look
+
+    monkeypatch.setattr(doctor, "_store", store)
+    monkeypatch.setattr(doctor, "_channels", part("channels", []))
+    off = doctor.Check(name="off", state=doctor.State.OFF, detail="")
+    monkeypatch.setattr(doctor, "_clickpesa", part("clickpesa", off))
+    await doctor._examine(load({"TUMA_DATA_DIR": str(tmp_path)}, dotenv=None), ledger=False)
+    assert order[:2] == ["redis", "redis answered"]
+    assert {"channels", "clickpesa"} <= set(order[2:])
 
 
 def test_the_books_are_added_up(tuma: Tuma) -> None:

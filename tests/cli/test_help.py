@@ -17,7 +17,7 @@ from tests.cli.conftest import Tuma, clean_environment
 HEAVY = ("aiogram", "twilio", "redis", "babel", "phonenumbers", "aiohttp", "httpx", "reportlab", "structlog")
 PUBLIC = (
     "demo", "up", "share", "status", "stop", "bill show", "bill snippet",
-    "payments unmatched", "payments match", "payments dismiss",
+    "payments unmatched", "payments match", "payments dismiss", "payments take-back",
     "dead list", "dead replay", "dead arrived", "channel list", "channel pause", "channel resume", "contact show",
     "contact link", "contact edit",
     "contact optout", "contact optin", "template list", "template preview", "template check", "sms count",
@@ -92,3 +92,12 @@ def test_a_word_that_is_none_is_refused_in_plain_words(tuma: Tuma) -> None:
     ran = tuma("channel", "pause", "pigeon")
     assert "CHANNEL': 'pigeon' is not one of" in ran.err
     assert "Value error" not in ran.err
+
+
+def test_a_worker_of_sms_imports_neither_the_bot_framework_nor_what_colours_tracebacks() -> None:
+    program = (
+        "import bot.cli.serve, bot.log, bot.app, channels.sms, sys;"
+        "print([name for name in ('aiogram', 'pygments', 'reportlab', 'httpx') if name in sys.modules])"
+    )
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"

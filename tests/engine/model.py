@@ -209,9 +209,12 @@ class Model:
         bill = self.bills.setdefault(job.number, Bill(job.number, job.kind))
         group = self._group_of(bill, job)
         assert group is not None
-        bill.state = "open"
-        bill.amounts.setdefault(job.term, job.amount)
+        if bill.state != "open":
+            bill.state, bill.halted = "open", False
         bill.exact.setdefault(job.term, job.exact)
+        if job.term not in bill.amounts:
+            bill.amounts[job.term] = job.amount
+            self._use_credit(bill)
         for pair in job.at.items():
             bill.contacts.setdefault(pair, group)
         plan = [at for at in job.plan if at > self.now]
@@ -225,6 +228,9 @@ class Model:
             if not payment.counted and (bill.kind == "order" or self.now - payment.at <= EARLY_PAYMENT):
                 payment.early = payment.for_staff = False
                 self.allocate(bill, payment)
+        if bill.state == "open" and not bill.owed:
+            bill.state = "settled"
+            self._end_shares(bill)
         if not bill.asks(share):
             return False
         self.speak(share, "instructions", valid=self.now + 7 * DAY)
@@ -241,7 +247,7 @@ class Model:
     def stop(self, number: str) -> int:
         bill = self.bills[number]
         if bill.state == "open":
-            bill.state = "stopped"
+            bill.state, bill.halted = "stopped", True
         canceled = 0
         for share in bill.shares:
             if share.state == "active":
@@ -275,25 +281,36 @@ class Model:
         share, bill = message.share, message.share.bill
         if message.valid <= self.now:
             self._give_up(message, "expired", "expired")
-        elif (message.kind == "payment_failed" and bill.state != "open") or (
-            message.fenced and not bill.asks(share)
-        ):
+        elif self._needless(message):
             self.end(message, "canceled")
         elif message.fenced and not message.newest:
             self.end(message, "superseded")
         elif message.fenced and (bill.undecided or bill.hold > self.now):
             self.postpone(message, self.now + HOLD if bill.undecided else bill.hold)
-        elif message.fenced and quiet is not None and not self._just_asked_for(message):
-            self.postpone(message, quiet)
+        elif quiet is not None and message.kind != "receipt" and not self._just_asked_for(message):
+            if message.kind == "payment_failed" and quiet >= message.valid:
+                self.end(message, "canceled")
+            else:
+                self.postpone(message, quiet)
         elif not share.usable(message.channel):
             self._give_up(message, "suppressed", share.silent.get(message.channel, "no address"))
         else:
             return False
         return True
 
+    def _needless(self, message: Message) -> bool:
+        """Nothing is asked for any more, or its money went back."""
+        share, bill = message.share, message.share.bill
+        if message.kind == "receipt":
+            return self.payments[bill.number, message.payment or ""].returned
+        if message.kind == "payment_failed":
+            return bill.state != "open"
+        return message.fenced and not bill.asks(share)
+
     def _just_asked_for(self, message: Message) -> bool:
         fresh = self.now - message.wish < 600_000
-        return message.kind == "instructions" and message.lane == "u" and fresh and message.first_try
+        waits = message.kind == "payment_failed" or (message.kind == "instructions" and message.lane == "u")
+        return waits and fresh and message.first_try
 
     def _give_up(self, message: Message, outcome: str, why: str, in_book: str | None = None) -> None:
         """It ends unsent: the next rung takes over, or staff see it."""
@@ -501,14 +518,18 @@ class Model:
         return m.state == "in_doubt" or (m.buried or m.why).startswith("in doubt")
 
     def opt_out(self, channel: str, address: str, why: str) -> int:
+        """A no of the person's own takes the place of what was only found out, and stands."""
+        if why == "opted out":
+            self.consent[channel, address] = why
         self.consent.setdefault((channel, address), why)
         silenced = 0
         for share in self.shares:
             if share.address(channel) == address:
-                share.silent[channel] = why
+                if share.silent.get(channel) != "opted out":
+                    share.silent[channel] = why
                 message = share.messages[share.latest[channel] - 1] if channel in share.latest else None
                 if message is not None and message.waits:
-                    self._give_up(message, "suppressed", why)
+                    self._give_up(message, "suppressed", share.silent[channel])
                     silenced += 1
         return silenced
 
@@ -580,13 +601,40 @@ class Model:
         if p.returned:
             return
         p.returned = True
-        if p.counted:
+        if bill and p.counted:
+            self._owed_again(bill, p)
             self._keep(bill, p, "returned")
             p.counted = True
+            self._tell(bill, "correction", set(p.given) or None, p, self.now + 30 * DAY)
         else:
             p.for_staff = p.early = False
             p.why = "returned before it was counted"
             self._unhold(bill, p)
+
+    def _owed_again(self, bill: Bill, p: Payment) -> None:
+        """Its money went back; what was stopped stays so, and an order number takes no more."""
+        for term, amount in p.given.items():
+            bill.paid[term] -= amount
+        bill.credit -= p.credit
+        self._use_credit(bill)
+        if not bill.owed or bill.state not in ("settled", "open"):
+            return
+        if bill.state == "settled" and bill.halted:
+            bill.state = "stopped"
+        elif bill.state == "settled" and bill.kind == "order":
+            bill.state = "closed"
+        else:
+            bill.state = "open"
+            for share in bill.shares:
+                if share.state == "paid" and bill.balance(share.term) > 0:
+                    self._ask_again(share)
+
+    def _ask_again(self, share: Share) -> None:
+        share.state = "active"
+        share.reminded = sum(at <= self.now for at in share.plan)
+        self.timers.pop(("r", share.sid), None)
+        if share.reminded < len(share.plan):
+            self.timers["r", share.sid] = share.plan[share.reminded]
 
     def _attempted(self, bill: Bill | None, p: Payment, *, known: bool, failed: bool) -> str:
         if (
@@ -614,10 +662,12 @@ class Model:
 
     def allocate(self, bill: Bill, p: Payment, *, decided: bool = False) -> str:
         """Give money to the oldest unpaid term first."""
-        if bill.kind == "order" and bill.state in ("closed", "settled") and not decided:
+        dead = bill.kind == "order" and bill.state in ("closed", "settled") and not bill.owed
+        if dead and not decided:
             return self._keep(bill, p, "closed")
         first = next((term for term in bill.amounts if bill.balance(term) > 0), None)
-        if first and bill.exact[first] and p.amount != bill.balance(first) and not decided:
+        fits = not first or not bill.exact[first] or p.amount in (bill.balance(first), bill.owed)
+        if not fits and not decided:
             return self._keep(bill, p, "wrong amount")
         rest, told = p.amount, set()
         for term in bill.amounts:
@@ -626,17 +676,38 @@ class Model:
                 bill.paid[term] = bill.paid.get(term, 0) + take
                 rest -= take
                 told.add(term)
+                p.given[term] = take
         bill.credit += rest
+        p.credit = rest
         p.counted, p.for_staff, p.why = True, False, ""
         self._unhold(bill, p)
         if bill.owed == 0 or bill.kind == "order":
             bill.state = "settled" if bill.owed == 0 else "closed"
+        self._end_shares(bill)
+        self._tell(bill, "receipt", told or None, p, self.now + 30 * DAY)
+        return "over" if rest else "partial" if bill.owed else "settled"
+
+    def _end_shares(self, bill: Bill) -> None:
         for share in bill.shares:
             if bill.state != "open" or bill.balance(share.term) <= 0:
                 share.state = "paid" if share.state == "active" else share.state
                 self.hush(share)
-        self._tell(bill, "receipt", told or None, p, self.now + 30 * DAY)
-        return "over" if rest else "partial" if bill.owed else "settled"
+
+    def _use_credit(self, bill: Bill) -> None:
+        """What was paid too much pays what else is owed under the number, and belongs to the newest payments first."""
+        mine = [p for p in self.payments.values() if p.number == bill.number and p.counted and not p.returned]
+        for term in bill.amounts:
+            take = min(bill.credit, max(bill.balance(term), 0))
+            if take <= 0:
+                continue
+            bill.paid[term] = bill.paid.get(term, 0) + take
+            bill.credit -= take
+            for p in sorted(mine, key=lambda p: p.at, reverse=True):
+                part = min(p.credit, take)
+                if part:
+                    take -= part
+                    p.credit -= part
+                    p.given[term] = p.given.get(term, 0) + part
 
     def _tell(self, bill: Bill, kind: str, terms: set[str] | None, p: Payment, valid: int) -> None:
         """One receipt per payment, channel and address; one in all for a contact on a first route."""

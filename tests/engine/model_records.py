@@ -124,6 +124,7 @@ class Bill:
     exact: dict[str, bool] = field(default_factory=dict)
     credit: int = 0
     undecided: int = 0
+    halted: bool = False
     hinted: int = 0
     hold: int = 0
     told_failed: int = 0
@@ -167,6 +168,8 @@ class Payment:
     for_staff: bool = False
     early: bool = False
     why: str = ""
+    given: dict[str, int] = field(default_factory=dict)
+    credit: int = 0
 
 
 @dataclass(frozen=True)

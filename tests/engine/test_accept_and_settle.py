@@ -12,9 +12,11 @@ import pytest
 
 from bot.domain.bill import BillKind, BillStatus
 from bot.domain.message import Kind, Outcome, State
+from bot.engine import keys
 from bot.engine.engine import Engine
 from bot.errors import Conflict, NotFound, Refused
 from tests.engine.conftest import job, paid
+from tests.engine.endings import INVALID, end
 
 
 async def test_an_accepted_share_has_one_queued_message(engine: Engine) -> None:
@@ -351,6 +353,19 @@ async def test_the_proof_of_an_opt_out_is_its_first_word(engine: Engine) -> None
     for proof in ("page", "again"):
         await engine.contacts.opt_out("sms", phone, proof=proof)
     assert [s.proof for s in (await engine.contacts.show(phone)).suppressed] == ["page"]
+
+
+async def test_a_no_takes_the_place_of_an_address_that_led_nowhere_and_stands(engine: Engine) -> None:
+    phone = "+255754000001"
+    share = await engine.shares.accept(job("100", phone=phone, kind=BillKind.CUSTOMER))
+    await end(engine, INVALID)
+    await engine.contacts.opt_out("sms", phone, proof="21614", reason="invalid address")
+    await engine.contacts.opt_out("sms", phone, proof="page")
+    await engine.contacts.opt_out("sms", phone, proof="21614 again", reason="invalid address")
+    [said] = (await engine.contacts.show(phone)).suppressed
+    assert (said.reason, said.proof) == ("opted out", "page")
+    p, sid = keys.parse_token(share.token, engine.partitions)
+    assert await engine.records.client.hget(f"tuma:{{{p}}}:s:{sid}", "x:sms") == "opted out"
 
 
 async def test_a_reversal_of_money_that_was_never_counted_ends_its_hold(engine: Engine) -> None:

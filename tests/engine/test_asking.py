@@ -31,7 +31,7 @@ from channels.config import (
     TwilioConfig,
 )
 from channels.email import Email
-from channels.errors import ChannelError, Throttled, Unaskable, Uncertain
+from channels.errors import ChannelError, Throttled, Unaskable, Unavailable, Uncertain
 from channels.sms import Sms
 from channels.sms_router import SmsRouter
 from channels.telegram import Telegram
@@ -541,6 +541,39 @@ async def test_of_two_alike_in_doubt_and_one_taken_one_is_adopted_and_one_sent(r
         assert {view.provider_id for view in views} == set(desk.city.twilio.messages)
         assert sum(desk.taken.values()) == 2
         assert await desk.doubts() == {"adopted": 1, "resent": 1}
+
+
+async def _twins(engine: Engine) -> tuple[str, str]:
+    """Two messages alike, both in doubt. Twilio has the first, and it was found there as the second."""
+    share = await engine.shares.accept(job("100", phone=PHONE))
+    await end(engine, {"r": "doubt", "err": "timeout", "at": "1", "txt": "x"})
+    [second] = await engine.shares.resend(share.id, by="cli")
+    await end(engine, {"r": "doubt", "err": "timeout", "at": "1", "txt": "x"})
+    assert await engine.messages.found(told(second, Delivery.QUEUED), 1)
+    return share.messages[0], second
+
+
+async def test_what_failed_under_an_older_name_is_sent_again_for_the_one_that_was_found_so(
+    engine: Engine,
+) -> None:
+    first, second = await _twins(engine)
+    lost = StatusUpdate(first, "SM1", Delivery.UNDELIVERED, Unavailable("30003", "unreachable"))
+    assert await engine.messages.delivery(lost)
+    assert not await engine.messages.delivery(lost)
+    views = (await engine.shares.get((await engine.messages.get(second)).share)).messages
+    assert [(view.outcome, view.delivery, view.state) for view in views] == [
+        (Outcome.SUPERSEDED, "undelivered", State.DONE),
+        (Outcome.SENT, "undelivered", State.DONE),
+        (None, None, State.SCHEDULED),
+    ]
+    assert (await engine.ledger.check()).differences == []
+
+
+async def test_what_arrived_under_an_older_name_arrived_for_the_one_that_was_found_so(engine: Engine) -> None:
+    first, second = await _twins(engine)
+    assert await engine.messages.delivery(told(first, Delivery.DELIVERED))
+    assert [(await engine.messages.get(id)).delivery for id in (first, second)] == ["delivered"] * 2
+    assert (await engine.ledger.check()).differences == []
 
 
 # How it ended at the provider

@@ -16,9 +16,10 @@ import pytest
 
 from bot.domain.message import Lane, Outcome
 from bot.engine.engine import Engine
-from bot.engine.limits import Limits, _room, most_at_once, rates, standing
+from bot.engine.limits import Limits, Talk, _room, most_at_once, rates, standing
 from bot.settings import Settings
 from channels.base import ChannelName, SmsContent
+from channels.errors import LeaseExpired
 from tests.engine.conftest import job, paid, settings_for
 from tests.engine.test_worker import Scripted, settled, until, working
 
@@ -253,6 +254,32 @@ async def test_what_a_text_does_not_need_comes_back_and_what_is_not_sent_too(eng
     limits.spent("sms", None)
     await limits.give_back("sms", 0)
     assert (await standing(engine.records))["sms"].used == 3
+
+
+async def test_the_token_of_a_message_that_never_left_is_used_by_its_next_attempt(limited: Engine) -> None:
+    channel = Scripted(errors=[LeaseExpired()])
+    await limited.shares.accept(job(before=()))
+    async with working(limited, channel):
+        await until(lambda: settled(limited))
+        await until(lambda: _used(limited, "sms", 1))
+    assert [outgoing.attempt for outgoing in channel.sent] == [2]
+
+
+async def _used(engine: Engine, channel: str, tokens: int) -> bool:
+    return (await standing(engine.records))[channel].used == tokens
+
+
+async def test_what_the_staff_bot_says_counts_for_its_chat_and_for_the_bot(limited: Engine) -> None:
+    talk, worker = Talk(limited.records, limited.settings), Scripted(name=ChannelName.TELEGRAM)
+    limits = Limits(limited.records, limited.settings, {ChannelName.TELEGRAM: worker}, "test")
+    assert await talk.turn("777") == 0
+    assert 0 < await talk.turn("777") <= 0.5
+    mine, others = await limits.chats("telegram", ["777", "888"])
+    assert (mine > 0, others) == (True, 0)
+    assert await _used(limited, "telegram", 1)
+    for _ in range(60):
+        await talk.count()
+    assert (await limits.lease("telegram", 1, 0, 0)).all == 0
 
 
 async def test_without_a_limit_nobody_is_asked(engine: Engine) -> None:

@@ -114,6 +114,41 @@ async def test_a_retry_that_matures_in_the_night_waits_until_morning(engine: Eng
     assert await due(engine, accepted.messages[0]) == morning
 
 
+async def test_that_a_payment_failed_just_now_is_told_at_night_but_not_by_a_retry(engine: Engine) -> None:
+    await engine.shares.accept(job("100", before=()))
+    await end(engine, SENT)
+    await engine.payments.settle(paid("100", id="p1", status="FAILED"))
+    morning = now_ms() + 3 * HOUR
+    assert await hand_out(engine, "100", morning, now_ms() + 11 * 60_000) == []
+    assert await due_kinds(engine, "100", morning) == ["payment_failed"]
+
+
+async def test_that_a_payment_failed_is_no_news_by_the_morning_and_no_dead_letter(engine: Engine) -> None:
+    await engine.shares.accept(job("100", before=()))
+    await end(engine, SENT)
+    await engine.payments.settle(paid("100", id="p1", status="FAILED"))
+    assert await hand_out(engine, "100", now_ms() + 8 * HOUR, now_ms() + HOUR) == []
+    stats = await engine.ledger.stats()
+    assert (stats.done["canceled"], stats.dead, stats.scheduled) == (1, 0, 0)
+
+
+async def test_that_money_went_back_is_told_in_the_morning(engine: Engine) -> None:
+    await engine.shares.accept(job("100", kind=BillKind.CUSTOMER, before=()))
+    await end(engine, SENT)
+    await engine.payments.settle(paid("100", id="p1"))
+    await end(engine, SENT)
+    await engine.payments.settle(paid("100", id="p1", status="REVERSED"))
+    assert await hand_out(engine, "100", now_ms() + HOUR) == []
+    assert await due_kinds(engine, "100", now_ms() + HOUR) == ["correction"]
+
+
+async def due_kinds(engine: Engine, number: str, at: int) -> list[str]:
+    """What goes out when that time has come and it is day."""
+    scripts, p = engine.records.scripts, engine.records.partition(number)
+    await scripts.run(scripts.due(p, at, 100, {}))
+    return await hand_out(engine, number, None, at)
+
+
 async def test_what_only_a_rate_held_up_is_not_kept_from_who_waits_for_it(engine: Engine) -> None:
     now, morning = now_ms(), now_ms() + 5 * HOUR
     await engine.shares.accept(job("100"))
@@ -202,6 +237,27 @@ async def test_a_pause_of_staff_is_theirs_to_end(engine: Engine) -> None:
         await healer.look()
     assert "sms" in await engine.channels.paused()
     assert channel.probes == 0
+
+
+async def test_staff_who_pause_what_tuma_had_paused_end_it_themselves(engine: Engine) -> None:
+    channel = Sick(healthy=True)
+    healer = Healer(engine.channels, {ChannelName.SMS: channel}, first_s=0.0)
+    await engine.channels.pause("sms", reason="20003", by="tuma")
+    await engine.channels.pause("sms", reason="wrong texts", by="cli")
+    await engine.channels.pause("sms", reason="20003", by="tuma")
+    for _ in range(3):
+        await healer.look()
+    found = (await engine.channels.paused())["sms"]
+    assert (found.by, found.reason) == ("cli", "wrong texts")
+    await engine.channels.resume("sms", by="cli")
+    assert await engine.channels.paused() == {}
+
+
+async def test_a_probe_that_passes_ends_no_pause_that_staff_made_meanwhile(engine: Engine) -> None:
+    await engine.channels.pause("sms", reason="20003", by="tuma")
+    await engine.channels.pause("sms", reason="wrong texts", by="telegram:7")
+    await engine.channels.resume("sms", by="tuma")
+    assert "sms" in await engine.channels.paused()
 
 
 async def _probed(channel: Sick, times: int) -> bool:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 
 from bot.app import renderer
 from bot.domain.bill import BillKind
+from bot.domain.bill_change import BillChange
 from bot.domain.message import Kind, Outcome, State
 from bot.engine import keys
+from bot.engine.changes import BillChanges
 from bot.engine.compose import Composer
 from bot.engine.engine import Engine
 from bot.engine.scripts import HandedOut, now_ms
@@ -262,3 +265,49 @@ async def test_what_was_reported_delivered_is_not_in_doubt_when_its_worker_is_lo
     message = await engine.messages.get(f"{p:x}-{held['id']}")
     assert (message.outcome, message.delivery, message.possible_duplicate) == ("sent", "delivered", False)
     assert (await engine.ledger.check()).differences == []
+
+
+async def _two_terms(engine: Engine) -> tuple[str, str]:
+    """A customer number with a bill for each of two terms."""
+    first = job("700", kind=BillKind.CUSTOMER, phone="+255754990101")
+    following = job("700", kind=BillKind.CUSTOMER, term="2", amount="10000", phone="+255754990101")
+    for each in (first, following):
+        await engine.shares.accept(each)
+    return first.id, following.id
+
+
+async def test_money_that_goes_back_is_asked_for_though_another_term_stayed_open(engine: Engine) -> None:
+    first, _ = await _two_terms(engine)
+    await engine.payments.settle(paid("700", "45000", id="p1"))
+    assert (await engine.shares.get(first)).state == "paid"
+    await engine.payments.settle(paid("700", "45000", id="p1", status="REVERSED"))
+    share = await engine.shares.get(first)
+    assert (share.state, share.next_reminder_at is not None) == ("active", True)
+    assert (await engine.ledger.check()).differences == []
+
+
+async def test_what_staff_stopped_does_not_begin_anew_because_money_went_back(engine: Engine) -> None:
+    await engine.shares.accept(job("700", id="inv-stopped", kind=BillKind.CUSTOMER, phone="+255754990101"))
+    await engine.bills.stop("700", by="cli")
+    again = job("700", kind=BillKind.CUSTOMER, term="2", amount="10000", phone="+255754990101")
+    await engine.shares.accept(again)
+    await engine.payments.settle(paid("700", "55000", id="p1"))
+    await engine.payments.settle(paid("700", "55000", id="p1", status="REVERSED"))
+    assert (await engine.shares.get("inv-stopped")).state == "stopped"
+    assert (await engine.shares.get(again.id)).state == "active"
+
+
+async def test_a_correction_goes_to_whom_the_receipt_went(engine: Engine) -> None:
+    first, second = await _two_terms(engine)
+    await engine.payments.settle(paid("700", "45000", id="p1"))
+    await engine.payments.settle(paid("700", "45000", id="p1", status="REVERSED"))
+    told = [[m.kind for m in (await engine.shares.get(share)).messages] for share in (first, second)]
+    assert told == [[Kind.INSTRUCTIONS, Kind.RECEIPT, Kind.CORRECTION], [Kind.INSTRUCTIONS]]
+
+
+async def test_a_paid_term_that_is_owed_more_is_asked_for_beside_an_open_one(engine: Engine) -> None:
+    first, _ = await _two_terms(engine)
+    await engine.payments.settle(paid("700", "45000", id="p1"))
+    changes = BillChanges(engine.records, engine.settings)
+    await changes.apply("700", BillChange(term="1", amount=Decimal(60000)), told=None, by="cli")
+    assert (await engine.shares.get(first)).state == "active"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from decimal import Decimal
+from functools import cache
 
 import pytest
 from hypothesis import given, settings
@@ -29,6 +30,8 @@ TEXTS = st.one_of(st.none(), st.text(max_size=200), st.text("€[]{}^~|\\’…�
 NAMES = st.sampled_from(
     ["Shule Uhuru", "Shule ya Sekondari ya Wasichana Kibaha", "€[Duka]€ la {Mama} Ng’ombe"]
 )
+# A renderer reads and compiles every template, once each.
+renderer_of = cache(lambda merchant: renderer(merchant_name=merchant))
 
 
 def text(given: Facts) -> str:
@@ -52,7 +55,7 @@ def bills(draw: st.DrawFn) -> Facts:
 @settings(max_examples=300, deadline=None)
 @given(bills(), NAMES)
 def test_any_names_leave_one_segment_with_number_and_amount_unbroken(bill: Facts, merchant: str) -> None:
-    sent = rendered(SmsContent, bill, renderer(merchant_name=merchant)).text
+    sent = rendered(SmsContent, bill, renderer_of(merchant)).text
     assert count(sent).segments == 1
     assert is_gsm(sent)
     assert bill.number in sent
@@ -125,6 +128,52 @@ def test_a_receipt_of_too_much_names_the_credit() -> None:
 
 def test_a_receipt_says_that_an_order_number_is_closed() -> None:
     assert "Namba hii imefungwa." in text(sample_facts(Kind.RECEIPT, SMS, "sw"))
+
+
+@pytest.mark.parametrize("locale", ["sw", "en"])
+@pytest.mark.parametrize("new", [None, "55042914879999"])
+@pytest.mark.parametrize("merchant", ["Shule Uhuru", "Shule ya Sekondari ya Wasichana Kibaha"])
+@pytest.mark.parametrize("link", [None, LINK])
+def test_a_partial_receipt_in_one_segment_keeps_its_receipt_number(
+    locale: str, new: str | None, merchant: str, link: str | None
+) -> None:
+    bill = paid(
+        Kind.RECEIPT, SMS, locale, amount=Decimal(1_020_000), balance=Decimal(1_250_000), next_number=new,
+        reference="R203-117130",
+    )  # fmt: skip
+    bill = replace(bill, name="Mwanahawa Kipingu", pay_url=link, description="Ada ya muhula wa pili, kidato")
+    sent = rendered(SmsContent, bill, renderer(merchant_name=merchant)).text
+    assert "R203-117130" in sent
+    assert count(sent).segments == 1
+
+
+def test_a_long_description_is_cut_before_it_is_left_out_of_a_partial_receipt() -> None:
+    bill = paid(Kind.RECEIPT, SMS, "sw", amount=Decimal(20000), balance=Decimal(25000), reference="R3-17")
+    sent = text(replace(bill, name="Asha", pay_url=None, description="Ada ya muhula wa pili, kidato cha 3"))
+    assert "(Ada ya mu" in sent
+    assert ".. " not in sent
+    assert "R3-17" in sent
+    assert "Deni lililobaki TZS 25,000. Namba hii imefungwa." in sent
+
+
+@pytest.mark.parametrize("length", range(8, 21))
+def test_a_description_that_fits_but_for_its_brackets_is_cut_and_not_left_out(length: int) -> None:
+    bill = facts(Kind.INSTRUCTIONS, SMS, "sw", name="Jumanne", description="Ada ya muhula", due_at=None)
+    bill = replace(bill, pay_url=None)
+    sent = rendered(SmsContent, bill, renderer(merchant_name="Uhuru " + "x" * (length - 6))).text
+    assert "(Ada ya m" in sent or count(sent).units > 160 - len(" (Ada ya m..)")
+    assert count(sent).segments == 1
+
+
+@pytest.mark.parametrize(("locale", "owes"), [("sw", "Deni"), ("en", "Still to pay")])
+def test_a_receipt_of_a_bill_that_was_ended_claims_no_debt_and_no_full_payment(
+    locale: str, owes: str
+) -> None:
+    sent = text(variants(Kind.RECEIPT, SMS, locale)["ended"])
+    assert owes not in sent
+    assert "imelipwa yote" not in sent
+    assert "fully paid" not in sent
+    assert ("Huhitaji kulipa zaidi." if locale == "sw" else "You need not pay more.") in sent
 
 
 def test_a_failed_payment_says_why_and_that_the_number_still_works() -> None:

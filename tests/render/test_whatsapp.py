@@ -136,6 +136,36 @@ def test_the_shipped_example_is_complete_for_every_bill() -> None:
             assert len(approved.filled(filled)) <= 1024
 
 
+@pytest.mark.parametrize(
+    ("case", "sw", "en"),
+    [
+        ("usual", "imelipwa yote", "fully paid"),
+        ("part", "deni lililobaki TZS 25,000", "TZS 25,000 still to pay"),
+        ("over", "umelipa zaidi kwa TZS 5,000", "paid, and TZS 5,000 too much"),
+        ("ended", "huhitaji kulipa zaidi", "you need not pay more"),
+    ],
+)
+def test_a_receipt_of_the_shipped_example_says_one_thing_of_the_bill(case: str, sw: str, en: str) -> None:
+    own = renderer(whatsapp_templates=EXAMPLE)
+    for locale, said in (("sw", sw), ("en", en)):
+        content = rendered(WhatsAppContent, variants(Kind.RECEIPT, WHATSAPP, locale)[case], own)
+        assert content.variables["6"] == said
+        assert "zaidi kwa: 0" not in content.sent_text
+        assert "too much: 0" not in content.sent_text
+
+
+@pytest.mark.parametrize("kind", [Kind.INSTRUCTIONS, Kind.REMINDER, Kind.BILL_CHANGED])
+def test_the_shipped_example_names_what_is_from_before(kind: Kind) -> None:
+    own = renderer(whatsapp_templates=EXAMPLE)
+    said = {
+        (locale, case): rendered(WhatsAppContent, variants(kind, WHATSAPP, locale)[case], own).variables["4"]
+        for locale in ("sw", "en") for case in ("usual", "carried", "credited")
+    }  # fmt: skip
+    assert said["sw", "usual"] == said["en", "usual"] == "TZS 45,000"
+    assert said["sw", "carried"] == "TZS 60,000 (na deni la nyuma TZS 15,000)"
+    assert said["en", "credited"] == "TZS 40,000 (after TZS 5,000 credit)"
+
+
 def test_meta_would_take_the_bodies_of_the_shipped_example() -> None:
     told = [problem for approved in Mapped(EXAMPLE) for problem in problems(approved)]
     assert [problem for problem in told if "content_sid" not in problem] == []

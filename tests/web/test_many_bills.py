@@ -153,3 +153,17 @@ async def test_readers_who_come_late_hear_that_the_carried_part_changed(site: Si
     assert (await page_of(site, token)).version != before.version
     async with site.stranger.get(f"/pay/{token}/live?seen={before.version}") as response:
         assert "data: changed" in (await response.content.readuntil(b"changed"))[-20:].decode()
+
+
+async def test_credit_that_pays_the_next_bill_is_on_its_page_and_off_the_old_one(site: Site) -> None:
+    customer = a_share()["customer"]
+    tokens = []
+    for bill in (FIRST, SECOND):
+        answer = await shared(site, customer=customer, bill={"number": "990020", "kind": "customer", **bill})
+        tokens.append(answer["token"])
+        if bill is FIRST:
+            await site.engine.payments.settle(paid("990020", "40000", id="LCPMORE"))
+    first, second = [await page_of(site, token) for token in tokens]
+    assert [(int(each.amount), int(each.whole)) for each in first.payments] == [(30000, 40000)]
+    assert [(int(each.amount), int(each.whole)) for each in second.payments] == [(10000, 40000)]
+    assert (first.credit, second.paid, second.amount) == (Decimal(0), Decimal(10000), Decimal(35000))

@@ -1,8 +1,9 @@
--- Shared by every script of a partition; scripts.py puts it after the script's own `#!lua` line.
+-- Shared by every script of a partition; library.py puts what a script needs of it after its own `#!lua` line.
 --
 -- KEYS[1] is the partition's prefix `tuma:{p}:`. Every key below carries that hash tag, so all of it is one slot.
 -- Records:  a:<number> account   s:<sid> share   m:<sid>.<n> message   p:<pid> payment   x:<number>:<alias> payment id
 --           c:<share id> claim   k:<kind>:<address> contact (both in the slot of their own name)
+--           ad:<provider id> the message that took it for its own when its provider was asked (delivery)
 -- Indexes:  timers, ask:<channel> (in doubt, to be asked about now), um (payments for staff),
 --           up:<number> (payments before their share), pn:<number> (its payments), pt (all by when they were paid), dead, names, claims, cbdue and cbtry
 --           (events), hints, owe (open bills by what is owed),
@@ -15,7 +16,7 @@
 
 local P = KEYS[1]
 -- Records that a newer tuma has written are left alone, from the moment it opened the data set (engine.check_format).
-local FORMAT = 1
+local FORMAT = 2
 if string.sub(P, -2) == '}:' then
   local newer = redis.call('GET', P .. 'format')
   if newer and tonumber(newer) > FORMAT then
@@ -35,16 +36,57 @@ local woken = {}
 -- does (hold | resume).
 local policy = { succ = '', sync = '0', wait = '0', back = 'hold' }
 
+-- What a script that handles many messages writes once for all of them: counters, and entries to take off a stream.
+local batch
+
 local function count(field, by)
-  redis.call('HINCRBY', P .. 'n', field, by)
+  if batch then
+    batch.counts[field] = (batch.counts[field] or 0) + by
+  else
+    redis.call('HINCRBY', P .. 'n', field, by)
+  end
 end
 
+local function drop(key, entry)
+  if batch then
+    local entries = batch.entries[key] or {}
+    entries[#entries + 1] = entry
+    batch.entries[key] = entries
+  else
+    redis.call('XACK', key, 'w', entry)
+    redis.call('XDEL', key, entry)
+  end
+end
+
+-- Run `each` on every item. Should one of them break it, what was done for those before it is written all the same.
+local function in_batch(items, each)
+  batch = { counts = {}, entries = {} }
+  local fine, broken = pcall(function()
+    for _, item in ipairs(items) do each(item) end
+  end)
+  local written = batch
+  batch = nil
+  for field, by in pairs(written.counts) do
+    if by ~= 0 then count(field, by) end
+  end
+  for key, entries in pairs(written.entries) do
+    -- Lua takes only so many arguments from a table.
+    for first = 1, #entries, 1000 do
+      local last = math.min(first + 999, #entries)
+      redis.call('XACK', key, 'w', unpack(entries, first, last))
+      redis.call('XDEL', key, unpack(entries, first, last))
+    end
+  end
+  if not fine then error(broken) end
+end
+
+-- A record as a map, and as the flat list it came as; nil if there is none.
 local function record(key)
   local flat = redis.call('HGETALL', key)
   if #flat == 0 then return nil end
   local map = {}
   for i = 1, #flat, 2 do map[flat[i]] = flat[i + 1] end
-  return map
+  return map, flat
 end
 
 local function account(number) return record(P .. 'a:' .. number) end
@@ -173,6 +215,13 @@ end
 
 local function suppressed(s, channel) return s['x:' .. channel] end
 
+-- Nothing more goes to this share over a channel. A no of the person's own stands, whatever else comes to be known.
+local function silence(s, channel, why)
+  if s['x:' .. channel] == 'opted out' then return end
+  s['x:' .. channel] = why
+  redis.call('HSET', P .. 's:' .. s.sid, 'x:' .. channel, why)
+end
+
 local ADDRESS = { sms = 'a:phone', whatsapp = 'a:phone', email = 'a:email', telegram = 'a:telegram' }
 local function address(s, channel)
   local to = s[ADDRESS[channel]]
@@ -191,8 +240,7 @@ local function leave(id, m)
   if m.st == 'scheduled' then
     redis.call('ZREM', P .. 'timers', 'm:' .. id)
   elseif m.e and m.e ~= '' then
-    redis.call('XACK', stream(m.ch, m.ln), GROUP, m.e)
-    redis.call('XDEL', stream(m.ch, m.ln), m.e)
+    drop(stream(m.ch, m.ln), m.e)
   end
   if m.st == 'in_doubt' then
     redis.call('ZREM', P .. 'timers', 'd:' .. id)
@@ -235,7 +283,8 @@ end
 
 local function waits(m) return m ~= nil and (m.st == 'scheduled' or m.st == 'queued') end
 
-local function done(id, m, outcome, why, now)
+-- also: further fields to write, a flat list
+local function done(id, m, outcome, why, now, also)
   local doubted = m.st == 'in_doubt'
   -- What certainly never left costs nothing.
   if m.c and outcome ~= 'sent' and not doubted and m.dup ~= '1' then spend(sid_of(id), -num(m.c)) end
@@ -245,12 +294,14 @@ local function done(id, m, outcome, why, now)
     count('duplicates', -1)
   end
   leave(id, m)
-  redis.call('HSET', P .. 'm:' .. id, 'o', outcome, 'why', why or '', 'end', now, 'e', '')
-  move(id, m, 'done')
+  count(m.st, -1)
+  count('done', 1)
   count('o:' .. outcome, 1)
-  m.o = outcome
+  redis.call('HSET', P .. 'm:' .. id, 'st', 'done', 'o', outcome, 'why', why or '', 'end', now, 'e', '',
+    unpack(also or {}))
+  m.st, m.o = 'done', outcome
   redis.call('EXPIRE', P .. 'm:' .. id, KEEP_MESSAGE_S)
-  redis.call('ZREM', P .. 'timers', 'c:' .. id)
+  if m.rg == '1' then redis.call('ZREM', P .. 'timers', 'c:' .. id) end
   if doubted then unbury(id, m) end
 end
 
@@ -434,7 +485,7 @@ end
 
 -- The customer has it on this rung; another rung of the same wish that still waits says nothing new.
 local function confirm(id, m, s, now)
-  redis.call('ZREM', P .. 'timers', 'c:' .. id)
+  if m.rg == '1' then redis.call('ZREM', P .. 'timers', 'c:' .. id) end
   redis.call('HSET', P .. 'm:' .. id, 'cf', '1')
   if s.okc ~= m.ch then
     redis.call('HSET', P .. 's:' .. s.sid, 'okc', m.ch)
@@ -647,6 +698,61 @@ local function exactly(a, first, amount)
   return a['tm:' .. first] ~= 'exact' or amount == balance(a, first) or amount == total_balance(a)
 end
 
+-- The terms of a payment, for who is told of it; nil, which is everybody, where one has no share: what asked for an old
+-- term that was carried over asks for the new one now.
+local function spoken_for(a, told)
+  local spoken = {}
+  for _, sid in ipairs(shares_of(a)) do spoken[a['sh:' .. sid]] = true end
+  for term, _ in pairs(told) do
+    if not spoken[term] then return nil end
+  end
+  return next(told) and told or nil
+end
+
+-- The payments of a number follow when `amount` of what they paid counts otherwise: from one field of theirs to another,
+-- the newest first. `also`: a field that tells how much of it came that way.
+local function recount(number, from, to, amount, also)
+  local ids = amount > 0 and redis.call('ZREVRANGE', P .. 'pn:' .. number, 0, -1) or {}
+  for _, pid in ipairs(ids) do
+    local p = record(P .. 'p:' .. pid)
+    local part = p and p.m == '1' and p.back ~= '1' and (p.fw or p.num) == number and math.min(num(p[from]), amount) or 0
+    if part > 0 then
+      amount = amount - part
+      if redis.call('HINCRBY', P .. 'p:' .. pid, from, '-' .. int(part)) == 0 then redis.call('HDEL', P .. 'p:' .. pid, from) end
+      redis.call('HINCRBY', P .. 'p:' .. pid, to, int(part))
+      if also then redis.call('HINCRBY', P .. 'p:' .. pid, also, int(part)) end
+    end
+  end
+end
+
+-- What was paid above one bill of a number is credit, and credit pays what is owed for another, the oldest first: who
+-- paid too much is not asked for it again. cu is what of a term was paid so.
+local function use_credit(number, a)
+  local key = P .. 'a:' .. number
+  local function add(field, by)
+    a[field] = int(num(a[field]) + by)
+    redis.call('HSET', key, field, a[field])
+  end
+  for _, term in ipairs(terms_of(a)) do
+    local above = num(a['tp:' .. term]) - math.max(num(a['ta:' .. term]) - num(a['mv:' .. term]), 0)
+    if above > 0 then
+      add('tp:' .. term, -above)
+      add('credit', above)
+      if num(a['cu:' .. term]) > 0 then add('cu:' .. term, -math.min(num(a['cu:' .. term]), above)) end
+      recount(number, 'al:' .. term, 'cr', above)
+    end
+  end
+  for _, term in ipairs(terms_of(a)) do
+    local take = math.min(num(a.credit), math.max(balance(a, term), 0))
+    if take > 0 then
+      add('tp:' .. term, take)
+      add('credit', -take)
+      add('cu:' .. term, take)
+      recount(number, 'cr', 'al:' .. term, take, 'cu:' .. term)
+    end
+  end
+end
+
 -- Give one payment to the bills of its number, oldest unpaid first.
 -- force: staff decided, so neither the exact amount nor a closed number stands in the way.
 -- Returns { outcome, reason, canceled, receipts }.
@@ -714,14 +820,7 @@ local function allocate(number, a, p, force, now)
   local facts = { am = p.am, cur = p.cur, bal = int(owed), cr = int(rest), ref = receipt_number(p.pid), at = p.paid or now,
     closed = closed and '1' or '0', num = number, ch = p.ch, ct = last }
   for field, take in pairs(mine) do facts[field] = take end
-  -- The share of an old term that was carried over asks for the new one now.
-  local spoken = {}
-  for _, sid in ipairs(shares_of(a)) do spoken[a['sh:' .. sid]] = true end
-  local filter = next(told) and told or nil
-  for term, _ in pairs(told) do
-    if not spoken[term] then filter = nil end
-  end
-  local made = receipts(a, 'receipt', filter, p.pid, facts, now, at)
+  local made = receipts(a, 'receipt', spoken_for(a, told), p.pid, facts, now, at)
   if at then redis.call('HSET', key, 'nxr', ((a.nxr or '') .. ' ' .. table.concat(made, ' '))) end
   news('paid', now, { payment = p.pid, number = number, amount_minor = p.am, currency = p.cur,
     balance_minor = int(owed), status = a.st })
@@ -746,15 +845,16 @@ local function wake_share(s, now)
   else redis.call('ZREM', P .. 'timers', 'r:' .. s.sid) end
 end
 
--- A number that asked for nothing asks again.
-local function reopen(number, a, now)
+-- A number asks again for what is owed. What staff stopped goes on only where they say so (stopped: true).
+local function reopen(number, a, now, stopped)
   if a.st ~= 'open' then count('open', 1) end
   a.st = 'open'
   redis.call('HSET', P .. 'a:' .. number, 'st', 'open')
   redis.call('PERSIST', P .. 'a:' .. number)
   for _, sid in ipairs(shares_of(a)) do
     local s = share(sid)
-    if s and s.num == number and s.st ~= 'active' and balance(a, s.term) > 0 then wake_share(s, now) end
+    local may = s and s.num == number and (s.st == 'paid' or (stopped and s.st == 'stopped'))
+    if may and balance(a, s.term) > 0 then wake_share(s, now) end
   end
   changed(number)
 end
@@ -780,19 +880,30 @@ end
 -- how many messages that are.
 local function take_back(number, p, now)
   local key, a = P .. 'a:' .. number, account(number)
+  local told = {}
   for field, taken in pairs(p) do
     local term = string.match(field, '^al:(.*)$')
-    if term then redis.call('HINCRBY', key, 'tp:' .. term, '-' .. taken) end
+    if term then
+      redis.call('HINCRBY', key, 'tp:' .. term, '-' .. taken)
+      told[term] = true
+    end
+    local credited = string.match(field, '^cu:(.*)$')
+    if credited and num(a['cu:' .. credited]) >= num(taken) then
+      redis.call('HINCRBY', key, 'cu:' .. credited, '-' .. taken)
+    end
   end
   if p.cr then redis.call('HINCRBY', key, 'credit', '-' .. p.cr) end
   redis.call('HINCRBY', key, 'paid', '-' .. p.am)
+  use_credit(number, account(number))
   number, a = pass_on(number, account(number))
   local owed = total_balance(a)
   if owed > 0 and a.st == 'settled' and given_up(a) then
     a.st = 'stopped'
     redis.call('HSET', P .. 'a:' .. number, 'st', a.st)
-  elseif owed > 0 and a.st == 'settled' then
-    if a.kind == 'order' then close(number, a, now) else reopen(number, a, now) end
+  elseif owed > 0 and a.st == 'settled' and a.kind == 'order' then
+    close(number, a, now)
+  elseif owed > 0 and (a.st == 'settled' or a.st == 'open') then
+    reopen(number, a, now)
   end
   note_owed(number, a)
   changed(number)
@@ -804,6 +915,6 @@ local function take_back(number, p, now)
     want_successor(number, a, now)
   end
   local facts = { am = p.am, cur = p.cur, bal = int(owed), cr = '0', ref = p.rn or p.ref or p.pid, at = p.paid or now,
-    closed = a.st == 'closed' and '1' or '0', num = p.fw or p.num }
-  return #receipts(a, 'correction', nil, p.pid, facts, now)
+    closed = a.st == 'closed' and '1' or '0', num = p.fw or p.num, mist = p.undone and '1' or '0' }
+  return #receipts(a, 'correction', spoken_for(a, told), p.pid, facts, now)
 end

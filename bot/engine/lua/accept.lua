@@ -71,8 +71,11 @@ if not a['ta:' .. term] then
   a.T = (a.T or '') == '' and term or (a.T .. '\31' .. term)
   a['ta:' .. term], a['tm:' .. term] = job.amount, job.mode
   redis.call('HSET', key, 'T', a.T, 'ta:' .. term, job.amount, 'tm:' .. term, job.mode, 'tt:' .. term, now)
-  if job.due ~= '' then redis.call('HSET', key, 'td:' .. term, job.due) end
-  if job.desc ~= '' then redis.call('HSET', key, 'tx:' .. term, job.desc) end
+  use_credit(job.num, a)
+end
+-- What a bill that is on record does not say yet, its share may.
+for field, value in pairs({ td = job.due, tx = job.desc }) do
+  if value ~= '' and redis.call('HSETNX', key, field .. ':' .. term, value) == 1 then a[field .. ':' .. term] = value end
 end
 for _, kind in ipairs({ 'phone', 'email', 'telegram' }) do
   if job[kind] ~= '' and not a['k:' .. kind .. ':' .. job[kind]] then
@@ -120,6 +123,14 @@ for _, pid in ipairs(redis.call('ZRANGE', P .. 'up:' .. job.num, 0, -1)) do
     allocate(job.num, a, p, false, now)
     a = account(job.num)
   end
+end
+if a.st == 'open' and total_balance(a) <= 0 then
+  -- Credit of earlier terms pays for all of it.
+  a.st = 'settled'
+  count('open', -1)
+  redis.call('HSET', key, 'st', a.st)
+  redis.call('EXPIRE', key, KEEP_ACCOUNT_S)
+  end_shares(job.num, a, 'paid', now)
 end
 if not payable(a, s) then settled = '1' end
 note_owed(job.num, a)

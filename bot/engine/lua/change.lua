@@ -3,7 +3,7 @@
 -- waits is rendered when it is sent, so it says the new things; reminders are planned anew.
 -- KEYS    1 partition prefix
 -- ARGV    1 now ms  2 number  3 change: JSON object of texts: term ('' the newest), amount (minor units or ''), desc,
---         due (ms or ''), mode, active ('1': it was cancelled or stopped and goes on), replan ('1'), plans (object: sid to
+--         due (ms or ''), mode, nodue ('1': it is due at no time any more), active ('1': it was cancelled or stopped and goes on), replan ('1'), plans (object: sid to
 --         plan), rem (reminder plan or ''), notify ('1'), valid (ms until which a message about it is worth sending),
 --         told (minor units that ClickPesa was told are owed, or ''), policy
 -- Return  { 'ok', number, messages made, messages cancelled } | { 'unknown' } | { 'again': a share came meanwhile }
@@ -70,6 +70,11 @@ set('ta:', c.amount, true)
 set('tm:', c.mode, true)
 set('td:', c.due, true)
 set('tx:', c.desc, false)
+if c.nodue == '1' and a['td:' .. term] then
+  a['td:' .. term], news_for_customer = nil, true
+  redis.call('HDEL', key, 'td:' .. term)
+end
+use_credit(number, a)
 
 for _, s in ipairs(mine) do
   if c.replan == '1' then
@@ -81,8 +86,8 @@ for _, s in ipairs(mine) do
 end
 local owed = total_balance(a)
 if c.active == '1' or fresh then redis.call('HDEL', key, 'cxl', 'halt') end
-if owed > 0 and (a.st == 'settled' or fresh or (a.st == 'stopped' and c.active == '1')) then
-  reopen(number, a, now)
+if owed > 0 and (a.st == 'settled' or a.st == 'open' or fresh or (a.st == 'stopped' and c.active == '1')) then
+  reopen(number, a, now, a.st ~= 'open' or c.active == '1' or fresh)
 elseif owed <= 0 and a.st == 'open' then
   a.st = 'settled'
   count('open', -1)
@@ -92,6 +97,10 @@ end
 canceled = canceled + end_shares(number, a, 'paid', now)
 note_owed(number, a)
 changed(number)
+if a.heal then
+  redis.call('HDEL', key, 'heal')
+  if c.told ~= '' or a.heal == 'v' .. (a.sv or '') then redis.call('ZREM', P .. 'sync', number) end
+end
 if c.told ~= '' and c.told ~= int(owed) or (owed <= 0 and a.kind == 'order') then tell_clickpesa(number, now) end
 
 -- A message that still waits says the new things by itself.

@@ -27,9 +27,8 @@ local function sent(id, m, s, r)
   taken_twice(id, m, r.pid)
   local rank = math.max(num(m.dr), num(r.dr))
   if m.c then charge_rest(id, m, r.seg) end
-  redis.call('HSET', P .. 'm:' .. id, 'pid', r.pid, 'seg', r.seg, 'txt', r.txt, 'sat', now,
-    'dl', num(m.dr) > num(r.dr) and m.dl or r.dl, 'dr', int(rank))
-  done(id, m, 'sent', '', now)
+  done(id, m, 'sent', '', now, { 'pid', r.pid, 'seg', r.seg, 'txt', r.txt, 'sat', now,
+    'dl', num(m.dr) > num(r.dr) and m.dl or r.dl, 'dr', int(rank) })
   event(s, 'message.sent', now, { message = id, channel = m.ch, kind = m.k })
   if r.ok == '1' or rank >= 5 or m.cf == '1' then
     confirm(id, m, s, now)
@@ -42,8 +41,7 @@ local function failed(id, m, s, a, r, outcome)
   redis.call('HSET', P .. 'm:' .. id, 'err', r.err)
   -- The contact may have been edited since: only the address that failed is silenced.
   if r.x and r.x ~= '' and m.to == address(s, m.ch) then
-    s['x:' .. m.ch] = r.x
-    redis.call('HSET', P .. 's:' .. s.sid, 'x:' .. m.ch, r.x)
+    silence(s, m.ch, r.x)
   end
   done(id, m, outcome, r.why, now)
   event(s, 'message.failed', now, { message = id, channel = m.ch, kind = m.k, reason = r.why })
@@ -71,34 +69,32 @@ local function overtaken(id, m, r)
   if not told(m) then redis.call('HSET', P .. 'm:' .. id, 'pid', r.pid, 'dl', r.dl, 'dr', r.dr) end
 end
 
-for _, r in ipairs(results) do
+local function finish(r)
   local m = message(r.id)
   local s = m and share(sid_of(r.id))
   local open = m and (m.st == 'in_doubt' or (m.dup == '1' and waits(m)))
   local mine = s and ((m.st == 'handed_out' and m.a == r.a) or (open and r.r == 'sent'))
-  if not mine then
-    overtaken(r.id, m, r)
-  else
-    local a = account(m.num)
-    if told(m) and (r.r == 'doubt' or r.r == 'retry' or r.r == 'unsent') then
-      if r.txt then redis.call('HSET', P .. 'm:' .. r.id, 'txt', r.txt) end
-      taken(r.id, m, s, now)
-    elseif r.r == 'sent' then
-      sent(r.id, m, s, r)
-    elseif r.r == 'failed' or r.r == 'suppressed' then
-      failed(r.id, m, s, a, r, r.r)
-    elseif r.r == 'retry' then
-      retry(r.id, m, s, a, r)
-    elseif r.r == 'unsent' then
-      if not ended(r.id, m, s, a) then
-        leave(r.id, m)
-        move(r.id, m, 'queued')
-        enqueue(r.id, m, now)
-      end
-    else
-      redis.call('HSET', P .. 'm:' .. r.id, 'err', r.err, 'txt', r.txt or '')
-      into_doubt(r.id, m, r.at, r.pv or '*', now)
+  if not mine then return overtaken(r.id, m, r) end
+  if told(m) and (r.r == 'doubt' or r.r == 'retry' or r.r == 'unsent') then
+    if r.txt then redis.call('HSET', P .. 'm:' .. r.id, 'txt', r.txt) end
+    taken(r.id, m, s, now)
+  elseif r.r == 'sent' then
+    sent(r.id, m, s, r)
+  elseif r.r == 'failed' or r.r == 'suppressed' then
+    failed(r.id, m, s, account(m.num), r, r.r)
+  elseif r.r == 'retry' then
+    retry(r.id, m, s, account(m.num), r)
+  elseif r.r == 'unsent' then
+    if not ended(r.id, m, s, account(m.num)) then
+      leave(r.id, m)
+      move(r.id, m, 'queued')
+      enqueue(r.id, m, now)
     end
+  else
+    redis.call('HSET', P .. 'm:' .. r.id, 'err', r.err, 'txt', r.txt or '')
+    into_doubt(r.id, m, r.at, r.pv or '*', now)
   end
 end
+
+in_batch(results, finish)
 return stale

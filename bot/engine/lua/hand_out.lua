@@ -21,19 +21,23 @@ local function read(lane, most)
   return reply and reply[1] and reply[1][2] or {}
 end
 
--- In quiet hours nobody is asked for money, but somebody who waits for a number made just now gets it. A retry, a rung
--- or a scheduled share that matures in the night does not count as just now; what only a rate held up does.
+-- In quiet hours nobody is asked for money, but somebody who waits for a number made just now gets it, or hears that
+-- paying just now failed. A retry, a rung or a scheduled share that matures in the night does not count as just now;
+-- what only a rate held up does. Money that went back is told in the morning. Receipts always go out.
 local JUST_NOW_MS = 600000
 local function quiet(m, s)
-  if ARGV[6] == '' or not fenced(m.k) then return false end
-  local waiting = m.k == 'instructions' and m.ln == 'u' and num(m.t) == 0 and m.dup ~= '1'
-    and num(s.sa) <= num(s.at) and num(now) - num(m.wish or m.at) < JUST_NOW_MS
-  return not waiting
+  if ARGV[6] == '' or m.k == 'receipt' then return false end
+  local now_asked = num(m.t) == 0 and m.dup ~= '1' and num(now) - num(m.wish or m.at) < JUST_NOW_MS
+  if m.k == 'payment_failed' then return not now_asked end
+  return not (now_asked and m.k == 'instructions' and m.ln == 'u' and num(s.sa) <= num(s.at))
 end
 
-local accounts = {}
+local accounts, flat_accounts = {}, {}
 local function account_of(number)
-  if accounts[number] == nil then accounts[number] = account(number) or false end
+  if accounts[number] == nil then
+    local a, flat = account(number)
+    accounts[number], flat_accounts[number] = a or false, flat
+  end
   return accounts[number] or nil
 end
 
@@ -51,6 +55,11 @@ local function held_back(id, m, s, a)
     if not advance(id, m, s, a, now) then bury(id, m, now, 'expired') end
     return true
   end
+  -- The correction says what became of this money; a receipt for it would say that it counts.
+  if m.k == 'receipt' and redis.call('HGET', P .. 'p:' .. m.pay, 'back') == '1' then
+    done(id, m, 'canceled', 'returned', now)
+    return true
+  end
   if m.k == 'payment_failed' and a.st ~= 'open' then
     done(id, m, 'canceled', a.st == 'stopped' and 'stopped' or 'paid', now)
     return true
@@ -62,7 +71,15 @@ local function held_back(id, m, s, a)
     local hold = held_until(a, now)
     if hold > 0 then postpone(id, m, int(hold)) return true end
     if unsure(m) then postpone(id, m, int(num(now) + UNKNOWN_WAIT_MS)) return true end
-    if quiet(m, s) then postpone(id, m, ARGV[6]) return true end
+  end
+  if quiet(m, s) then
+    -- A notice that would be stale by the morning is not worth one, nor a dead letter.
+    if m.k == 'payment_failed' and num(ARGV[6]) >= num(m.val) then
+      done(id, m, 'canceled', 'quiet hours', now)
+    else
+      postpone(id, m, ARGV[6])
+    end
+    return true
   end
   if suppressed(s, channel) or not address(s, channel) then
     local why = suppressed(s, channel) or 'no address'
@@ -74,31 +91,39 @@ local function held_back(id, m, s, a)
 end
 
 local out = {}
+local function hand_out(lane, entry)
+  local at, id = entry[1], entry[2][2]
+  local m, flat = message(id)
+  if not m or m.st ~= 'queued' or m.e ~= at then return drop(stream(channel, lane), at) end
+  local s, flat_share = share(sid_of(id))
+  local a = s and account_of(m.num)
+  if not s then return done(id, m, 'canceled', 'its share is gone', now) end
+  if held_back(id, m, s, a) then return end
+  -- A receipt names the number that came after this one only while money can be paid to it.
+  local successor = m.nn and account_of(m.nn)
+  if m.nn and not (successor and successor.st == 'open') then
+    redis.call('HDEL', P .. 'm:' .. id, 'nn')
+    m, flat = message(id)
+  end
+  local attempt = int(num(m.a) + 1)
+  local changes = { 'a', attempt, 'hat', now, 'cn', consumer, 'to', address(s, channel), 'st', 'handed_out' }
+  -- Of a bill that staff ended since, a receipt claims no balance, whichever number stands for it now.
+  if m.pay and not fenced(m.k) then
+    local _, lives = live(m.num, a)
+    changes[#changes + 1] = 'gu'
+    changes[#changes + 1] = lives and given_up(lives) and '1' or '0'
+  end
+  redis.call('HSET', P .. 'm:' .. id, unpack(changes))
+  count('queued', -1)
+  count('handed_out', 1)
+  -- What is answered is what was read, and after it what was changed: that counts.
+  for _, value in ipairs(changes) do flat[#flat + 1] = value end
+  out[#out + 1] = { id, at, attempt, lane, flat, flat_share, flat_accounts[m.num] or {} }
+end
+
 local function take(lane, most)
   local entries = read(lane, most)
-  for _, entry in ipairs(entries) do
-    local at, id = entry[1], entry[2][2]
-    local m = message(id)
-    if not m or m.st ~= 'queued' or m.e ~= at then
-      redis.call('XACK', stream(channel, lane), GROUP, at)
-      redis.call('XDEL', stream(channel, lane), at)
-    else
-      local s = share(sid_of(id))
-      local a = s and account_of(m.num)
-      if not s then
-        done(id, m, 'canceled', 'its share is gone', now)
-      elseif not held_back(id, m, s, a) then
-        -- A receipt names the number that came after this one only while money can be paid to it.
-        local successor = m.nn and account_of(m.nn)
-        if m.nn and not (successor and successor.st == 'open') then redis.call('HDEL', P .. 'm:' .. id, 'nn') end
-        local attempt = redis.call('HINCRBY', P .. 'm:' .. id, 'a', 1)
-        redis.call('HSET', P .. 'm:' .. id, 'hat', now, 'cn', consumer, 'to', address(s, channel))
-        move(id, m, 'handed_out')
-        out[#out + 1] = { id, at, int(attempt), lane, redis.call('HGETALL', P .. 'm:' .. id),
-          redis.call('HGETALL', P .. 's:' .. s.sid), redis.call('HGETALL', P .. 'a:' .. m.num) }
-      end
-    end
-  end
+  in_batch(entries, function(entry) hand_out(lane, entry) end)
   return #entries
 end
 local most = num(ARGV[4])

@@ -53,6 +53,10 @@ local number, a = live(p.fw or e.num, account(p.fw or e.num))
 if e.back == '1' then
   if p.back ~= '1' then
     put('back', '1')
+    if e.extra.undone then
+      p.undone = e.extra.undone
+      put('undone', p.undone)
+    end
     if p.m ~= '1' then
       -- It was never counted, so there is nothing to undo and nothing left to decide.
       redis.call('ZREM', P .. 'um', pid)

@@ -11,14 +11,14 @@ for _, sid in ipairs(a and shares_of(a) or {}) do
     if ARGV[5] == '' then
       redis.call('HDEL', P .. 's:' .. sid, 'x:' .. channel)
     else
-      redis.call('HSET', P .. 's:' .. sid, 'x:' .. channel, ARGV[5])
-      s['x:' .. channel] = ARGV[5]
+      silence(s, channel, ARGV[5])
+      local why = suppressed(s, channel)
       local id = s['l:' .. channel] and (sid .. '.' .. s['l:' .. channel])
       local m = id and message(id)
       if m and (m.st == 'scheduled' or m.st == 'queued') then
-        done(id, m, 'suppressed', ARGV[5], now)
+        done(id, m, 'suppressed', why, now)
         -- A person who said no needs nothing; an address that leads nowhere needs staff.
-        if not advance(id, m, s, a, now) and ARGV[5] ~= 'opted out' then bury(id, m, now, ARGV[5]) end
+        if not advance(id, m, s, a, now) and why ~= 'opted out' then bury(id, m, now, why) end
         silenced = silenced + 1
       end
     end

@@ -1,0 +1,79 @@
+"""The quick way to fit an SMS gives the text that trying would give, and tries where it cannot foresee."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+
+from bot.domain.message import Kind
+from bot.render.facts import Facts
+from bot.render.samples import variants
+from bot.render.sms import Render, fit
+from bot.render.sms_shape import Fitter
+from bot.render.templates import Renderer
+from channels.base import ChannelName
+from tests.render.examples import renderer, write
+from tests.render.test_sms import NAMES, bills
+
+SMS = ChannelName.SMS
+
+
+def counted(render: Render, calls: list[Mapping[str, Any]]) -> Render:
+    def counting(values: Mapping[str, Any]) -> str:
+        calls.append(values)
+        return render(values)
+
+    return counting
+
+
+def both(using: Renderer, bill: Facts) -> tuple[str, str]:
+    """A bill's text: tried, and foreseen."""
+    bundle = using.library.bundle(bill.template, bill.locale, bill.kind, SMS)
+    values = using.values(bill, bundle.set, bundle.locale)
+    render, used = partial(using.sandbox.render, bundle.names[0]), using.sandbox.names_used(bundle.names[0])
+    return fit(render, values, 160), Fitter(render, used).fit(values, 160)
+
+
+@settings(max_examples=300, deadline=None)
+@given(bills(), NAMES)
+def test_what_is_foreseen_is_what_trying_gives(bill: Facts, merchant: str) -> None:
+    tried, foreseen = both(renderer(merchant_name=merchant), bill)
+    assert foreseen == tried
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ name|upper }}: {{ amount }} {{ number }} {{ description|upper }} {{ how }} {{ pay_url or '' }}",
+        "{% if name == 'Asha Juma' %}You{% else %}{{ name }}{% endif %} {{ amount }} {{ number }} {{ description }}",
+        "{{ merchant }} {{ number }} {{ amount }} {{ name|length }} {{ description }} {{ how }}",
+        "{% for c in name %}{{ c }}.{% endfor %} {{ number }} {{ amount }} {{ description }}",
+        "{{ data }} {{ number }} {{ amount }}",
+        "{{ merchant }}{{ name }}{{ number }} {{ amount }}. {{ order }} {{ description }} ,{{ how }}",
+        "{% set x = name %}{{ x }} {{ x }} {{ number }} {{ amount }}{% if locale == 'en' %} pay{% endif %} {{ how }}",
+    ],
+)
+@pytest.mark.parametrize("case", ["usual", "bare", "long"])
+def test_templates_that_change_or_compare_values_are_tried(tmp_path: Path, template: str, case: str) -> None:
+    using = renderer(overrides=write(tmp_path, "default/en/instructions.sms.txt", template))
+    tried, foreseen = both(using, variants(Kind.INSTRUCTIONS, SMS, "en")[case])
+    assert foreseen == tried
+
+
+def test_a_campaign_renders_each_text_once() -> None:
+    using, calls = renderer(), list[Mapping[str, Any]]()
+    name = "default/sw/instructions.sms.txt"
+    fitter = Fitter(counted(partial(using.sandbox.render, name), calls), using.sandbox.names_used(name))
+    bill = variants(Kind.INSTRUCTIONS, SMS, "sw")["usual"]
+    values = using.values(bill, "default", "sw")
+    fitter.fit(values, 160)
+    calls.clear()
+    for number in range(100):
+        text = fitter.fit(values | {"number": f"55{number:012}"}, 160)
+        assert f"55{number:012}" in text
+    assert len(calls) == 100
