@@ -16,6 +16,7 @@ from twilio.rest import Client  # type: ignore[import-untyped]
 from bot.sandbox.city import Sandbox
 from bot.sandbox.twilio import reference
 from bot.sandbox.twilio_carrier import Fate
+from tests.plain import PLAIN
 from tests.sandbox.conftest import Clock, Tuma
 
 # The SDK's own asynchronous client makes aiohttp say so.
@@ -52,7 +53,7 @@ async def refusal(city: Sandbox, **form: str) -> tuple[int, dict[str, Any]]:
     """The answer to a create request of exactly `form`."""
     account = city.accounts.twilio
     url = f"{city.urls['twilio']}/2010-04-01/Accounts/{account.sid}/Messages.json"
-    async with httpx.AsyncClient(auth=(account.sid, account.token)) as http:
+    async with httpx.AsyncClient(verify=PLAIN, auth=(account.sid, account.token)) as http:
         answer = await http.post(url, data=form)
     return answer.status_code, answer.json()
 
@@ -320,7 +321,7 @@ async def test_a_throttling_twilio_says_20429_and_when_to_come_back(city: Sandbo
     city.faults.set("twilio", "throttling")
     account = city.accounts.twilio
     url = f"{city.urls['twilio']}/2010-04-01/Accounts/{account.sid}/Messages.json"
-    async with httpx.AsyncClient(auth=(account.sid, account.token)) as http:
+    async with httpx.AsyncClient(verify=PLAIN, auth=(account.sid, account.token)) as http:
         answer = await http.post(url, data={"To": PHONE, "From": "TUMA", "Body": "x"})
     assert (answer.status_code, answer.json()["code"], answer.headers["Retry-After"]) == (429, 20429, "1")
 
