@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 export UV_PYTHON_DOWNLOADS := never
+# Bytecode is kept even where the environment says otherwise: every start of a process costs seconds without it.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check chaos up lock pictures clean

@@ -2,27 +2,39 @@
 
 Both are asked in turn by the same client over kept connections, compressed as a phone gets it, and the share of the
 bare server is the figure. `python -m benchmarks.pages [SECONDS [CONNECTIONS]]` prints one JSON object a page; rates are
-pages a second of that run, `of_bare` tuma's over the bare server's, `wire` bytes of the body.
+pages a second of that run, `of_bare` tuma's over the bare server's, `wire` bytes of the body. Last comes the PDF, drawn
+in this process: its bytes, and the milliseconds of CPU time in the middle of fifteen.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
+import statistics
 import sys
 import time
 from contextlib import ExitStack
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import aiohttp
 import msgspec
+from PIL import Image
 
 from benchmarks.places import folder, free_port, running, valkey
 from bot.domain.share import from_fields
 from bot.engine.engine import Engine
+from bot.render.invoice import Invoice, Received
+from bot.render.invoice_pdf import pdf
+from bot.render.look import Look, read_logo
+from bot.render.pagefiles import PageFiles
+from bot.render.payment_methods import methods
 from bot.settings import load
 
 _GZIP = {"Accept-Encoding": "gzip"}
-_ROUNDS = 3
+_ROUNDS, _DRAWN = 3, 15
+_ZONE = "Africa/Dar_es_Salaam"
 _BARE = """
 import sys
 from aiohttp import web
@@ -44,6 +56,50 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     tuma: float
     bare: float
     of_bare: float
+
+
+class Drawn(msgspec.Struct, frozen=True, kw_only=True):
+    """The PDF with the largest logo, a full page of text and more payments than it shows."""
+
+    page: str
+    wire: int
+    ms: float
+
+
+def _pdf() -> Drawn:
+    with folder() as here:
+        picture = Image.frombytes("RGB", (40, 44), random.Random(1).randbytes(40 * 44 * 3))
+        picture.save(here / "logo.png")
+        look = Look(
+            name="Shule ya Msingi Uhuru", contact="+255 22 212 3456", logo=read_logo(here / "logo.png")
+        )
+    at, amount = datetime(2026, 11, 20, 9, tzinfo=UTC), Decimal(20_000)
+    paid = Received(at=at, amount=amount, whole=amount, currency="TZS", reference="55042914871931LCPA1B2C3")
+    bill = Invoice(
+        locale="sw",
+        state="open",
+        name="Asha Juma " * 20,
+        number="55042914871931",
+        description="Ada ya muhula " * 20,
+        amount=Decimal(45_000),
+        older=Decimal(0),
+        total=Decimal(525_000),
+        paid=Decimal(480_000),
+        credit=Decimal(0),
+        currency="TZS",
+        due_at=at,
+        order_number=False,
+        exact=False,
+        payments=(paid,) * 24,
+        url="https://bili.example.co.tz/pay/3-3yUjRk2wQm8nTz5x",
+    )
+    words = PageFiles().words("sw", {"merchant": look.name, **bill.facts(_ZONE)})
+    took, made = [], b""
+    for _ in range(_DRAWN):
+        began = time.process_time()
+        made = pdf(bill, look, methods("123456"), words, _ZONE)
+        took.append(time.process_time() - began)
+    return Drawn(page="/invoice.pdf", wire=len(made), ms=round(1000 * statistics.median(took), 1))
 
 
 async def _shared(url: str, environment: dict[str, str]) -> str:
@@ -99,7 +155,7 @@ async def _measure(page: str, tuma: str, bare: str, seconds: float, connections:
 
 
 def main(seconds: float, connections: int) -> None:
-    """Measure the page, the frame and the JSON form."""
+    """Measure the page, the frame, the JSON form and the PDF."""
     with ExitStack() as stack:
         url, _ = stack.enter_context(valkey())
         port = free_port()
@@ -125,6 +181,7 @@ def main(seconds: float, connections: int) -> None:
                     asyncio.run(_body(bare))
                     made = asyncio.run(_measure(page or "/", address, bare, seconds, connections))
             print(msgspec.json.encode(made).decode())
+    print(msgspec.json.encode(_pdf()).decode())
 
 
 if __name__ == "__main__":

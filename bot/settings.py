@@ -387,7 +387,8 @@ class Settings:
     )
     merchant_logo: Path | None = _setting(
         "MERCHANT_LOGO",
-        "PNG or JPEG shown on pages and invoices, 6 KB at most, so that a page stays small enough for 2G.",
+        "PNG or JPEG shown on pages and invoices, 6 KB and 600 by 600 pixels at most, so that a page stays small "
+        "enough for 2G.",
         parse=Path,
     )
     mpesa_business_number: str | None = _setting(

@@ -9,8 +9,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, async_playwright, expect
 
+# A loaded machine is slow, not wrong; Playwright's own five seconds are for fast ones.
+expect.set_options(timeout=30_000)
 # Nothing is fetched or reported behind a test's back.
 _QUIET = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 

@@ -9,8 +9,10 @@ Source: ClickPesa API reference, "Generate token" and "Checksum".
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import httpx
@@ -41,6 +43,12 @@ REST_S = 30.0  # after a 429 that does not say how long
 _FORBIDDEN = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
 
 
+@cache
+def _trusted() -> ssl.SSLContext:
+    """Reading the certificates takes longer than many calls; once does for all lines of a process."""
+    return httpx.create_ssl_context()
+
+
 class Line:
     """`base` is origin and path, such as https://api.clickpesa.com/third-parties.
 
@@ -64,7 +72,9 @@ class Line:
         self._room = asyncio.Semaphore(CONCURRENCY)
         limits = httpx.Limits(max_connections=CONCURRENCY, max_keepalive_connections=CONCURRENCY)
         timeout = httpx.Timeout(timeout_s, connect=min(_CONNECT_S, timeout_s))
-        self._http = httpx.AsyncClient(base_url=base.rstrip("/") + "/", timeout=timeout, limits=limits)
+        self._http = httpx.AsyncClient(
+            base_url=base.rstrip("/") + "/", timeout=timeout, limits=limits, verify=_trusted()
+        )
 
     @property
     def signs(self) -> bool:

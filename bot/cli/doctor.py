@@ -93,6 +93,7 @@ async def _examine(settings: Settings, ledger: bool) -> tuple[list[Check], Ledge
         public,
         _callbacks(settings),
         *_merchant(settings),
+        *_proxies(settings),
         templates,
     ], store.report
 
@@ -282,6 +283,15 @@ async def _public_url(settings: Settings) -> Check:
             name="public_url", state=State.WARN, detail=f"{url} is not https", how=[advice.PUBLIC_URL]
         )
     return Check(name="public_url", state=State.OK, detail=f"{url} answers")
+
+
+def _proxies(settings: Settings) -> list[Check]:
+    """Tuma itself speaks plain HTTP: at an https address, something of the merchant's stands before it."""
+    if settings.proxies or not (settings.public_url or "").startswith("https://"):
+        return []
+    detail = "PUBLIC_URL is https, so a proxy stands before tuma, but TUMA_PROXIES is 0: /check takes all for one asker"
+    how = ["TUMA_PROXIES: how many of your proxies add to X-Forwarded-For, most often 1"]
+    return [Check(name="proxies", state=State.WARN, detail=detail, missing=["TUMA_PROXIES"], how=how)]
 
 
 def _merchant(settings: Settings) -> list[Check]:

@@ -66,7 +66,11 @@ def check_command(as_json: JsonFlag = False) -> None:
     from bot.render.check import Finding
 
     settings = runtime.settings()
-    findings = _renderer().check()
+    made = _renderer()
+    findings = made.check()
+    if settings.public_url is None:
+        missing = "has a link button, but PUBLIC_URL is not set, so nothing of it can be sent"
+        findings += [Finding(each.name, None, missing, "error") for each in made.approved if each.button]
     if settings.mapping_problem:
         findings.append(Finding("WHATSAPP_TEMPLATES", None, settings.mapping_problem, "error"))
     found = [_finding(finding) for finding in findings]

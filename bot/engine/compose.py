@@ -50,7 +50,7 @@ class Composer:
         """What this message may say."""
         m, s, a = held.message, held.share, held.account
         term, blob, currency = views.term_of(a, s["term"]), views.blob(s), held.account["cur"]
-        payment, carried = _payment(m), views.carried(a, term)
+        payment, carried = _payment(m, term), views.carried(a, term)
         return Facts(
             kind=Kind(m["k"]),
             channel=ChannelName(m["ch"]),
@@ -62,8 +62,8 @@ class Composer:
             amount=_to_pay(m, payment, from_minor(views.balance(a, term) + carried, currency)),
             carried=from_minor(carried, currency),
             credited=from_minor(views.minor(a, f"cu:{term}"), currency),
-            total=from_minor(views.minor(a, f"ta:{term}"), currency),
-            paid=from_minor(views.minor(a, f"tp:{term}"), currency),
+            total=from_minor(views.total(a, term), currency),
+            paid=from_minor(views.paid(a, term), currency),
             currency=currency,
             description=a.get(f"tx:{term}"),
             due_at=views.moment(a.get(f"td:{term}")),
@@ -75,6 +75,7 @@ class Composer:
             link_url=_link_url(held.partition, s, username),
             data=blob.data,
             window_open=window_open,
+            renewing="nxk" in a and a["st"] == "closed",
         )
 
     def _url(self, page: str, token: str) -> str | None:
@@ -92,11 +93,13 @@ def _to_pay(message: Mapping[str, str], payment: PaymentFacts | None, owed: Deci
     return payment.balance if payment is not None and message.get("nn") else owed
 
 
-def _payment(message: Mapping[str, str]) -> PaymentFacts | None:
+def _payment(message: Mapping[str, str], term: str) -> PaymentFacts | None:
     if not message.get("j"):
         return None
     j = msgspec.json.decode(message["j"], type=dict[str, str])
     currency = j["cur"] or "TZS"
+    credit_here = j.get("ct", term) == term
+    here = int(j.get(f"al:{term}", 0)) + (int(j["cr"]) if credit_here else 0)
     balance = from_minor(int(j["bal"]), currency)
     ended = message.get("gu") == "1" and balance > 0
     return PaymentFacts(
@@ -110,6 +113,8 @@ def _payment(message: Mapping[str, str]) -> PaymentFacts | None:
         reason=j.get("msg") or None,
         number_closed=j["closed"] == "1",
         next_number=message.get("nn"),
+        here=from_minor(here, currency) if "ct" in j else None,
+        credit_here=credit_here,
         ended=ended,
         mistaken=j.get("mist") == "1",
     )

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import resource
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -20,15 +20,18 @@ import structlog
 from redis.asyncio import RedisCluster
 
 from bot.engine import keys
+from bot.engine.pageview import Page
 from bot.engine.records import Records
 from bot.engine.shares import Shares
 from bot.engine.store import guard_subscription
-from bot.engine.views import Page
 from bot.errors import StoreUnavailable
 
 MOST_READERS = 10_000
 # Of the connections that the system lets this process open, so many stay for webhooks, pages and Redis.
 _KEPT_FREE = 256
+# Readers of one page may be this many times as many as there is room for others: three quarters if they are alone, and
+# always less than all of it.
+_SHARE = 3
 _UNREAD = ""  # the number of a reader whose page is being read
 _log = structlog.get_logger(__name__)
 # True: the bill changed. False: come again.
@@ -50,6 +53,7 @@ class Live:
         self._records, self._shares = records, shares
         self._readers: dict[tuple[int, str], set[Word]] = defaultdict(set)
         self._count, self._most = 0, most_readers()
+        self._of_page: Counter[keys.Local] = Counter()
         self._subscribed = asyncio.Event()
         self._listener: asyncio.Task[None] | None = None
         self._closed = False
@@ -57,12 +61,14 @@ class Live:
     @asynccontextmanager
     async def watch(self, token: str) -> AsyncIterator[tuple[Page, Word]]:
         """A page as it is now, and the word that it changed. Raises NotFound, StoreUnavailable (also: too many)."""
-        p, _ = keys.parse_token(token, self._records.partitions)
+        reader = p, _ = keys.parse_token(token, self._records.partitions)
         word: Word = asyncio.get_running_loop().create_future()
         place = (p, _UNREAD)
-        if self._closed or self._count >= self._most:
+        free = self._most - self._count
+        if self._closed or free <= 0 or self._of_page[reader] >= _SHARE * free:
             raise StoreUnavailable("no room for another reader")
         self._count += 1
+        self._of_page[reader] += 1
         self._readers[place].add(word)  # before the page is read: what changes meanwhile must be heard
         try:
             await self._listening()
@@ -73,6 +79,9 @@ class Live:
             yield page, word
         finally:
             self._count -= 1
+            self._of_page[reader] -= 1
+            if not self._of_page[reader]:
+                del self._of_page[reader]
             self._leave(place, word)
 
     async def close(self) -> None:

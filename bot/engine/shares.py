@@ -21,14 +21,14 @@ from bot.domain.calendar import reminder_times, to_ms
 from bot.domain.creation import NO_CLICKPESA
 from bot.domain.money import plain, to_minor
 from bot.domain.share import Customer, ShareJob
-from bot.engine import keys, views
+from bot.engine import keys, pageview, views
 from bot.engine.bill_claims import LOOK_S, BillClaims
 from bot.engine.contacts import Contacts
 from bot.engine.edits import ContactEdits
+from bot.engine.pageview import Page
 from bot.engine.records import Records
 from bot.engine.scripts import now_ms, text
 from bot.engine.together import Together
-from bot.engine.views import Page
 from bot.errors import Conflict, NotFound, Problem, Refused, StoreFull, StoreUnavailable
 from bot.settings import Settings
 from channels.base import ChannelName
@@ -172,7 +172,7 @@ class Shares:
         share, account, payments = await scripts.run(scripts.page(p, sid, _PAYMENTS_SHOWN))
         if not share:
             raise NotFound("no such page")
-        return views.page(p, share, account, payments)
+        return pageview.page(p, share, account, payments)
 
     async def resend(self, share_id: str, *, by: str, channel: str | None = None) -> list[str]:
         """Send a share's instructions again; ids of the new messages. Raises NotFound, Refused."""

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import cast
-from zlib import crc32
 
 import msgspec
 
@@ -28,7 +27,7 @@ from bot.domain.bill import (
 from bot.domain.contact import mask
 from bot.domain.dead import DeadLetter
 from bot.domain.message import Kind, Lane, Outcome, State
-from bot.domain.money import from_minor, plain
+from bot.domain.money import plain
 from bot.domain.share import ShareJob
 from bot.engine import keys
 from bot.engine.doubt import ASKED, TIMES
@@ -59,54 +58,13 @@ class BillHit(msgspec.Struct, frozen=True, kw_only=True):
     currency: str
 
 
-class Paid(msgspec.Struct, frozen=True, kw_only=True):
-    """Money that counts for a bill. `channel` is the provider's word for the wallet or bank."""
-
-    amount: Decimal
-    currency: str
-    at: datetime
-    reference: str | None
-    channel: str | None
-
-
-class Page(msgspec.Struct, frozen=True, kw_only=True):
-    """What the customer's page may show: one share, one bill, nothing the messages did not say.
-
-    `renewing`: the number is closed, and a new one is being made. `credit` is what was paid above all that was owed
-    under the number. `wallet` is the channel of the contact's last payment, as the provider calls it. `version` changes
-    whenever what the page shows of the bill does.
-    """
-
-    share: str
-    number: str
-    token: str
-    locale: str
-    name: str | None
-    status: BillStatus
-    renewing: bool
-    kind: BillKind
-    mode: BillMode
-    amount: Decimal
-    total: Decimal
-    paid: Decimal
-    credit: Decimal
-    currency: str
-    description: str | None
-    due_at: datetime | None
-    payments: list[Paid]
-    wallet: str | None
-    version: str
-    channels: list[str]
-    suppressed: list[str]
-    telegram_linked: bool
-
-
 def moment(ms: str | None) -> datetime | None:
     """Milliseconds as text, or nothing, as an aware UTC time."""
     return datetime.fromtimestamp(int(float(ms)) / 1000, UTC) if ms else None
 
 
-def _moment(ms: str) -> datetime:
+def instant(ms: str) -> datetime:
+    """Milliseconds as text as an aware UTC time."""
     return datetime.fromtimestamp(int(float(ms)) / 1000, UTC)
 
 
@@ -124,6 +82,16 @@ def balance(account: Fields, term: str) -> int:
     """What is owed for one term, in minor units; never below 0."""
     moved = minor(account, f"mv:{term}")  # to the number that came after this one
     return max(minor(account, f"ta:{term}") - minor(account, f"tp:{term}") - moved, 0)
+
+
+def total(account: Fields, term: str) -> int:
+    """The amount of one term with what was paid for it under numbers before this one, in minor units."""
+    return minor(account, f"ta:{term}") + max(minor(account, f"tb:{term}"), 0)
+
+
+def paid(account: Fields, term: str) -> int:
+    """What was paid for one term under this number and those before it, in minor units."""
+    return minor(account, f"tp:{term}") + max(minor(account, f"tb:{term}"), 0)
 
 
 def term_of(account: Fields, term: str) -> str:
@@ -194,7 +162,7 @@ def payment(fields: Fields) -> PaymentView:
         channel=fields.get("ch") or None,
         payer=fields.get("who") or None,
         message=fields.get("msg") or None,
-        received_at=_moment(fields["at"]),
+        received_at=instant(fields["at"]),
         paid_at=moment(fields.get("paid")),
         receipt=fields.get("rn"),
         reference=fields.get("ref") or None,
@@ -228,7 +196,7 @@ def message(p: int, local: str, fields: Fields, share_id: str) -> MessageView:
         segments=int(fields["seg"]) if fields.get("seg") else None,
         to=mask(fields["to"]) if fields.get("to") else None,
         text=fields.get("txt") or None,
-        created_at=_moment(fields["at"]),
+        created_at=instant(fields["at"]),
         due_at=moment(fields.get("due")),
         sent_at=moment(fields.get("sat")),
         replayed_as=keys.message_id(p, fields["re"]) if fields.get("re") else None,
@@ -257,7 +225,7 @@ def dead_letter(p: int, local: str, fields: Fields, share: Fields, died_ms: int)
         cause=cause,
         hint=dead.HINTS[cause],
         held=held,
-        died_at=_moment(str(died_ms)),
+        died_at=instant(str(died_ms)),
     )
 
 
@@ -305,7 +273,7 @@ def share(p: int, fields: Fields, messages: list[MessageView]) -> ShareView:
         skipped=skipped(fields),
         messages=messages,
         next_reminder_at=next_reminder(fields),
-        created_at=_moment(fields["at"]),
+        created_at=instant(fields["at"]),
         token=keys.token(p, fields["sid"]),
     )
 
@@ -323,7 +291,7 @@ def unmade_share(p: int, share_id: str, claim: Fields) -> ShareView:
         skipped=[],
         messages=[],
         next_reminder_at=None,
-        created_at=_moment(claim["at"]),
+        created_at=instant(claim["at"]),
         token=keys.token(p, claim["sid"]),
     )
 
@@ -355,67 +323,3 @@ def bill(number: str, account: Fields, shares: Sequence[Fields], payments: list[
         previous=account.get("prev"),
         next=account.get("next"),
     )
-
-
-def page(p: int, fields: Fields, account: Fields, payments: Sequence[Fields]) -> Page:
-    """What the customer's page may show."""
-    name, currency = term_of(account, fields["term"]), account["cur"]
-    counted = [_paid(payment) for payment in payments if _counts_for(payment, name)]
-    return Page(
-        share=fields["id"],
-        number=fields["num"],
-        token=keys.token(p, fields["sid"]),
-        locale=fields["loc"],
-        name=blob(fields).name,
-        status=status(account),
-        renewing="nxk" in account and account["st"] == "closed",
-        kind=BillKind(account["kind"]),
-        mode=BillMode(account[f"tm:{name}"]),
-        amount=from_minor(balance(account, name) + carried(account, name), currency),
-        total=from_minor(minor(account, f"ta:{name}"), currency),
-        paid=from_minor(minor(account, f"tp:{name}"), currency),
-        credit=from_minor(minor(account, "credit"), currency),
-        currency=currency,
-        description=account.get(f"tx:{name}"),
-        due_at=moment(account.get(f"td:{name}")),
-        payments=counted,
-        wallet=next((paid.channel for paid in reversed(counted) if paid.channel), fields.get("w")),
-        version=_version(fields["num"], account, name, len(counted)),
-        channels=fields["ch"].split(),
-        suppressed=sorted(field[2:] for field in fields if field.startswith("x:")),
-        telegram_linked=bool(fields.get("a:telegram")),
-    )
-
-
-def _counts_for(payment: Fields, term: str) -> bool:
-    """Whether money counts, and for this term; what is above every bill of the number counts for each."""
-    counts = payment.get("m") == "1" and payment.get("back") != "1" and minor(payment, "am") > 0
-    given_away = payment.get("mt", payment.get("num")) != payment.get("num")
-    return (
-        counts
-        and not given_away
-        and (f"al:{term}" in payment or not any(field.startswith("al:") for field in payment))
-    )
-
-
-def _paid(payment: Fields) -> Paid:
-    return Paid(
-        amount=from_minor(minor(payment, "am"), payment["cur"]),
-        currency=payment["cur"],
-        at=_moment(payment.get("paid") or payment["at"]),
-        reference=payment.get("rn") or payment.get("ref") or None,
-        channel=payment.get("ch") or None,
-    )
-
-
-def _version(number: str, account: Fields, term: str, payments: int) -> str:
-    shown = [account.get(f"{field}:{term}", "") for field in ("ta", "tp", "td", "tx", "tm")]
-    facts = [
-        number,
-        status(account),
-        account.get("nxk", ""),
-        account.get("credit", ""),
-        str(payments),
-        *shown,
-    ]
-    return f"{crc32(chr(31).join(facts).encode()):08x}"

@@ -18,10 +18,10 @@ from bot.errors import TemplateError
 from bot.render import rules, words
 from bot.render.facts import Facts
 from bot.render.library import DEFAULT_SET, LAST_LOCALE, PARTS
-from bot.render.samples import variants
+from bot.render.samples import sample_facts, variants
 from bot.render.segments import is_gsm, to_gsm
 from bot.render.variables import PAYMENT, names
-from bot.render.whatsapp import problems
+from bot.render.whatsapp import Approved, problems
 from channels.base import ChannelName, Content, EmailContent, TelegramContent
 
 if TYPE_CHECKING:
@@ -211,7 +211,9 @@ def _messages(renderer: Renderer, listed: Listed) -> Iterator[Finding]:
 
 def _with_data(renderer: Renderer, listed: Listed, facts: Facts) -> Facts:
     fields = renderer.data_fields(listed.set, listed.locale, listed.kind, listed.channel)
-    return replace(facts, template=listed.set, data=dict.fromkeys(fields, "Juma A."))
+    made = replace(facts, template=listed.set, data=dict.fromkeys(fields, "Juma A."))
+    whatsapp = listed.channel is ChannelName.WHATSAPP
+    return _linked(made, renderer.find_approved(made)) if whatsapp else made
 
 
 def _content(renderer: Renderer, facts: Facts, content: Content, name: str, case: str) -> Iterator[Finding]:
@@ -281,10 +283,18 @@ def _mapping(renderer: Renderer) -> Iterator[Finding]:
         for problem in problems(approved):
             yield Finding(approved.name, None, problem, "error")
         for facts in variants(approved.kind, ChannelName.WHATSAPP, approved.locale).values():
+            values = renderer.values(_linked(facts, approved), approved.set, approved.locale)
             try:
-                renderer.fill(approved, renderer.values(facts, approved.set, approved.locale))
+                renderer.fill(approved, values)
             except TemplateError as error:
                 yield _told(error, approved.name)
+
+
+def _linked(facts: Facts, approved: Approved | None) -> Facts:
+    """A link button was registered for a PUBLIC_URL that is set, so every message that has one has a link."""
+    if approved is None or not approved.button or facts.pay_url:
+        return facts
+    return replace(facts, pay_url=sample_facts(facts.kind, facts.channel, facts.locale).pay_url)
 
 
 def _told(error: TemplateError, name: str) -> Finding:

@@ -25,6 +25,8 @@ class PaymentFacts:
     `credit` was paid above what was owed. `payer` is masked: the receipt goes to the bill's contact, not to
     the payer. `reason` says why a payment failed, in the provider's words. `number_closed` is true when
     nobody can pay to the control number any more; `next_number` is then the one for the balance, if it is known.
+    `here` is what of it, credit included, counts for the message's own bill (None: all of it); `credit_here` whether
+    the credit does.
     `ended`: the bill was stopped or cancelled before all of it was paid, so `balance` is 0.
     `mistaken`: staff had entered the payment by mistake.
     """
@@ -39,6 +41,8 @@ class PaymentFacts:
     reason: str | None
     number_closed: bool
     next_number: str | None = None
+    here: Decimal | None = None
+    credit_here: bool = True
     ended: bool = False
     mistaken: bool = False
 
@@ -51,7 +55,8 @@ class Facts:
     `total` and `paid` are the bill's, and `credited` is what of `paid` was credit of earlier ones. `order_number` is
     true for a number that closes at its first payment, `exact` when only the exact amount is taken. `pay_url` is the
     customer's page, `out_url` the opt-out page, `link_url` Telegram's deep link while the customer has not linked a
-    chat. `data` holds the share job's own values. `window_open` is true inside WhatsApp's 24 hours.
+    chat. `data` holds the share job's own values. `window_open` is true inside WhatsApp's 24 hours. `renewing`: the
+    number is closed, and a new one is being made.
     """
 
     kind: Kind
@@ -76,4 +81,5 @@ class Facts:
     data: Mapping[str, DataValue]
     window_open: bool
     carried: Decimal = Decimal(0)
+    renewing: bool = False
     credited: Decimal = Decimal(0)

@@ -19,17 +19,21 @@ _WITH_INVOICE = {Kind.INSTRUCTIONS, Kind.REMINDER, Kind.BILL_CHANGED, Kind.RECEI
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Received:
-    """Money that counts for the bill."""
+    """Money that came in, `whole`; `amount` of it counts for the bill."""
 
     at: datetime
     amount: Decimal
+    whole: Decimal
     currency: str
     reference: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Invoice:
-    """What the page says of a bill. `state`: open, paid, closed, held, stopped. `url` is where the QR code leads."""
+    """What the page says of a bill. `state`: open, paid, closed, held, stopped. `url` is where the QR code leads.
+
+    `older`, of `amount`, is left of earlier bills of the number. `renewing`: a new number is being made.
+    """
 
     locale: str
     state: str
@@ -37,6 +41,7 @@ class Invoice:
     number: str
     description: str | None
     amount: Decimal
+    older: Decimal
     total: Decimal
     paid: Decimal
     credit: Decimal
@@ -46,6 +51,12 @@ class Invoice:
     exact: bool
     payments: tuple[Received, ...]
     url: str | None
+    renewing: bool = False
+
+    @property
+    def note(self) -> str:
+        """The word that says what to do in a state in which nobody may pay."""
+        return "renewing" if self.state == "closed" and self.renewing else f"{self.state}_note"
 
     def money(self, amount: Decimal) -> str:
         """An amount as the page writes it."""
@@ -72,31 +83,45 @@ def of_message(facts: Facts, locale: str) -> Invoice:
     payment = facts.payment
     return Invoice(
         locale=locale,
-        state=_state(payment),
+        state=_state(facts),
         name=facts.name,
-        number=facts.number,
+        number=(payment and payment.next_number) or facts.number,
         description=facts.description,
         amount=facts.amount,
+        older=facts.carried,
         total=facts.total,
         paid=facts.paid,
-        credit=payment.credit if payment else Decimal(0),
+        credit=payment.credit if payment and payment.credit_here else Decimal(0),
         currency=facts.currency,
         due_at=facts.due_at,
         order_number=facts.order_number,
         exact=facts.exact,
         payments=_told(payment),
         url=facts.pay_url,
+        renewing=facts.renewing,
     )
 
 
-def _state(payment: PaymentFacts | None) -> str:
-    if payment is None:
+def _state(facts: Facts) -> str:
+    payment = facts.payment
+    if payment is None or (payment.next_number and payment.balance > 0):
         return "open"
-    return "paid" if payment.balance <= 0 else "closed" if payment.number_closed else "open"
+    # What is owed besides may be a bill of its own.
+    return (
+        "paid" if min(payment.balance, facts.amount) <= 0 else "closed" if payment.number_closed else "open"
+    )
 
 
 def _told(payment: PaymentFacts | None) -> tuple[Received, ...]:
     if payment is None or payment.amount is None or payment.paid_at is None:
         return ()
-    paid_at, amount, currency = payment.paid_at, payment.amount, payment.currency
-    return (Received(at=paid_at, amount=amount, currency=currency, reference=payment.reference),)
+    here = payment.amount if payment.here is None else payment.here
+    return (
+        Received(
+            at=payment.paid_at,
+            amount=here,
+            whole=payment.amount,
+            currency=payment.currency,
+            reference=payment.reference,
+        ),
+    )

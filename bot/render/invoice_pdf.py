@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from bot.render import locale as formats
-from bot.render.invoice import Invoice
+from bot.render.invoice import Invoice, Received
 from bot.render.look import Look
 from bot.render.payment_methods import Method
 from bot.render.typeset import lines, width, writable
@@ -130,8 +130,11 @@ class _Sheet:
             self._text(self._words[invoice.state], room, size=17, font=_BOLD, colour=colour)
         if invoice.state in {"open", "paid"}:
             self._text(invoice.money(amount), room, size=27, font=_BOLD, colour=colour)
-        if invoice.paid > 0 and not self._receipt:
-            self._pairs(("total", invoice.total), ("paid_so_far", invoice.paid), ("left", invoice.amount))
+        if not self._receipt and (invoice.paid > 0 or invoice.older > 0):
+            older = [("older", invoice.older)] if invoice.older > 0 else []
+            whole = ("this_bill" if older else "total", invoice.total)
+            so_far = [("paid_so_far", invoice.paid)] if invoice.paid > 0 else []
+            self._pairs(*older, whole, *so_far, ("left", invoice.amount))
         if invoice.credit > 0:
             self._pairs(("over", invoice.credit))
         self._y -= 6
@@ -148,7 +151,7 @@ class _Sheet:
         if state == "open":
             self._number()
         elif state != "paid":
-            self._text(self._words[f"{state}_note"], _INNER, size=12, font=_BOLD)
+            self._text(self._words[self._invoice.note], _INNER, size=12, font=_BOLD)
         if state == "paid":
             self._text(self._words["paid_note"], _INNER, size=12)
         if state != "open":
@@ -190,8 +193,18 @@ class _Sheet:
             self._canvas.setFont(_BOLD, 10.5)
             amount = formats.money(invoice.locale, each.amount, each.currency)
             self._canvas.drawRightString(_WIDTH - _MARGIN, self._y, writable(amount))
+            if part := self._part(each):
+                self._y -= 12
+                self._write(part, _MARGIN + 110, self._y, _PLAIN, 9, _SOFT)
             self._rule(self._y - 6)
         self._y -= 10
+
+    def _part(self, each: Received) -> str:
+        """That not all of a payment counts for this bill."""
+        if each.amount == each.whole:
+            return ""
+        word = self._words["part_of" if each.amount > 0 else "elsewhere"]
+        return word.replace("{whole}", formats.money(self._invoice.locale, each.whole, each.currency))
 
     def _steps(self) -> None:
         """Ways to pay in two columns, as many as there is room for; the page behind the QR code has them all."""

@@ -9,6 +9,7 @@ Source: WCAG 2.2, relative luminance, contrast ratio, success criterion 1.4.3 (4
 from __future__ import annotations
 
 import base64
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,8 @@ from pathlib import Path
 from bot.errors import ConfigError
 
 LARGEST_LOGO = 6 * 1024
+# A few bytes can hold millions of pixels, and every PDF unpacks them. Shown at 80 by 42 px, and at 108 by 54 pt.
+MOST_PIXELS = 600
 LEAST_CONTRAST = 4.5
 GREEN = "#0b6b3a"
 _WHITE = "#ffffff"
@@ -48,9 +51,10 @@ class Look:
     def __post_init__(self) -> None:
         found = contrast(self.colour, _WHITE)
         if found < LEAST_CONTRAST:
+            # Rounded down: 4.49 is not 4.5.
             raise ConfigError(
-                f"MERCHANT_COLOUR: white text on it has a contrast of {found:.1f}; "
-                f"expected a darker colour, with {LEAST_CONTRAST} or more"
+                f"MERCHANT_COLOUR: white text on it has a contrast of {math.floor(found * 100) / 100:.2f}; "
+                f"expected a darker colour, with {LEAST_CONTRAST:.2f} or more"
             )
 
     @cached_property
@@ -60,7 +64,7 @@ class Look:
 
 
 def read_logo(file: Path | None) -> Logo | None:
-    """The merchant's logo. Raises ConfigError if it cannot be read, is no PNG or JPEG, or is too large."""
+    """The merchant's logo. Raises ConfigError if it cannot be read, is no PNG or JPEG, or is too large either way."""
     if file is None:
         return None
     try:
@@ -70,19 +74,27 @@ def read_logo(file: Path | None) -> Logo | None:
     if len(data) > LARGEST_LOGO:
         raise ConfigError(f"MERCHANT_LOGO: {len(data)} bytes; expected {LARGEST_LOGO} at most")
     for signature, media_type in _SIGNATURES.items():
-        if data.startswith(signature) and _decodes(data):
+        if data.startswith(signature) and _decodes(data, media_type):
             return Logo(data, media_type)
     raise ConfigError("MERCHANT_LOGO: expected a PNG or JPEG picture")
 
 
-def _decodes(data: bytes) -> bool:
+def _decodes(data: bytes, media_type: str) -> bool:
+    """Whether it is a picture. Raises ConfigError if it has too many pixels; they are counted before any is read."""
     import io
 
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(io.BytesIO(data)) as picture:
+        with Image.open(io.BytesIO(data), formats=[media_type.partition("/")[2].upper()]) as picture:
+            if max(picture.size) > MOST_PIXELS:
+                wide, high = picture.size
+                raise ConfigError(
+                    f"MERCHANT_LOGO: {wide} by {high} pixels; expected {MOST_PIXELS} by {MOST_PIXELS} at most"
+                )
             picture.load()
+    except Image.DecompressionBombError as error:
+        raise ConfigError(f"MERCHANT_LOGO: expected {MOST_PIXELS} by {MOST_PIXELS} pixels at most") from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
         return False
     return True

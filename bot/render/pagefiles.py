@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -23,9 +24,13 @@ from bot.render.look import GREEN
 
 LANGUAGES = ("sw", "en")
 _FOLDER = "pages"
-# What a text may name. `channel` and `code` stay as they are until one of several is wanted.
+# What a text may name. `channel`, `code` and `whole` stay as they are until one of several is wanted.
 _BLANK = dict.fromkeys(("merchant", "tin", "amount", "total", "paid", "due", "channels", "ending"), "")
-_BLANK |= {"channel": "{channel}", "code": "{code}"}
+_BLANK |= {"channel": "{channel}", "code": "{code}", "whole": "{whole}"}
+_ROOT = re.compile(r":root\s*\{([^}]*)\}")
+_DEFINED = re.compile(r"(--[\w-]+)\s*:\s*([^;]+?)\s*(?:;|$)")
+_VARIABLE = re.compile(r"var\((--[\w-]+)\)")
+_DECLARED = re.compile(r"(?<=[{;\s])[a-z][a-z-]*\s*:[^;{}]*var\(--[\w-]+\)[^;{}]*(?=[;}])")
 
 
 def language(name: str, otherwise: str = LANGUAGES[0]) -> str:
@@ -69,7 +74,7 @@ class PageFiles:
         return self._sandbox.render(name, {**inline, **values})
 
     def _style(self, name: str) -> str:
-        return f":root{{--brand:{self._colour}}}\n{self._read(name).strip()}"
+        return _for_old_browsers(f":root{{--brand:{self._colour}}}\n{self._read(name).strip()}")
 
     def _source(self, name: str) -> str | None:
         if "/" in name or "\\" in name or name.startswith("."):
@@ -92,6 +97,23 @@ class PageFiles:
         if missing:
             raise TemplateError(f"{_FOLDER}/words.toml: no section {missing[0]}")
         return {lang: words[lang] for lang in LANGUAGES}
+
+
+@lru_cache(maxsize=16)
+def _for_old_browsers(css: str) -> str:
+    """A style sheet in which a plain declaration stands before each that has a variable.
+
+    Browsers of old phones know no variables and pass over what has one; others take the last that they understand.
+    The values are those of the `:root` rules before the first `@media`: the light ones.
+    """
+    roots = ";".join(_ROOT.findall(css.partition("@media")[0]))
+    known = dict(_DEFINED.findall(roots))
+
+    def both(match: re.Match[str]) -> str:
+        plain = _VARIABLE.sub(lambda found: known.get(found[1], found[0]), match[0])
+        return match[0] if "var(" in plain else f"{plain}; {match[0]}"
+
+    return _DECLARED.sub(both, css)
 
 
 def _hash(text: str) -> str:

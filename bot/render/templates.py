@@ -208,7 +208,7 @@ class Renderer:
 
     def _whatsapp(self, facts: Facts, bundle: Bundle, values: dict[str, Any]) -> WhatsAppContent:
         text = self._whatsapp_text(bundle.names[0], values)
-        approved = self._find_approved(facts)
+        approved = self.find_approved(facts)
         if approved is None:
             return WhatsAppContent(text, None, {}, facts.window_open)
         filled = self.fill(approved, self.values(facts, approved.set, approved.locale))
@@ -223,7 +223,8 @@ class Renderer:
             raise TemplateError(f"{name}: longer than {_BODY_ROOM} characters")
         return text
 
-    def _find_approved(self, facts: Facts) -> Approved | None:
+    def find_approved(self, facts: Facts) -> Approved | None:
+        """The approved WhatsApp template that a message goes out as, outside the 24 hours."""
         places = self.library.chain(facts.template, facts.locale.replace("-", "_"))
         found = (self.approved.find(*place, facts.kind) for place in places)
         return next((approved for approved in found if approved is not None), None)
@@ -263,7 +264,7 @@ class Renderer:
         words = self._pages.words(lang, merchant | invoice.facts(self.merchant.zone))
         name = words["receipt_title" if invoice.state == "paid" else "bill"].lower()
         made = pdf(invoice, self.look, self.merchant.methods, words, self.merchant.zone)
-        return Attachment(f"{name}-{facts.number[-4:]}.pdf", "application/pdf", made)
+        return Attachment(f"{name}-{invoice.number[-4:]}.pdf", "application/pdf", made)
 
     def _telegram(self, facts: Facts, bundle: Bundle, values: dict[str, Any]) -> TelegramContent:
         html = _paragraphs(self.sandbox.render(bundle.names[0], values))

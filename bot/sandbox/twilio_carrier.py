@@ -3,7 +3,8 @@
 Promises callbacks in order for one message, but for those that a fault loses, doubles or holds back, and each signed
 over the exact URL including its query. A callback that finds nobody is tried once more, an error answer never, as
 Twilio's default is.
-Source: Twilio guides on outbound status callbacks, webhook requests and webhook security.
+What a webhook answers in TwiML is sent to who wrote, on the same channel.
+Source: Twilio guides on outbound status callbacks, webhook requests webhook security, and TwiML's Message verb.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from urllib.parse import urldefrag, urlencode
+from xml.etree import ElementTree
 
 from bot.sandbox.fault_kinds import How, Point
 from bot.sandbox.serving import Errands, Postman, Reply
@@ -209,7 +211,24 @@ class Carrier:
             self._written[phone] = message.at
         if self.inbound_url is None:
             return Reply(0, 0)
-        return await self._send(self.inbound_url, self._inbound_fields(message, name))
+        reply = await self._send(self.inbound_url, self._inbound_fields(message, name))
+        for said in _answers(reply):
+            self._world.accept(self._answer(message, said))
+        return reply
+
+    def _answer(self, to: Message, text: str) -> Message:
+        """What the webhook answered, as the message that Twilio makes of it; no status of it is called back."""
+        return Message(
+            provider="twilio",
+            channel=to.channel,
+            id="SM" + secrets.token_hex(16),
+            address=to.address,
+            sender=to.sender,
+            text=text,
+            at=self._world.clock(),
+            status="delivered",
+            arrived=True,
+        )
 
     def _written_message(self, phone: str, text: str, channel: str) -> Message:
         to = WHATSAPP + self._account.whatsapp_from if channel == "whatsapp" else self._account.sms_from
@@ -248,6 +267,20 @@ class Carrier:
                 "MessageType": "text",
             }
         return fields
+
+
+def _answers(reply: Reply) -> list[str]:
+    """The texts of a TwiML answer's `Message` verbs, in order; none if it is not TwiML."""
+    if not reply.ok or b"<!DOCTYPE" in reply.body:
+        return []
+    try:
+        tree = ElementTree.fromstring(reply.body)  # noqa: S314 (attacks need a document type)
+    except ElementTree.ParseError:
+        return []
+    found = tree.findall("Message") if tree.tag == "Response" else []
+    # Text stands in the verb itself or in a Body of its own.
+    texts = ((each.findtext("Body") or each.text or "").strip() for each in found)
+    return [text for text in texts if text]
 
 
 def sign(url: str, fields: Mapping[str, str], token: str) -> str:

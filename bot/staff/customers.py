@@ -17,7 +17,7 @@ from aiogram.types import CallbackQuery, ChatMemberUpdated, MaybeInaccessibleMes
 
 from bot.domain.bill import BillStatus, BillView
 from bot.engine import keys
-from bot.engine.checks import TooOften
+from bot.engine.checks import TooOften, number_in
 from bot.errors import Conflict, NotFound
 from bot.staff.buttons import ChooseLanguage, CustomerMenu, button, copy_button, keyboard
 from bot.staff.cards import Screen
@@ -186,18 +186,22 @@ async def check(
     message: Message, command: CommandObject, engine: Engine, settings: Settings, say: Speech, chat: str
 ) -> None:
     """/check NUMBER: is this bill real?"""
-    number = (command.args or "").strip()
-    await message.answer(await _checked(engine, settings, say, chat, number))
+    answer = await _checked(engine, settings, say, chat, number_in(command.args or ""))
+    if answer is not None:
+        await message.answer(answer)
 
 
-async def _checked(engine: Engine, settings: Settings, say: Speech, chat: str, number: str) -> Html:
+async def _checked(
+    engine: Engine, settings: Settings, say: Speech, chat: str, number: str | None
+) -> Html | None:
+    """The answer; asking how to ask counts too. Who asks too often is told so once."""
     merchant = settings.merchant_name
-    if not number:
-        return say("check.usage", merchant=merchant)
     try:
-        found = await engine.checks.ask(number, "telegram", chat)
-    except TooOften:
-        return say("check.often")
+        found = await engine.checks.ask(number or "", "telegram", chat)
+    except TooOften as error:
+        return say("check.often") if error.first else None
+    if number is None:
+        return say("check.usage", merchant=merchant)
     if found is None:
         return say("check.unknown", merchant=merchant)
     return say(_CHECKED[found.status], merchant=merchant, amount=say.money(found.amount, found.currency))

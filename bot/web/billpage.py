@@ -21,7 +21,7 @@ from bot.render.invoice import Invoice, Received
 from bot.render.payment_methods import Method, Way
 
 if TYPE_CHECKING:
-    from bot.engine.views import Page, Paid
+    from bot.engine.pageview import Page, Paid
 
 _WAYS: tuple[Way, ...] = get_args(Way)
 _STATES = {BillStatus.CLOSED: "closed", BillStatus.HELD: "held", BillStatus.STOPPED: "stopped"}
@@ -30,13 +30,15 @@ _STATES = {BillStatus.CLOSED: "closed", BillStatus.HELD: "held", BillStatus.STOP
 class BillForm(msgspec.Struct, frozen=True, kw_only=True):
     """A bill for other programs. `status`: open, paid, closed, held, stopped; only an open one has its `number`.
 
-    Amounts are decimal strings in the major unit. `amount` is what is to be paid now; `url` opens the customer's page.
+    Amounts are decimal strings in the major unit. `amount` is what is to be paid now: `older`, left of earlier bills of
+    the number, and what `paid` leaves of `total`. `url` opens the customer's page.
     """
 
     merchant: str
     status: str
     number: str | None
     amount: str
+    older: str
     total: str
     paid: str
     currency: str
@@ -63,14 +65,17 @@ def facts(page: Page, lang: str, zone: str) -> dict[str, str]:
 def values(page: Page, lang: str, zone: str, methods: Sequence[Method]) -> dict[str, Any]:
     """The variables of `pay.html` and `embed.html` that come from the bill."""
     payable = state(page) == "open"
-    amount = formats.money(lang, page.amount, page.currency)
+    bill = invoice(page, lang, None)
+    amount = bill.money(page.amount)
     return {
         "token": page.token,
         "state": state(page),
-        "note": "renewing" if page.renewing else f"{state(page)}_note",
+        "note": bill.note,
         "description": page.description or "",
         "amount": amount,
-        "part_paid": page.paid > 0,
+        "older": bill.money(page.older) if page.older > 0 else "",
+        "total": bill.money(page.total),
+        "paid": bill.money(page.paid) if page.paid > 0 else "",
         "credit": page.credit > 0,
         "due": page.due_at is not None,
         "number": page.number if payable else "",
@@ -93,6 +98,7 @@ def invoice(page: Page, lang: str, url: str | None) -> Invoice:
         number=page.number,
         description=page.description,
         amount=page.amount,
+        older=page.older,
         total=page.total,
         paid=page.paid,
         credit=page.credit,
@@ -101,10 +107,17 @@ def invoice(page: Page, lang: str, url: str | None) -> Invoice:
         order_number=page.kind is BillKind.ORDER,
         exact=page.mode is BillMode.EXACT,
         payments=tuple(
-            Received(at=each.at, amount=each.amount, currency=each.currency, reference=each.reference)
+            Received(
+                at=each.at,
+                amount=each.amount,
+                whole=each.whole,
+                currency=each.currency,
+                reference=each.reference,
+            )
             for each in page.payments
         ),
         url=url,
+        renewing=page.renewing,
     )
 
 
@@ -117,6 +130,7 @@ def form(page: Page, merchant: str, origin: str) -> BillForm:
         status=state(page),
         number=page.number if payable else None,
         amount=_plain(page.amount, page.currency),
+        older=_plain(page.older, page.currency),
         total=_plain(page.total, page.currency),
         paid=_plain(page.paid, page.currency),
         currency=page.currency,
@@ -133,11 +147,14 @@ def _plain(amount: Decimal, currency: str) -> str:
     return plain(to_minor(amount, currency), currency)
 
 
-def _payment(payment: Paid, lang: str, zone: str) -> dict[str, str]:
+def _payment(payment: Paid, lang: str, zone: str) -> dict[str, Any]:
+    whole = formats.money(lang, payment.whole, payment.currency)
     return {
         "date": formats.date(lang, payment.at, zone),
         "amount": formats.money(lang, payment.amount, payment.currency),
         "reference": payment.reference or "",
+        "whole": whole if payment.whole != payment.amount else "",
+        "here": payment.amount > 0,
     }
 
 

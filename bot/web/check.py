@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from ipaddress import IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING
 
+import structlog
 from aiohttp import web
 
-from bot.engine.checks import WINDOW_S, Asker, Checked, TooOften
+from bot.engine.checks import WINDOW_S, Asker, Checked, TooOften, number_in
 from bot.render import locale as formats
 from bot.web import bodies
 from bot.web.pagewriter import PageWriter, route
@@ -30,7 +31,11 @@ _NAMES = {"open": "check_open", "held": "check_held", "settled": "check_paid", "
 _NAMES |= {"stopped": "check_stopped"}
 # The word that asks, and the language it is asked in.
 _KEYWORDS = {"HAKIKI": "sw", "CHECK": "en"}
-_QUESTION = re.compile(r"\W*(hakiki|check)\b[\s:]*(.{0,80}?)[\s.!?]*", re.IGNORECASE | re.DOTALL)
+_QUESTION = re.compile(r"\W*(hakiki|check)\b(.*)", re.IGNORECASE | re.DOTALL)
+_WORD = re.compile(r"\w")
+# A proxy may add the port: 198.51.100.7:4711, [2001:db8::1]:4711.
+_WITH_PORT = re.compile(r"\[(.+)\](?::[0-9]+)?|([0-9.]+):[0-9]+")
+_log = structlog.get_logger(__name__)
 
 
 class Check:
@@ -38,6 +43,7 @@ class Check:
 
     def __init__(self, engine: Engine, writer: PageWriter, proxies: int) -> None:
         self._engine, self._writer, self._proxies = engine, writer, proxies
+        self._warned = False
 
     def routes(self) -> list[Route]:
         """The addresses, for the route table."""
@@ -56,6 +62,9 @@ class Check:
         given = bodies.form(await bodies.read(request, _LARGEST_FORM)).get("number", "")[:_TYPED].strip()
         if not given:
             return self._page(lang, "", "", "")
+        if self._proxies and not self._warned and _forwarded(request, self._proxies) is None:
+            self._warned = True
+            _log.warning("no_forwarded_for", proxies=self._proxies)
         try:
             checked = await self._engine.checks.ask(given, "web", asker(request, self._proxies))
         except TooOften:
@@ -66,19 +75,23 @@ class Check:
         return self._page(lang, given, self._say(checked, lang), tone)
 
     async def reply(self, text: str, kind: Asker, sender: str) -> str | None:
-        """What to write back to a message: None if it asks nothing, or asks too often.
+        """What to write back to a message: None if it asks about no number, or asks too often.
 
-        Who asks too often is told so once: every answer costs the merchant a message.
+        The keyword alone asks how to ask; with other words but no number it is the beginning of a sentence. Who asks
+        too often is told so once: every answer costs the merchant a message.
         """
-        match = _QUESTION.fullmatch(text.strip())
+        match = _QUESTION.fullmatch(text)
         if match is None:
+            return None
+        number = number_in(match[2])
+        if number is None and _WORD.search(match[2]):
             return None
         lang = _KEYWORDS[match[1].upper()]
         try:
-            checked = await self._engine.checks.ask(match[2] or "", kind, sender)
+            checked = await self._engine.checks.ask(number or "", kind, sender)
         except TooOften as error:
             return self._writer.words(lang)["check_often"] if error.first else None
-        return self._say(checked, lang) if match[2] else self._writer.words(lang)["check_explain"]
+        return self._say(checked, lang) if number else self._writer.words(lang)["check_explain"]
 
     def _say(self, checked: Checked | None, lang: str) -> str:
         return said(checked, lang, self._writer)
@@ -97,16 +110,25 @@ def said(checked: Checked | None, lang: str, writer: PageWriter) -> str:
 
 
 def asker(request: web.Request, proxies: int) -> str:
-    """The network address of who asks, seen through that many proxies of ours."""
-    seen = request.remote or ""
-    if proxies:
-        named = ",".join(request.headers.getall("X-Forwarded-For", [])).split(",")
-        seen = named[-proxies].strip() if len(named) >= proxies else named[0].strip()
-    try:
-        address = ip_address(seen.partition("%")[0])
-    except ValueError:
+    """The network address of who asks, seen through that many proxies of ours; the connection's if they name none."""
+    address = (_forwarded(request, proxies) if proxies else None) or _address(request.remote or "")
+    if address is None:
         return "unknown"
     if isinstance(address, IPv6Address):
         mapped = address.ipv4_mapped
         return str(mapped) if mapped else str(ip_network((address, 64), strict=False))
     return str(address)
+
+
+def _forwarded(request: web.Request, proxies: int) -> IPv4Address | IPv6Address | None:
+    named = ",".join(request.headers.getall("X-Forwarded-For", [])).split(",")
+    return _address(named[-proxies] if len(named) >= proxies else named[0])
+
+
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    match = _WITH_PORT.fullmatch(text.strip())
+    bare = (match[1] or match[2]) if match else text.strip()
+    try:
+        return ip_address(bare.partition("%")[0])
+    except ValueError:
+        return None

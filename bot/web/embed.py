@@ -24,7 +24,7 @@ from bot.web.routes import Answer, Handler, Route
 
 if TYPE_CHECKING:
     from bot.engine.engine import Engine
-    from bot.engine.views import Page
+    from bot.engine.pageview import Page
     from bot.settings import Settings
 
 # Tall enough for every state in both languages from 280 px on; tests/web/test_embed_browser.py holds it to that.
@@ -156,7 +156,8 @@ def snippet(page: Page, lang: str, zone: str, origin: str, writer: PageWriter) -
         rows = [(words["amount"], billpage.facts(page, lang, zone)["amount"]), (words["number"], page.number)]
         note = words["exact"] if page.mode == "exact" else words["once"] if page.kind == "order" else ""
     else:
-        rows, note = [("", words[state])], words[f"{state}_note"]
+        rows, note = [("", words[state])], words[billpage.invoice(page, lang, None).note]
+    link = "open_bill" if state == "open" else "open_page"
     lines = [f"<p><strong>{escape(words['pay_title'])}</strong></p>"]
     lines += [
         f"<p>{escape(f'{label}: ' if label else '')}<strong>{escape(value)}</strong></p>"
@@ -165,7 +166,7 @@ def snippet(page: Page, lang: str, zone: str, origin: str, writer: PageWriter) -
     if note:
         lines.append(f"<p>{escape(note)}</p>")
     url = escape(f"{origin}/pay/{page.token}?lang={lang}")
-    lines.append(f'<p><a href="{url}" rel="noreferrer">{escape(words["open_bill"])}</a></p>')
+    lines.append(f'<p><a href="{url}" rel="noreferrer">{escape(words[link])}</a></p>')
     inner = "\n".join(f"  {line}" for line in lines)
     return f'<div class="tuma-bill" lang="{lang}">\n{inner}\n</div>\n'
 

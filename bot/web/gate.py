@@ -92,10 +92,17 @@ class Gate:
         if not isinstance(error, problems.EXPECTED):
             log.exception("request failed", route=template(request), error=type(error).__name__)
         route = self._route(request)
-        return self._error_page(request, error) if route and route.html else problems.of_error(error)
+        return self._error_page(request, error) if _for_people(request, route) else problems.of_error(error)
 
     def _route(self, request: web.Request) -> Route | None:
         return self.routes.get(request.match_info.route)
+
+
+def _for_people(request: web.Request, route: Route | None) -> bool:
+    """Whether a page is expected: at an address of pages, or by a browser that was led to no address of ours."""
+    if route is not None and (route.html or route.tag != "pages"):
+        return route.html
+    return request.method in ("GET", "HEAD") and "text/html" in request.headers.get("Accept", "")
 
 
 def template(request: web.Request) -> str:

@@ -24,6 +24,7 @@ _PARAMETER = re.compile(r"\{(\w+)\}")
 _PARAMETERS = {
     "id": "An id, as it was given or answered.",
     "number": "A control number.",
+    "payment": "A payment as `tuma payments` and the bill name it.",
     "token": "The token from a message.",
 }
 _TAGS = {

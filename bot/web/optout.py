@@ -21,7 +21,7 @@ from channels.base import ChannelName
 
 if TYPE_CHECKING:
     from bot.engine.engine import Engine
-    from bot.engine.views import Page
+    from bot.engine.pageview import Page
 
 _LARGEST_FORM = 16 * 1024
 _ALL = "all"

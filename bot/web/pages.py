@@ -27,7 +27,7 @@ from bot.web.routes import Answer, Route
 
 if TYPE_CHECKING:
     from bot.engine.engine import Engine
-    from bot.engine.views import Page
+    from bot.engine.pageview import Page
     from bot.settings import Settings
 
 _BEAT_S = 25.0

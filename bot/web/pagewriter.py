@@ -11,7 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
-from bot.errors import NotFound, StoreUnavailable
+from bot.errors import StoreUnavailable
 from bot.render.look import Look
 from bot.render.pagefiles import LANGUAGES, PageFiles, language
 from bot.settings import Settings
@@ -68,7 +68,7 @@ class PageWriter:
     def error_page(self, request: web.Request, error: Exception) -> web.Response:
         """What people see instead of a page, in both languages, since nobody knows theirs."""
         status = problems.of_error(error).status
-        name = "missing" if isinstance(error, NotFound) else "wrong" if status < 500 else "busy"
+        name = "missing" if status == 404 else "wrong" if status < 500 else "busy"
         texts = [self._sorry(lang, name) for lang in LANGUAGES]
         response = self.page("sorry.html", LANGUAGES[0], {"texts": texts}, status=status)
         if status in problems.UNREAD:

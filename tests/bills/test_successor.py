@@ -325,6 +325,23 @@ async def test_an_exact_bill_gets_an_exact_number(office: Office) -> None:
             await office.engine.payments.add(old, cash, by="cli")
 
 
+# Is this bill real?
+
+
+async def test_a_closed_number_whose_successor_is_paid_is_paid(office: Office) -> None:
+    async with office.making():
+        old = await at_clickpesa(office, 45000)
+        await office.pays(old, 20000)
+        new = await office.successor(old)
+        checked = await office.engine.checks.ask(old, "web", "198.51.100.7")
+        assert checked is not None
+        assert checked.status is BillStatus.CLOSED
+        await office.pays(new, 25000)
+    checked = await office.engine.checks.ask(old, "web", "198.51.100.7")
+    assert checked is not None
+    assert (checked.status, checked.amount) == (BillStatus.SETTLED, Decimal(0))
+
+
 # What would be sent
 
 

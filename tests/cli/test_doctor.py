@@ -43,6 +43,14 @@ def test_a_merchant_without_a_name_is_warned_about(tuma: Tuma) -> None:
     assert "merchant" not in checks(tuma)
 
 
+def test_an_https_address_without_proxies_is_warned_about(tuma: Tuma) -> None:
+    assert "proxies" not in checks(tuma)
+    tuma.env["PUBLIC_URL"] = "https://127.0.0.1:1"
+    assert checks(tuma)["proxies"]["missing"] == ["TUMA_PROXIES"]
+    tuma.env["TUMA_PROXIES"] = "1"
+    assert "proxies" not in checks(tuma)
+
+
 def test_being_off_is_no_failure(tuma: Tuma) -> None:
     ran = tuma("doctor")
     assert ran.code == 0

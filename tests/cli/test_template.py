@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import Tuma
+
+REPO = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -61,3 +65,23 @@ def test_a_language_that_nobody_wrote_is_refused(tuma: Tuma) -> None:
     ran = tuma("template", "preview", "--locale", "fr")
     assert ran.code == 2
     assert "sw, en" in ran.err
+
+
+def test_the_button_that_the_docs_describe_is_in_order(tuma: Tuma, tmp_path: Path) -> None:
+    """The shipped example, registered with a link button as it says, and a PUBLIC_URL to lead to."""
+    example = tomllib.loads((REPO / "templates" / "whatsapp.example.toml").read_text("utf-8"))
+    entry = example["default"]["sw"]["instructions"]
+    variables = [*entry["variables"], "pay_token"]
+    mapping = tmp_path / "whatsapp.toml"
+    mapping.write_text(
+        "[default.sw.instructions]\n"
+        f'content_sid = "HX{"1" * 32}"\n'
+        f"variables = {json.dumps(variables)}\n"
+        f"body = {json.dumps(entry['body'])}\n"
+        'button = "https://lipa.example.co.tz/pay/{{8}}"\n'
+    )
+    tuma.env["WHATSAPP_TEMPLATES"] = str(mapping)
+    ran = tuma("template", "check", "--json")
+    assert ["PUBLIC_URL is not set" in each["message"] for each in ran.json["findings"]] == [True]
+    tuma.env["PUBLIC_URL"] = "https://lipa.example.co.tz"
+    assert tuma("template", "check", "--json").json == {"ok": True, "findings": []}

@@ -35,7 +35,16 @@ async def test_every_way_a_bill_can_stand_is_told(engine: Engine, amount: str | 
 
 
 @pytest.mark.parametrize(
-    "typed", ["5504 2914 8719 31", " 55042914871931\n", "5504-2914-8719-31", "5504.2914871931"]
+    "typed",
+    [
+        "5504 2914 8719 31",
+        " 55042914871931\n",
+        "5504-2914-8719-31",
+        "5504.2914871931",
+        "5504 2914871931",
+        "namba 55042914871931",
+        "Na 5504 2914 8719 31 ya ada",
+    ],
 )
 async def test_a_number_is_found_as_people_type_it(engine: Engine, typed: str) -> None:
     await engine.shares.accept(job("55042914871931"))

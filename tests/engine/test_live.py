@@ -11,7 +11,7 @@ import pytest
 
 from bot.engine import keys
 from bot.engine.engine import Engine
-from bot.engine.live import Word, most_readers
+from bot.engine.live import MOST_READERS, Word, most_readers
 from bot.errors import NotFound, StoreUnavailable
 from tests.engine.conftest import job, paid
 
@@ -140,3 +140,27 @@ def test_readers_leave_connections_for_webhooks(monkeypatch: pytest.MonkeyPatch)
     for allowed, readers in ((1024, 768), (65_536, 10_000), (resource.RLIM_INFINITY, 10_000), (100, 1)):
         monkeypatch.setattr(resource, "getrlimit", lambda _, allowed=allowed: (allowed, allowed))
         assert most_readers() == readers
+
+
+async def test_one_page_never_takes_the_last_places(engine: Engine) -> None:
+    crowded, other = await shared(engine, "5521"), await shared(engine, "5522")
+    engine.live._most = 40
+    async with AsyncExitStack() as readers:
+        for _ in range(30):
+            await readers.enter_async_context(engine.live.watch(crowded))
+        with pytest.raises(StoreUnavailable, match="no room"):
+            await readers.enter_async_context(engine.live.watch(crowded))
+        await readers.enter_async_context(engine.live.watch(other))
+    async with engine.live.watch(crowded):
+        assert list(engine.live._of_page.values()) == [1]
+    assert not engine.live._of_page
+
+
+async def test_a_thousand_readers_of_one_page_have_room(engine: Engine) -> None:
+    token = await shared(engine, "5523")
+    engine.live._most = MOST_READERS
+    async with AsyncExitStack() as readers:
+        watched = [await readers.enter_async_context(engine.live.watch(token)) for _ in range(1000)]
+        await engine.payments.settle(paid("5523"))
+        for _, word in watched:
+            assert await told(word)

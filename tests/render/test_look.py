@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ from PIL import Image
 
 from bot.app import renderer
 from bot.errors import ConfigError
-from bot.render.look import LARGEST_LOGO, Look, contrast, read_logo
+from bot.render.look import LARGEST_LOGO, LEAST_CONTRAST, MOST_PIXELS, Look, contrast, read_logo
 from bot.settings import Settings
 
 
@@ -59,3 +61,23 @@ def test_a_logo_that_cannot_be_used_stops_the_start_and_says_why(tmp_path: Path)
     ):
         with pytest.raises(ConfigError, match=f"MERCHANT_LOGO.*{why}"):
             renderer(Settings(merchant_logo=file))
+
+
+def test_a_logo_of_too_many_pixels_is_refused_before_they_are_unpacked(tmp_path: Path) -> None:
+    large, bomb = tmp_path / "large.png", tmp_path / "bomb.png"
+    Image.new("1", (MOST_PIXELS + 1, 10)).save(large)
+    # A header that claims 60,000 by 60,000 pixels, with nothing behind it.
+    head = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    size, check = struct.pack(">I", 13), struct.pack(">I", zlib.crc32(head))
+    bomb.write_bytes(b"\x89PNG\r\n\x1a\n" + size + head + check + struct.pack(">I", 9) + b"IDAT")
+    for file in (large, bomb):
+        with pytest.raises(ConfigError, match=r"MERCHANT_LOGO: .*600 pixels at most|600 by 600 at most"):
+            renderer(Settings(merchant_logo=file))
+
+
+def test_the_contrast_in_the_message_is_never_that_which_is_asked_for() -> None:
+    with pytest.raises(ConfigError, match=r"contrast of 4\.47; expected a darker colour, with 4\.50"):
+        Look(name="Shule", colour="#777777")
+    assert contrast("#757575", "#ffffff") >= LEAST_CONTRAST
+    with pytest.raises(ConfigError, match=r"contrast of 4\.49;"):
+        Look(name="Shule", colour="#707972")

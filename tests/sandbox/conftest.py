@@ -40,10 +40,11 @@ class Call:
 
 @dataclass
 class Tuma:
-    """Takes every webhook; answers with `status`."""
+    """Takes every webhook; answers with `status` and the text `answer`."""
 
     url: str = ""
     status: int = 200
+    answer: str = ""
     calls: list[Call] = field(default_factory=list)
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -57,7 +58,7 @@ class Tuma:
         url = self.url + request.raw_path
         self.calls.append(Call(request.path, url, dict(request.headers), body, form))
         self._arrived.set()
-        return web.Response(status=self.status)
+        return web.Response(status=self.status, text=self.answer, content_type="text/xml")
 
     async def wait_for(self, count: int) -> list[Call]:
         async with asyncio.timeout(10):

@@ -10,6 +10,7 @@ import httpx
 from bot.sandbox.city import Sandbox
 from bot.sandbox.judge import text_key
 from bot.sandbox.world import Message, World
+from tests.plain import PLAIN
 
 ASHA = "+255754000001"
 
@@ -68,7 +69,7 @@ async def test_telegram_text_is_judged_as_it_was_sent_and_before_edits(city: San
     city.telegram.chats.begin(5)
     url = f"{city.urls['telegram']}/bot{city.accounts.telegram.token}"
     sent = {"chat_id": 5, "text": "<b>Lipa</b>", "parse_mode": "HTML"}
-    async with httpx.AsyncClient(base_url=url) as http:
+    async with httpx.AsyncClient(verify=PLAIN, base_url=url) as http:
         made = (await http.post("/sendMessage", json=sent)).json()["result"]
         edit = {"chat_id": 5, "message_id": made["message_id"], "text": "Imelipwa"}
         assert (await http.post("/editMessageText", json=edit)).json()["ok"]
@@ -79,7 +80,7 @@ async def test_telegram_text_is_judged_as_it_was_sent_and_before_edits(city: San
 async def test_the_verdict_is_there_for_programs(city: Sandbox) -> None:
     for query in ("m=3-x.1", "m=3-x.1", "m=3-x.2"):
         take(city.world, reference=query)
-    async with httpx.AsyncClient(base_url=city.urls["page"]) as http:
+    async with httpx.AsyncClient(verify=PLAIN, base_url=city.urls["page"]) as http:
         short = (await http.get("/api/verdict")).json()
         full = (await http.get("/api/verdict?every=1")).json()
     assert (short["accepted"], short["messages"], "every" in short) == (3, 2, False)

@@ -18,6 +18,7 @@ from bot.sandbox.clickpesa_bills import Declined
 from bot.sandbox.clickpesa_checksum import canonical
 from bot.sandbox.clickpesa_shapes import Shapes
 from bot.sandbox.wallet import Payer
+from tests.plain import PLAIN
 from tests.sandbox.conftest import Clock, Tuma
 from tests.sandbox.test_clickpesa import Client
 from tests.sandbox.test_page import BILL
@@ -26,13 +27,13 @@ from tests.sandbox.test_page import BILL
 @pytest.fixture
 async def page(city: Sandbox, tuma: Tuma) -> AsyncIterator[httpx.AsyncClient]:
     city.connect(tuma.url)
-    async with httpx.AsyncClient(base_url=city.urls["page"]) as http:
+    async with httpx.AsyncClient(verify=PLAIN, base_url=city.urls["page"]) as http:
         yield http
 
 
 @pytest.fixture
 async def client(city: Sandbox) -> AsyncIterator[Client]:
-    async with httpx.AsyncClient(base_url=city.urls["clickpesa"]) as http:
+    async with httpx.AsyncClient(verify=PLAIN, base_url=city.urls["clickpesa"]) as http:
         made = Client(city, http)
         await made.login()
         yield made

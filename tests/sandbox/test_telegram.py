@@ -24,6 +24,7 @@ from aiogram.exceptions import (
 from aiogram.types import BotCommand, CopyTextButton, InlineKeyboardButton, InlineKeyboardMarkup, Message
 
 from bot.sandbox.city import Sandbox
+from tests.plain import PLAIN
 from tests.sandbox.conftest import Tuma
 
 ASHA = 700_123_456
@@ -64,7 +65,7 @@ async def test_another_token_is_unauthorized(city: Sandbox) -> None:
 
 
 async def test_an_unknown_method_is_404(city: Sandbox) -> None:
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(verify=PLAIN) as http:
         answer = await http.get(f"{city.urls['telegram']}/bot{city.accounts.telegram.token}/sendRocket")
     assert (answer.status_code, answer.json()) == (
         404,
@@ -137,7 +138,7 @@ async def test_bad_buttons_are_refused(
 ) -> None:
     markup = {"inline_keyboard": [[{"text": "x"} | action]]}
     form = {"chat_id": str(asha), "text": "x", "reply_markup": json.dumps(markup)}
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(verify=PLAIN) as http:
         answer = await http.post(
             f"{city.urls['telegram']}/bot{city.accounts.telegram.token}/sendMessage", data=form
         )
@@ -275,7 +276,7 @@ async def test_a_failing_telegram_takes_nothing(city: Sandbox, bot: Bot, asha: i
 
 async def test_parameters_may_come_as_json(city: Sandbox, asha: int) -> None:
     body = {"chat_id": asha, "text": "Habari", "reply_markup": {"inline_keyboard": []}}
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(verify=PLAIN) as http:
         answer = await http.post(
             f"{city.urls['telegram']}/bot{city.accounts.telegram.token}/sendmessage", json=body
         )

@@ -16,6 +16,7 @@ from twilio.rest import Client  # type: ignore[import-untyped]
 from bot.sandbox.city import Sandbox
 from bot.sandbox.twilio import reference
 from bot.sandbox.twilio_carrier import Fate
+from tests.plain import PLAIN
 from tests.sandbox.conftest import Clock, Tuma
 
 # The SDK's own asynchronous client makes aiohttp say so.
@@ -52,7 +53,7 @@ async def refusal(city: Sandbox, **form: str) -> tuple[int, dict[str, Any]]:
     """The answer to a create request of exactly `form`."""
     account = city.accounts.twilio
     url = f"{city.urls['twilio']}/2010-04-01/Accounts/{account.sid}/Messages.json"
-    async with httpx.AsyncClient(auth=(account.sid, account.token)) as http:
+    async with httpx.AsyncClient(verify=PLAIN, auth=(account.sid, account.token)) as http:
         answer = await http.post(url, data=form)
     return answer.status_code, answer.json()
 
@@ -263,6 +264,33 @@ async def test_what_a_customer_writes_arrives_signed(city: Sandbox, tuma: Tuma) 
     )
 
 
+@pytest.mark.parametrize("channel", ["whatsapp", "sms"])
+@pytest.mark.parametrize(
+    "answer", ["<Message>A &amp; B</Message>", "<Message><Body>A &amp; B</Body></Message>"]
+)
+async def test_what_the_webhook_answers_is_on_the_phone(
+    city: Sandbox, tuma: Tuma, channel: str, answer: str
+) -> None:
+    city.connect(tuma.url)
+    tuma.answer = f'<?xml version="1.0"?><Response>{answer}</Response>'
+    await city.carrier.write(PHONE, "CHECK 1", channel=channel)
+    asked, said = city.world.screen(channel, PHONE)
+    assert (asked.outgoing, said.outgoing, said.text, said.sender) == (False, True, "A & B", asked.sender)
+
+
+@pytest.mark.parametrize(
+    ("status", "answer"),
+    [(200, "<Response/>"), (200, ""), (200, "no TwiML"), (500, "<Response><Message>x</Message></Response>")],
+)
+async def test_nothing_is_on_the_phone_without_a_message_verb(
+    city: Sandbox, tuma: Tuma, status: int, answer: str
+) -> None:
+    city.connect(tuma.url)
+    tuma.status, tuma.answer = status, answer
+    await city.carrier.write(PHONE, "Habari")
+    assert [each.outgoing for each in city.world.screen("whatsapp", PHONE)] == [False]
+
+
 async def test_a_template_goes_out_at_any_time_with_its_variables(city: Sandbox, client: Client) -> None:
     city.twilio.templates[CONTENT] = "Habari {{1}}, lipa {{2}}."
     wanted = whatsapp(city, body="", content_sid=CONTENT, content_variables='{"1":"Asha","2":"TZS 45,000"}')
@@ -293,7 +321,7 @@ async def test_a_throttling_twilio_says_20429_and_when_to_come_back(city: Sandbo
     city.faults.set("twilio", "throttling")
     account = city.accounts.twilio
     url = f"{city.urls['twilio']}/2010-04-01/Accounts/{account.sid}/Messages.json"
-    async with httpx.AsyncClient(auth=(account.sid, account.token)) as http:
+    async with httpx.AsyncClient(verify=PLAIN, auth=(account.sid, account.token)) as http:
         answer = await http.post(url, data={"To": PHONE, "From": "TUMA", "Body": "x"})
     assert (answer.status_code, answer.json()["code"], answer.headers["Retry-After"]) == (429, 20429, "1")
 

@@ -17,6 +17,7 @@ from twilio.http.async_http_client import AsyncTwilioHttpClient  # type: ignore[
 from twilio.rest import Client  # type: ignore[import-untyped]
 
 from bot.sandbox.city import Sandbox
+from tests.plain import PLAIN
 from tests.sandbox.conftest import Tuma
 
 pytestmark = [
@@ -92,7 +93,7 @@ async def test_a_429_says_when_to_come_back_or_does_not(city: Sandbox, kind: str
     city.faults.next("twilio", kind)
     account = city.accounts.twilio
     url = f"{city.urls['twilio']}/2010-04-01/Accounts/{account.sid}/Messages.json"
-    async with httpx.AsyncClient(auth=(account.sid, account.token)) as http:
+    async with httpx.AsyncClient(verify=PLAIN, auth=(account.sid, account.token)) as http:
         answer = await http.post(url, data={"To": PHONE, "From": "TUMA", "Body": "x"})
     assert (answer.status_code, answer.headers.get("Retry-After")) == (429, wait)
 
@@ -101,7 +102,7 @@ async def test_a_connection_is_reset_and_not_closed(city: Sandbox) -> None:
     city.faults.next("twilio", "reset-before")
     account = city.accounts.twilio
     url = f"{city.urls['twilio']}/2010-04-01/Accounts/{account.sid}/Messages.json"
-    async with httpx.AsyncClient(auth=(account.sid, account.token)) as http:
+    async with httpx.AsyncClient(verify=PLAIN, auth=(account.sid, account.token)) as http:
         with pytest.raises(httpx.ReadError):
             await http.post(url, data={"To": PHONE, "From": "TUMA", "Body": "x"})
 

@@ -250,3 +250,19 @@ async def test_a_chat_cannot_check_for_ever_and_another_still_can(office: Office
         await office.customer.says("/check 5604")
     assert "checked many times" in await office.customer.says("/check 5604")
     assert "Yes, this is a bill" in await office.phone(2002).says("/check 5604")
+
+
+async def test_a_number_is_found_among_other_words(office: Office) -> None:
+    await office.share("55042914871931")
+    assert "Yes, this is a bill" in await office.customer.says("/check namba 5504 2914 8719 31 tafadhali")
+    assert "/check 55042914871931" in await office.customer.says("/check my bill please")
+
+
+async def test_asking_how_to_check_has_an_end_too(office: Office) -> None:
+    for _ in range(MOST["telegram"]):
+        assert "/check 55042914871931" in await office.customer.says("/check")
+    assert "checked many times" in await office.customer.says("/check")
+    before = len(office.customer.messages)
+    office.city.telegram.chats.write(office.customer.chat, "/check")
+    await office.customer.says("/bills")
+    assert len(office.customer.messages) == before + 1

@@ -95,8 +95,11 @@ async def test_who_asks_too_often_must_wait_and_others_need_not(serve: Serve) ->
         (1, "2001:db8:1:2:aaaa::1", "2001:db8:1:2::/64"),
         (1, "2001:db8:1:2:bbbb::2", "2001:db8:1:2::/64"),
         (1, "::ffff:198.51.100.7", "198.51.100.7"),
-        (1, "nonsense", "unknown"),
-        (1, "", "unknown"),
+        (1, "198.51.100.7:4711", "198.51.100.7"),
+        (1, "[2001:db8:1:2::5]:4711", "2001:db8:1:2::/64"),
+        (1, "nonsense", "127.0.0.1"),
+        (1, "unknown", "127.0.0.1"),
+        (1, "", "127.0.0.1"),
     ],
 )
 def test_who_asks_is_seen_through_the_merchants_own_proxies_alone(
@@ -120,6 +123,33 @@ async def test_the_english_keyword_too_and_without_a_number_it_is_explained(site
     assert await write(site, "CHECK 8841") == "Yes, this is a bill from Shule. Amount to pay: TZS 45,000."
     assert "Shule has no such number" in str(await write(site, "check 8842"))
     assert "Type the control number" in str(await write(site, "Check"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Hakiki namba 55042914871931 tafadhali",
+        "check my bill please: 5504 2914 8719 31",
+        "HAKIKI\u200b 5504\u200b2914\u200b8719\u200b31",
+        "\u200fCHECK \u206855042914871931\u2069",
+        "hakiki namba:55042914871931, kiasi 45000",
+        "CHECK (55042914871931)?",
+        "hakiki\n55042914871931\nasante",
+    ],
+)
+async def test_a_number_is_found_in_what_people_write_around_it(site: Site, text: str) -> None:
+    await shared(site, bill={"number": "55042914871931", "amount": "45000"})
+    assert "TZS 45,000" in str(await write(site, text))
+
+
+@pytest.mark.parametrize(
+    "text", ["check my bill please", "Hakiki malipo yangu", "check", "Hakiki?", "CHECK\u200b", "check at 5"]
+)
+async def test_words_without_a_number_are_never_told_no_such_number(site: Site, text: str) -> None:
+    answer = await write(site, text)
+    alone = len(text.split()) == 1
+    assert bool(answer) is alone
+    assert not alone or "control number" in str(answer)
 
 
 @pytest.mark.parametrize("text", ["Habari", "checking in", "please check 8841", "STOP", "hakika"])

@@ -95,6 +95,7 @@ async def test_programs_get_the_bill_as_json(site: Site) -> None:
         "status": "open",
         "number": "8822",
         "amount": "25000",
+        "older": "0",
         "total": "45000",
         "paid": "20000",
         "currency": "TZS",
@@ -170,3 +171,17 @@ async def test_a_width_of_thousands_of_digits_is_only_wide(site: Site) -> None:
     wide = f"/oembed?url={PUBLIC_URL}/pay/{token}&maxwidth={'9' * 5000}"
     async with site.stranger.get(wide) as response:
         assert response.status == 200
+
+
+@pytest.mark.parametrize("amount", [None, "45000"])
+async def test_the_frame_and_the_snippet_promise_steps_only_where_there_are_some(
+    site: Site, amount: str | None
+) -> None:
+    answer = await shared(site)
+    if amount:
+        await site.engine.payments.settle(paid(answer["number"], amount))
+    for path in ("embed", "snippet.html"):
+        async with site.stranger.get(f"/pay/{answer['token']}/{path}?lang=en") as response:
+            html = await response.text()
+        assert ("Open the bill and the steps to pay</a>" in html) is (amount is None)
+        assert ("Open the bill</a>" in html) is (amount is not None)

@@ -409,3 +409,32 @@ async def test_the_merchants_logo_and_colour_are_on_the_page(serve: Serve, tmp_p
     [logo] = [attributes for tag, attributes in page.tags if tag == "img"]
     assert base64.b64decode(str(logo["src"]).partition(",")[2]) == (tmp_path / "logo.png").read_bytes()
     assert "--brand:#1d3f8f" in page.html
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/pay", "/pay/", "/pay/0-aaaaaaaaaaaaaaaa/", "/paid", "/pay/x/bill.json"]
+)
+async def test_a_bad_link_in_a_browser_is_a_page_and_elsewhere_a_problem(site: Site, path: str) -> None:
+    browser = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+    async with site.stranger.get(path, headers=browser) as response:
+        assert (response.status, response.content_type) == (404, "text/html")
+        assert "We could not find this page" in Page(await response.text()).text
+    async with site.stranger.get(path) as response:
+        assert (response.status, response.content_type) == (404, "application/problem+json")
+    async with site.stranger.get("/v1/shares/none", headers=browser) as response:
+        assert response.content_type == "application/problem+json"
+
+
+async def test_every_variable_of_the_style_has_a_plain_value_before_it(site: Site) -> None:
+    answer = await shared(site)
+    page = await get(site, f"/pay/{answer['token']}")
+    [style] = re.findall(r"<style>(.*?)</style>", page.html, re.DOTALL)
+    assert "background: #0b6b3a; background: var(--brand)" in style
+    for rule in re.findall(r"{([^{}]*var\([^{}]*)}", style):
+        declared = [
+            part.strip() for part in rule.split(";") if part.strip() and not part.strip().startswith("--")
+        ]
+        for before, each in zip(["", *declared], declared, strict=False):
+            if "var(" in each:
+                assert before.partition(":")[0] == each.partition(":")[0]
+                assert "var(" not in before

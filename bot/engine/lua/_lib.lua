@@ -165,7 +165,8 @@ local function fenced(kind)
   return kind == 'instructions' or kind == 'reminder' or kind == 'bill_changed'
 end
 
--- mv is what moved to the number that came after this one.
+-- mv is what moved to the number that came after this one; tb what was paid under the numbers before it;
+-- tt when the term began.
 local function balance(a, term)
   return num(a['ta:' .. term]) - num(a['tp:' .. term]) - num(a['mv:' .. term])
 end
@@ -792,7 +793,7 @@ local function allocate(number, a, p, force, now)
     if here and a.kind == 'order' then redis.call('HSET', key, 'shut', '1') end
     return keep_for_staff(number, a, p.pid, why, now)
   end
-  local told, last = {}, first
+  local told, mine, last = {}, {}, ''
   for _, term in ipairs(terms_of(a)) do
     local take = math.min(rest, math.max(balance(a, term), 0))
     if take > 0 then
@@ -800,13 +801,14 @@ local function allocate(number, a, p, force, now)
       redis.call('HSET', key, 'tp:' .. term, a['tp:' .. term])
       redis.call('HINCRBY', P .. 'p:' .. p.pid, 'al:' .. term, int(take))
       rest = rest - take
-      told[term] = true
+      told[term], mine['al:' .. term] = true, int(take)
     end
-    last = last or term
+    last = term
   end
   if rest > 0 then
     redis.call('HINCRBY', key, 'credit', int(rest))
-    redis.call('HSET', P .. 'p:' .. p.pid, 'cr', int(rest))
+    -- The newest bill of now is the one on whose page it is told.
+    redis.call('HSET', P .. 'p:' .. p.pid, 'cr', int(rest), 'ct', last)
   end
   redis.call('HINCRBY', key, 'paid', p.am)
   redis.call('HSET', P .. 'p:' .. p.pid, 'm', '1', 'why', '')
@@ -837,7 +839,8 @@ local function allocate(number, a, p, force, now)
   if owed <= 0 and a.nxr then release(a, number, now) end
   local at = want_successor(number, a, now) and int(num(now) + num(policy.wait)) or nil
   local facts = { am = p.am, cur = p.cur, bal = int(owed), cr = int(rest), ref = receipt_number(p.pid), at = p.paid or now,
-    closed = closed and '1' or '0', num = number, ch = p.ch }
+    closed = closed and '1' or '0', num = number, ch = p.ch, ct = last }
+  for field, take in pairs(mine) do facts[field] = take end
   local made = receipts(a, 'receipt', spoken_for(a, told), p.pid, facts, now, at)
   if at then redis.call('HSET', key, 'nxr', ((a.nxr or '') .. ' ' .. table.concat(made, ' '))) end
   news('paid', now, { payment = p.pid, number = number, amount_minor = p.am, currency = p.cur,
@@ -886,6 +889,7 @@ local function pass_on(number, a)
       if owed > 0 then
         redis.call('HINCRBY', P .. 'a:' .. number, 'mv:' .. term, int(owed))
         redis.call('HINCRBY', P .. 'a:' .. to, 'ta:' .. term, int(owed))
+        redis.call('HINCRBY', P .. 'a:' .. to, 'tb:' .. term, '-' .. int(owed))
       end
     end
     number, a = to, account(to)

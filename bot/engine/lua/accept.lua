@@ -51,6 +51,7 @@ if a then
   end
   if a.kind == 'order' and not known then return { 'refused', 'term', a.T } end
 end
+local earlier = a ~= nil
 local group = contact_of()
 if not group then return { 'refused', 'contact', '' } end
 
@@ -74,13 +75,13 @@ elseif a.st ~= 'open' then
   redis.call('HDEL', key, 'halt')
   redis.call('PERSIST', key)
   count('open', 1)
-  changed(job.num)
 end
 local fresh = not a['ta:' .. term]
 if fresh then
   add('T', (a.T or '') == '' and term or (a.T .. '\31' .. term))
   add('ta:' .. term, job.amount)
   add('tm:' .. term, job.mode)
+  add('tt:' .. term, now)
 end
 -- What a bill that is on record does not say yet, its share may.
 for field, value in pairs({ td = job.due, tx = job.desc }) do
@@ -93,6 +94,7 @@ end
 add('sh:' .. job.sid, term)
 redis.call('HSET', key, unpack(added))
 if fresh then use_credit(job.num, a) end
+if earlier then changed(job.num) end
 
 local s = { sid = job.sid, id = job.id, num = job.num, term = term, st = 'active', ln = job.lane, rm = job.route,
   ch = job.channels, cw = job.confirm, cb = job.callback }

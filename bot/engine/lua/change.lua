@@ -57,7 +57,7 @@ if fresh then
   mine = kept
   a.T = (a.T or '') == '' and term or (a.T .. '\31' .. term)
   a['tm:' .. term] = terms[1] and a['tm:' .. terms[#terms]] or 'partial'
-  redis.call('HSET', key, 'T', a.T, 'tm:' .. term, a['tm:' .. term])
+  redis.call('HSET', key, 'T', a.T, 'tm:' .. term, a['tm:' .. term], 'tt:' .. term, now)
 end
 local news_for_customer = fresh
 local function set(field, value, told)

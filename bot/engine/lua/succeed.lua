@@ -36,8 +36,9 @@ for _, term in ipairs(terms_of(a)) do
   local rest = balance(a, term)
   if rest > 0 then
     kept[#kept + 1] = term
-    redis.call('HSET', key, 'ta:' .. term, int(rest), 'tm:' .. term, a['tm:' .. term])
-    for _, field in ipairs({ 'td:' .. term, 'tx:' .. term }) do
+    redis.call('HSET', key, 'ta:' .. term, int(rest), 'tm:' .. term, a['tm:' .. term],
+      'tb:' .. term, int(num(a['tp:' .. term]) + num(a['tb:' .. term])))
+    for _, field in ipairs({ 'td:' .. term, 'tx:' .. term, 'tt:' .. term }) do
       if a[field] then redis.call('HSET', key, field, a[field]) end
     end
   end
