@@ -29,6 +29,9 @@ from channels.errors import ContentRejected, Misconfigured, RecipientInvalid
 _POLICY = SMTP.clone(cte_type="7bit")
 
 
+_EXPECTED = "expected billing@example.com or Name <billing@example.com>"
+
+
 def mailbox(text: str) -> Address:
     """Read `billing@example.com` or `Name <billing@example.com>` for a header and an envelope.
 
@@ -37,22 +40,23 @@ def mailbox(text: str) -> Address:
     name, address = parseaddr(text)
     local, at, domain = address.rpartition("@")
     if not at or not local or not domain or _has_control(text):
-        raise ValueError("expected billing@example.com or Name <billing@example.com>")
+        raise ValueError(_EXPECTED)
     try:
         ascii_domain = domain.encode("ascii" if domain.isascii() else "idna").decode("ascii")
         return Address(name, addr_spec=f"{local}@{ascii_domain}")
     except (ValueError, MessageError, IndexError):  # IndexError: some broken addresses trip the parser itself
-        raise ValueError("expected billing@example.com or Name <billing@example.com>") from None
+        raise ValueError(_EXPECTED) from None
 
 
 def sender(text: str) -> Address:
     """Read the configured sender. Errors: Misconfigured; also for one that needs SMTPUTF8."""
     try:
         address = mailbox(text)
+        path(address)
+    except UnicodeError:
+        raise Misconfigured("smtp sender", f"EMAIL_FROM: {_EXPECTED}") from None
     except ValueError as error:
         raise Misconfigured("smtp sender", f"EMAIL_FROM: {error}") from None
-    if not address.addr_spec.isascii():
-        raise Misconfigured("smtp sender", "EMAIL_FROM: letters before the @ that mail servers do not take")
     return address
 
 

@@ -202,6 +202,29 @@ async def test_a_text_whose_recipient_was_refused_is_never_sent(answer: bytes, s
     assert b"".join(heard) == said
 
 
+@pytest.mark.parametrize("offer", [b"PIPELINING", b"8BITMIME"])
+async def test_a_text_that_was_never_asked_for_is_no_doubt(offer: bytes) -> None:
+    ended = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 here\r\n")
+        while (line := await reader.readline()) and line != b"DATA\r\n":
+            writer.write(
+                b"250-here\r\n250 " + offer + b"\r\n" if line.startswith(b"EHLO") else b"250 fine\r\n"
+            )
+        await reader.read()
+        writer.close()
+        ended.set()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        rig = EmailRig()
+        rig.base = f"smtp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        channel = rig.make(timeout_s=0.6)
+        assert type(await failure(channel, rig)) is Unavailable
+        await channel.close()
+        await asyncio.wait_for(ended.wait(), 5)
+
+
 @pytest.mark.parametrize("words", [b"421 4.4.2 idle too long\r\n", b"250 fine\r\n" * 2, b"x" * 40_000])
 async def test_what_a_server_says_unasked_is_no_answer_to_the_next_mail(words: bytes) -> None:
     mails: list[bytes] = []

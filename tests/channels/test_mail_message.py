@@ -216,6 +216,7 @@ def test_any_text_is_an_address_or_refused(text: str) -> None:
         assert "@" in recipient(text).addr_spec
 
 
-def test_a_sender_that_is_no_address_is_our_fault() -> None:
+@pytest.mark.parametrize("text", ["Shule", "Shule <adá@shule.example>"])
+def test_a_sender_that_cannot_be_named_to_a_server_is_our_fault(text: str) -> None:
     with pytest.raises(Misconfigured, match="EMAIL_FROM"):
-        sender("Shule")
+        sender(text)
