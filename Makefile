@@ -8,7 +8,7 @@ export UV_PYTHON_DOWNLOADS := never
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check chaos up lock pictures clean
+.PHONY: help setup demo test check chaos bench up lock pictures clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ test: $(VENV)/.dev ## Run every test, on a Valkey that the tests start
 
 chaos: $(VENV)/.dev ## Kill, freeze and starve everything for ten minutes, and judge what was sent (docs/proofs)
 	$(BIN)/python -m tests.chaos $(ARGS)
+
+bench: $(VENV)/.dev ## Measure against the limit and other queues (docs/benchmarks.md; needs nginx)
+	$(BIN)/python -m benchmarks $(ARGS)
 
 check: $(VENV)/.dev ## Lint, formatting and types
 	$(BIN)/ruff check .

@@ -13,6 +13,7 @@ import random
 import statistics
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -154,8 +155,8 @@ async def _measure(page: str, tuma: str, bare: str, seconds: float, connections:
     return Measured(page=page, wire=wire, tuma=round(ours), bare=round(theirs), of_bare=round(share, 3))
 
 
-def main(seconds: float, connections: int) -> None:
-    """Measure the page, the frame, the JSON form and the PDF."""
+def measure(seconds: float, connections: int) -> Iterator[Measured]:
+    """The page, the frame and the JSON form."""
     with ExitStack() as stack:
         url, _ = stack.enter_context(valkey())
         port = free_port()
@@ -179,8 +180,13 @@ def main(seconds: float, connections: int) -> None:
                 bare = f"http://127.0.0.1:{other}/"
                 with running("-c", _BARE, str(other), str(here / "body")):
                     asyncio.run(_body(bare))
-                    made = asyncio.run(_measure(page or "/", address, bare, seconds, connections))
-            print(msgspec.json.encode(made).decode())
+                    yield asyncio.run(_measure(page or "/", address, bare, seconds, connections))
+
+
+def main(seconds: float, connections: int) -> None:
+    """Measure the pages and the PDF."""
+    for made in measure(seconds, connections):
+        print(msgspec.json.encode(made).decode())
     print(msgspec.json.encode(_pdf()).decode())
 
 

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from bot.cli import (
+    bench,
     bills,
     channel,
     contact,
@@ -80,3 +81,4 @@ app.add_typer(key.app, name="key", rich_help_panel=_OPERATE)
 app.add_typer(sandbox.app, name="sandbox", rich_help_panel=_DEVELOPERS)
 app.add_typer(sms.app, name="sms", rich_help_panel=_DEVELOPERS)
 app.add_typer(webhook.app, name="webhook", rich_help_panel=_DEVELOPERS)
+app.command("bench", rich_help_panel=_DEVELOPERS)(bench.bench_command)
