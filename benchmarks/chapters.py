@@ -10,7 +10,7 @@ from benchmarks import backlog, drain, lanes, limits, mail, pages, peers, rows, 
 from benchmarks.places import sink
 from benchmarks.report import Figure
 
-_MESSAGES, _PEER_MESSAGES, _REQUESTS = 10_000, 4_000, 16_000
+_MESSAGES, _PEER_MESSAGES, _REQUESTS = 8_000, 4_000, 8_000
 
 
 @dataclass(frozen=True)
