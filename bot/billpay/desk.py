@@ -17,7 +17,7 @@ import msgspec
 from bot.billpay.client import ClickPesa
 from bot.billpay.errors import ClickPesaError, ClickPesaNotFound, ClickPesaRefused
 from bot.billpay.numbers import NumberDetails
-from bot.domain.bill import BillView
+from bot.domain.bill import BillMode, BillView
 from bot.domain.bill_change import BillChange, ChangedBill
 from bot.errors import NotFound, Problem, ProviderAway, Refused
 
@@ -104,7 +104,7 @@ class BillDesk:
                 raise Refused(_replaced(number, live))
             owed = await self._changes.owed_after(live, change)
             told = await self._tell(live, change, owed)
-            known = owed if told == "updated" and change.amount is not None else None
+            known = owed if told == "updated" and _names_amount(change) else None
             applied = await self._changes.apply(number, change, told=known, by=by)
         return ChangedBill(
             bill=await self._bills.get(applied.number),
@@ -117,7 +117,7 @@ class BillDesk:
         return "off" if self._client is None else "later"
 
     async def _tell(self, number: str, change: BillChange, owed: Decimal) -> Told:
-        amount = owed if change.amount is not None and owed > 0 else None
+        amount = owed if _names_amount(change) and owed > 0 else None
         if self._client is None or not (amount or change.description or change.mode or change.status):
             return "off"
         await self._changes.expect(number)
@@ -155,6 +155,11 @@ class BillDesk:
             return await self._client.details(number), None
         except ClickPesaError as error:
             return None, str(error)
+
+
+def _names_amount(change: BillChange) -> bool:
+    """Whether ClickPesa must hear what is owed: nobody could pay the rest of an exact bill of the old amount."""
+    return change.amount is not None or change.mode == BillMode.EXACT
 
 
 def _replaced(number: str, live: str) -> Problem:

@@ -44,7 +44,8 @@ class _Sending:
     settings: Settings
     as_json: bool
     tally: Counter[str] = field(default_factory=Counter)
-    creating: dict[str, Row] = field(default_factory=dict)
+    # With whether it was there before this run: what becomes of it later is always a repeat.
+    creating: dict[str, tuple[Row, bool]] = field(default_factory=dict)
     repeats: Repeats = field(default_factory=Repeats)
 
     async def take(self, batch: list[Row]) -> None:
@@ -76,7 +77,7 @@ class _Sending:
 
     def _report(self, row: Row, answer: AcceptedShare | Refused) -> None:
         if isinstance(answer, AcceptedShare) and answer.state == "creating":
-            self.creating[answer.id] = row
+            self.creating[answer.id] = (row, answer.repeated)
         elif isinstance(answer, AcceptedShare):
             self.tally["repeated" if answer.repeated else "accepted"] += 1
             if self.as_json:
@@ -99,9 +100,12 @@ class _Sending:
                 self.engine.shares.made, self.creating
             )
             async for share_id, answer in found:
-                self._report(self.creating.pop(share_id), answer)
+                row, repeated = self.creating.pop(share_id)
+                if isinstance(answer, AcceptedShare):
+                    answer = msgspec.structs.replace(answer, repeated=repeated)
+                self._report(row, answer)
                 advance(1)
-        for share_id, row in self.creating.items():
+        for share_id, (row, _) in self.creating.items():
             self.tally["creating"] += 1
             if self.as_json:
                 emit({"row": row.number, "ok": True, "errors": [], "id": share_id, "state": "creating"})

@@ -214,6 +214,13 @@ async def test_an_exact_next_term_takes_the_carried_total(office: Office, desk: 
     assert (await office.pays(number, 75000)).outcome == "settled"
 
 
+async def test_a_part_paid_bill_that_becomes_exact_can_be_paid(office: Office, desk: BillDesk) -> None:
+    number = await made(office, kind=BillKind.CUSTOMER, amount=20000)
+    await office.pays(number, 5000)
+    assert (await changed(office, desk, number, mode=BillMode.EXACT)).clickpesa == "updated"
+    assert (await office.pays(number, 15000)).outcome == "settled"
+
+
 async def test_a_next_term_after_all_was_paid_wakes_the_share(office: Office, desk: BillDesk) -> None:
     number = await made(office, kind=BillKind.CUSTOMER)
     await office.pays(number, 45000)

@@ -86,7 +86,10 @@ async def test_a_share_row_that_repeats_one_whose_number_is_to_be_made_is_named(
     ran = await run(cli, "share", "shares.csv", "--json")
     assert [(line["row"], line["ok"]) for line in ran.lines] == [(3, False), (2, True)]
     assert ran.lines[0]["errors"][0]["message"] == "repeats row 2"
+    assert ran.lines[1]["repeated"] is False
     assert len(city.clickpesa.bills) == 1
+    Path("again.csv").write_text(f"create,amount,phone\n{row}")
+    assert (await run(cli, "share", "again.csv", "--json")).lines[0]["repeated"] is True
 
 
 @pytest.mark.parametrize(("column", "cell"), [("kind", "orders"), ("create", "orders"), ("amount", "1")])
