@@ -228,6 +228,7 @@ async def test_a_text_that_was_never_asked_for_is_no_doubt(offer: bytes) -> None
 @pytest.mark.parametrize("words", [b"421 4.4.2 idle too long\r\n", b"250 fine\r\n" * 2, b"x" * 40_000])
 async def test_what_a_server_says_unasked_is_no_answer_to_the_next_mail(words: bytes) -> None:
     mails: list[bytes] = []
+    said = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"220 here\r\n")
@@ -239,6 +240,7 @@ async def test_what_a_server_says_unasked_is_no_answer_to_the_next_mail(words: b
         writer.write(b"250 taken\r\n")
         await asyncio.sleep(0.05)
         writer.write(words)
+        said.set()
         await reader.read()
         writer.close()
 
@@ -247,6 +249,7 @@ async def test_what_a_server_says_unasked_is_no_answer_to_the_next_mail(words: b
         rig.base = f"smtp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         channel = rig.make()
         await channel.send(rig.outgoing())
+        await said.wait()
         await asyncio.sleep(0.2)
         await channel.send(rig.outgoing())
         await channel.close()
