@@ -131,8 +131,17 @@ def until_open(port: int, seconds: float = 10) -> None:
 @contextmanager
 def running(*arguments: str, environment: dict[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
     """A Python process with these arguments, ended by SIGTERM."""
+    with started([sys.executable, *arguments], environment) as process:
+        yield process
+
+
+@contextmanager
+def started(
+    command: list[str], environment: dict[str, str] | None = None, *, cwd: Path | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process with these settings beside our own, ended by SIGTERM; what it complains of is not shown."""
     full = {**os.environ, **(environment or {})}
-    process = subprocess.Popen([sys.executable, *arguments], env=full, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, env=full, cwd=cwd, stderr=subprocess.DEVNULL)
     try:
         yield process
     finally:

@@ -24,6 +24,7 @@ from twilio.request_validator import RequestValidator  # type: ignore[import-unt
 from benchmarks import load
 from benchmarks.drain import environment, fill, jobs, reach
 from benchmarks.places import cpu_s, free_port, running, sink, until_open, valkey
+from benchmarks.rows import row
 from bot.billpay.checksum import sign
 
 KEY = "tuma-benchmark-key-0001"
@@ -61,25 +62,8 @@ def api(url: str, base: str) -> Iterator[tuple[int, int]]:
 def shares(count: int, first: int) -> list[bytes]:
     """So many `POST /v1/shares`, each a share of its own."""
     headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
-    return [
-        load.post("/v1/shares", msgspec.json.encode(body(n)), headers) for n in range(first, first + count)
-    ]
-
-
-def body(n: int) -> dict[str, object]:
-    """A share job as a producer writes it."""
-    return {
-        "id": f"serve-{n}",
-        "bill": {
-            "number": f"{66_042_914_870_000 + n}",
-            "amount": "45000",
-            "description": "Ada ya muhula wa 2",
-            "due_at": "2030-12-01T09:00:00+03:00",
-        },
-        "customer": {"name": f"Asha Juma {n}", "phone": f"+25576{n % 10_000_000:07}", "locale": "sw"},
-        "route": {"channels": ["sms"]},
-        "reminders": {"after_due": ["P1D", "P3D"]},
-    }
+    made = ({**row(n), "lane": "urgent"} for n in range(first, first + count))
+    return [load.post("/v1/shares", msgspec.json.encode(job), headers) for job in made]
 
 
 def payments(numbers: Sequence[str], amount: str = "45000") -> list[bytes]:

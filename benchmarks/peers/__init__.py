@@ -7,18 +7,16 @@ kept.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 from redis import Redis
 
-from benchmarks.places import cpu_s, valkey
+from benchmarks.places import cpu_s, started, valkey
 
 HERE = Path(__file__).parent
 _HOME = Path(sys.prefix) / "peers"
@@ -74,11 +72,12 @@ def drain(name: str, base: str, messages: int, fsync: str = "always") -> PeerDra
     """Queue messages, start one worker, and time it from a tenth to the last of them."""
     program = python(name)
     with valkey(fsync) as (url, server), Redis.from_url(url) as redis:
-        environment = {**os.environ, "PEER_REDIS": url, "PEER_SINK": base}
-        subprocess.run(
-            [str(program), f"with_{name}.py", str(messages)], cwd=HERE, env=environment, check=True
-        )
-        with _running([str(program), *PEERS[name].worker.split()], environment) as pid:
+        environment = {"PEER_REDIS": url, "PEER_SINK": base}
+        with started([str(program), f"with_{name}.py", str(messages)], environment, cwd=HERE) as filling:
+            if filling.wait():
+                raise RuntimeError(f"the messages for {name} could not be queued")
+        with started([str(program), *PEERS[name].worker.split()], environment, cwd=HERE) as process:
+            pid = process.pid
             warm = _reach(redis, messages // 10)
             before = time.perf_counter(), _family_cpu_s(pid), cpu_s(server)
             end = _reach(redis, messages)
@@ -89,22 +88,6 @@ def drain(name: str, base: str, messages: int, fsync: str = "always") -> PeerDra
                 (_family_cpu_s(pid) - before[1]) * 1000 / count,
                 (cpu_s(server) - before[2]) * 1000 / count,
             )
-
-
-@contextmanager
-def _running(command: list[str], environment: dict[str, str]) -> Iterator[int]:
-    process = subprocess.Popen(
-        command, cwd=HERE, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        yield process.pid
-    finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def _family_cpu_s(pid: int) -> float:

@@ -255,18 +255,9 @@ class Talk:
     async def count(self) -> None:
         """A message goes out, whether there is a token for it or not. Raises StoreUnavailable."""
         if self._every_us:
-            request = {
-                **{
-                    "ch": "telegram",
-                    "who": "staff",
-                    "want": 0,
-                    "bulk": 0,
-                    "urgent": False,
-                    "cost": 1,
-                    "back": -1,
-                },
-                **{"every": self._every_us, **_room(self._every_us, 1), "busy": 0, "places": [], "keep": 0},
-            }
+            nothing = {"want": 0, "bulk": 0, "urgent": False, "busy": 0, "places": [], "keep": 0}
+            taken = {"ch": "telegram", "who": "staff", "cost": 1, "back": -1, "every": self._every_us}
+            request = {**taken, **nothing, **_room(self._every_us, 1)}
             await self._scripts.run(self._scripts.lease(request))
 
 

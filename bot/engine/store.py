@@ -159,11 +159,8 @@ def _packing(kind: type[Any]) -> type[Any]:
     def pack_command(self: Connection, *args: Any) -> list[bytes]:
         try:
             return [hiredis.pack_command((*args[0].encode().split(), *args[1:]))]
-        except (
-            AttributeError,
-            TypeError,
-            UnicodeError,
-        ):  # bytes for a name, or what only the library can write
+        except (AttributeError, TypeError, UnicodeError):
+            # Bytes for a name, or what only the library can write.
             packed: list[bytes] = kind.pack_command(self, *args)
             return packed
 

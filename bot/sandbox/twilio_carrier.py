@@ -4,7 +4,7 @@ Promises callbacks in order for one message, but for those that a fault loses, d
 over the exact URL including its query. A callback that finds nobody is tried once more, an error answer never, as
 Twilio's default is.
 What a webhook answers in TwiML is sent to who wrote, on the same channel.
-Source: Twilio guides on outbound status callbacks, webhook requests webhook security, and TwiML's Message verb.
+Source: Twilio guides on outbound status callbacks, webhook requests, webhook security, and TwiML's Message verb.
 """
 
 from __future__ import annotations

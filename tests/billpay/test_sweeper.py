@@ -266,14 +266,20 @@ async def test_while_clickpesa_is_away_the_watermark_stays_and_then_all_is_found
     assert await status(engine, number) == "settled"
 
 
-async def test_what_was_read_before_an_error_is_not_read_again(
-    city: Sandbox, engine: Engine, client: ClickPesa, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def paid_over_three_pages(city: Sandbox, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A number whose ten payments of 1,000 stand on pages of four."""
     monkeypatch.setattr(sweeping, "PAGE", 4)
     monkeypatch.setattr(sweeping, "OVERLAP", 0)
     number = await bill(engine, city, kind="customer")
     for _ in range(10):
         await city.pay(number, 1000, notify=False)
+    return number
+
+
+async def test_what_was_read_before_an_error_is_not_read_again(
+    city: Sandbox, engine: Engine, client: ClickPesa, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = await paid_over_three_pages(city, engine, monkeypatch)
     calls: list[int] = []
     ask = client.payments_page
 
@@ -296,11 +302,7 @@ async def test_what_was_read_before_an_error_is_not_read_again(
 async def test_a_look_that_is_killed_is_taken_up_where_it_was(
     city: Sandbox, engine: Engine, client: ClickPesa, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sweeping, "PAGE", 4)
-    monkeypatch.setattr(sweeping, "OVERLAP", 0)
-    number = await bill(engine, city, kind="customer")
-    for _ in range(10):
-        await city.pay(number, 1000, notify=False)
+    number = await paid_over_three_pages(city, engine, monkeypatch)
     calls: list[int] = []
     third = asyncio.Event()
     ask = client.payments_page

@@ -7,7 +7,8 @@ import dataclasses
 import email
 import email.policy
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -146,13 +147,30 @@ async def test_a_goodbye_on_a_kept_connection_is_answered_with_a_new_one(mail: E
     assert mail.server.commands.count("MAIL") == 3
 
 
-async def test_a_server_that_pipelines_gets_the_envelope_at_once_and_the_text_only_when_it_asks() -> None:
-    heard: list[bytes] = []
+@asynccontextmanager
+async def pipelining(
+    talk: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+) -> AsyncIterator[EmailRig]:
+    """A rig of a server that offers PIPELINING; `talk` is what it does once it has said so."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"220 here\r\n")
         await reader.readuntil(b"\r\n")
         writer.write(b"250-here\r\n250 PIPELINING\r\n")
+        await talk(reader, writer)
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        rig = EmailRig()
+        rig.base = f"smtp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        yield rig
+
+
+async def test_a_server_that_pipelines_gets_the_envelope_at_once_and_the_text_only_when_it_asks() -> None:
+    heard: list[bytes] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         heard.append(await reader.readuntil(b"DATA\r\n"))  # before anything of it is answered
         for part in (b"250 fine\r\n250-and", b" here\r\n250 fine\r", b"\n354 go on\r\n"):
             writer.write(part)
@@ -160,12 +178,8 @@ async def test_a_server_that_pipelines_gets_the_envelope_at_once_and_the_text_on
             await asyncio.sleep(0.01)
         heard.append(await reader.readuntil(b"\r\n.\r\n"))
         writer.write(b"250 taken\r\n")
-        await reader.read()
-        writer.close()
 
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        rig = EmailRig()
-        rig.base = f"smtp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with pipelining(talk) as rig:
         channel = rig.make()
         await channel.send(rig.outgoing())
         await channel.close()
@@ -230,10 +244,7 @@ async def test_what_a_server_says_unasked_is_no_answer_to_the_next_mail(words: b
     mails: list[bytes] = []
     said = asyncio.Event()
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"220 here\r\n")
-        await reader.readuntil(b"\r\n")
-        writer.write(b"250-here\r\n250 PIPELINING\r\n")
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"DATA\r\n")
         writer.write(b"250 fine\r\n250 fine\r\n354 go on\r\n")
         mails.append(await reader.readuntil(b"\r\n.\r\n"))
@@ -241,12 +252,8 @@ async def test_what_a_server_says_unasked_is_no_answer_to_the_next_mail(words: b
         await asyncio.sleep(0.05)
         writer.write(words)
         said.set()
-        await reader.read()
-        writer.close()
 
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        rig = EmailRig()
-        rig.base = f"smtp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with pipelining(talk) as rig:
         channel = rig.make()
         await channel.send(rig.outgoing())
         await said.wait()
