@@ -16,6 +16,7 @@ import pytest
 import redis
 import redis.asyncio
 import structlog
+from hypothesis import HealthCheck, settings
 
 from bot.engine.embedded import find_server
 
@@ -25,6 +26,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--forgeries", default="3000", help="How many forged webhooks tests/web/test_forgery.py sends."
     )
 
+
+# A loaded machine is slow, not wrong: what a property test judges is never how long an example took.
+settings.register_profile("tuma", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tuma")
 
 # Minutes of one process each: begun first, so that none of them runs alone at the end.
 _LONGEST = (

@@ -492,14 +492,13 @@ def _job(job: Job, due: int | None) -> ShareJob:
     return msgspec.structs.replace(made, digest=job.id)
 
 
-@pytest.mark.timeout(0 if EXAMPLES else 120)
+@pytest.mark.timeout(0 if EXAMPLES else 240)
 def test_the_scripts_do_what_the_model_says() -> None:
     profile = settings(
         max_examples=EXAMPLES or 40,
         stateful_step_count=60 if EXAMPLES else 40,
         derandomize=not EXAMPLES,
         database=None,
-        deadline=None,
         print_blob=True,
         report_multiple_bugs=False,
         phases=(Phase.generate, Phase.shrink),

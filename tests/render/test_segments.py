@@ -6,7 +6,7 @@ import unicodedata
 
 import pytest
 import smsutil
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bot.render.segments import BASIC, EXTENSION, Count, count, cut, is_gsm, split, to_gsm, units
@@ -16,7 +16,6 @@ ANY_TEXT = st.text(st.characters(exclude_characters="\x1b", codec="utf-8"), max_
 GSM_TEXT = st.text(st.sampled_from(sorted(BASIC | EXTENSION)), max_size=500)
 
 
-@settings(deadline=None)
 @given(st.one_of(ANY_TEXT, GSM_TEXT))
 @example("a" * 152 + "€" + "b" * 20)
 @example("😀" * 36)
@@ -27,7 +26,6 @@ def test_segments_and_encoding_agree_with_an_independent_counter(text: str) -> N
     assert (found.encoding == "gsm-7") == (oracle.encoding == "gsm0338" or text == "")
 
 
-@settings(deadline=None)
 @given(st.one_of(ANY_TEXT, GSM_TEXT))
 def test_the_parts_are_the_text_and_each_fits(text: str) -> None:
     parts = split(text)
@@ -68,13 +66,11 @@ def test_a_surrogate_pair_is_never_split_between_parts() -> None:
     assert [len(part) for part in split("😀" * 36)] == [33, 3]
 
 
-@settings(deadline=None)
 @given(ANY_TEXT)
 def test_to_gsm_always_leaves_only_the_alphabet(text: str) -> None:
     assert is_gsm(to_gsm(text))
 
 
-@settings(deadline=None)
 @given(GSM_TEXT)
 def test_to_gsm_changes_nothing_that_is_in_the_alphabet(text: str) -> None:
     assert to_gsm(text) == text
@@ -97,7 +93,6 @@ def test_look_alikes_are_replaced_and_the_rest_is_dropped(written: str, sent: st
     assert to_gsm(written) == sent
 
 
-@settings(deadline=None)
 @given(ANY_TEXT, st.integers(0, 60))
 @example("0{00\x0b", 4)
 def test_a_cut_text_fits(text: str, room: int) -> None:

@@ -52,7 +52,7 @@ def bills(draw: st.DrawFn) -> Facts:
     )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(bills(), NAMES)
 def test_any_names_leave_one_segment_with_number_and_amount_unbroken(bill: Facts, merchant: str) -> None:
     sent = rendered(SmsContent, bill, renderer_of(merchant)).text

@@ -42,7 +42,7 @@ def both(using: Renderer, bill: Facts) -> tuple[str, str]:
     return fit(render, values, 160), Fitter(render, used).fit(values, 160)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(bills(), NAMES)
 def test_what_is_foreseen_is_what_trying_gives(bill: Facts, merchant: str) -> None:
     tried, foreseen = both(renderer(merchant_name=merchant), bill)
@@ -60,7 +60,7 @@ TEMPLATES = [
 ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(bills(), NAMES, st.integers(40, 170))
 def test_whether_a_bill_fits_is_told_as_fitting_it_would(bill: Facts, merchant: str, room: int) -> None:
     using = renderer(merchant_name=merchant)
