@@ -8,6 +8,9 @@ Source: https://core.telegram.org/bots/api#sendmessage; aiogram 3.31 `client/ses
 
 from __future__ import annotations
 
+from channels import aiogram_lazily  # noqa: F401
+
+# isort: split
 import aiohttp
 from aiogram import Bot
 from aiogram.client.session.aiohttp import AiohttpSession

@@ -1,1 +1,3 @@
 """The Telegram bot: staff commands, and the menu of customers."""
+
+from channels import aiogram_lazily  # noqa: F401  (before aiogram)

@@ -38,6 +38,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "bot.errors",
         "bot.settings",
         "channels.base",
+        "channels.aiogram_lazily",
     ),
     # The sandbox must not share tuma's own reading of a wire format, or both sides could be wrong alike.
     "bot.sandbox": ("bot.sandbox", "bot.render.segments", "bot.render.library"),
@@ -49,7 +50,7 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     "redis": ("bot.engine", "bot.staff.memory", "bot.cli.durability"),
     "twilio": ("channels",),
     "aiosmtplib": ("channels",),
-    "aiogram": ("channels.telegram", "bot.staff"),
+    "aiogram": ("channels.telegram", "channels.aiogram_lazily", "bot.staff"),
     "httpx": ("bot.billpay", "bot.cli"),
     "minijinja": ("bot.render", "bot.web"),
     "phonenumbers": ("bot.domain.contact",),
