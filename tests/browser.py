@@ -25,7 +25,9 @@ def _chromium() -> str | None:
     return next((path for path in found if path), usual if Path(usual).exists() else None)
 
 
+# A browser lives as long as the loop that drives it: one for all tests of a file, which run in one loop.
 NEEDS_BROWSER = [
+    pytest.mark.asyncio(loop_scope="module"),
     pytest.mark.browser,
     pytest.mark.skipif(
         _chromium() is None and os.environ.get("TUMA_REQUIRE_BROWSER") != "1", reason="there is no Chromium"

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 import redis
-import redis.asyncio
 import structlog
 from hypothesis import HealthCheck, settings
 
@@ -104,8 +103,8 @@ def valkey() -> Iterator[Valkey]:
 
 
 @pytest.fixture
-async def redis_url(valkey: Valkey) -> str:
+def redis_url(valkey: Valkey) -> str:
     """URL of an empty database on the tests' own server."""
-    async with redis.asyncio.Redis.from_url(valkey.url) as client:
-        await client.flushall()
+    with redis.Redis.from_url(valkey.url) as client:
+        client.flushall()
     return valkey.url

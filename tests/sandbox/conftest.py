@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -73,15 +74,21 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture
-async def city(clock: Clock) -> AsyncIterator[Sandbox]:
+@asynccontextmanager
+async def running_city(clock: Clock) -> AsyncIterator[Sandbox]:
     pace, faults = Pace(queued=0, sent=0, delivered=0, read=0), Faults(slow_s=0.2)
     async with Sandbox(pace=pace, faults=faults, clock=clock) as sandbox:
         yield sandbox
 
 
 @pytest.fixture
-async def tuma() -> AsyncIterator[Tuma]:
+async def city(clock: Clock) -> AsyncIterator[Sandbox]:
+    async with running_city(clock) as sandbox:
+        yield sandbox
+
+
+@asynccontextmanager
+async def running_tuma() -> AsyncIterator[Tuma]:
     receiver = Tuma()
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", receiver.take)
@@ -89,3 +96,9 @@ async def tuma() -> AsyncIterator[Tuma]:
     receiver.url = await server.start()
     yield receiver
     await server.stop()
+
+
+@pytest.fixture
+async def tuma() -> AsyncIterator[Tuma]:
+    async with running_tuma() as receiver:
+        yield receiver

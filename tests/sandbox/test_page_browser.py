@@ -6,13 +6,13 @@ import json
 from collections.abc import AsyncIterator
 
 import httpx
-import pytest
 from playwright.async_api import Browser, Page, expect
+from pytest_asyncio import fixture
 
 from bot.sandbox.city import Sandbox
 from tests.browser import NEEDS_BROWSER, started
 from tests.plain import PLAIN
-from tests.sandbox.conftest import Tuma
+from tests.sandbox.conftest import Clock, Tuma, running_city, running_tuma
 
 ASHA, CHAT, BILL = "+255754000001", 700_123_456, "55042914871931"
 
@@ -20,13 +20,25 @@ ASHA, CHAT, BILL = "+255754000001", 700_123_456, "55042914871931"
 pytestmark = NEEDS_BROWSER
 
 
-@pytest.fixture
+@fixture(scope="module", loop_scope="module")
 async def browser() -> AsyncIterator[Browser]:
     async with started() as browser:
         yield browser
 
 
-@pytest.fixture
+@fixture(loop_scope="module")
+async def city() -> AsyncIterator[Sandbox]:
+    async with running_city(Clock()) as sandbox:
+        yield sandbox
+
+
+@fixture(loop_scope="module")
+async def tuma() -> AsyncIterator[Tuma]:
+    async with running_tuma() as receiver:
+        yield receiver
+
+
+@fixture(loop_scope="module")
 async def page(browser: Browser, city: Sandbox, tuma: Tuma) -> AsyncIterator[Page]:
     city.connect(tuma.url)
     city.world.person("Asha Juma", phone=ASHA, email="asha@example.com", chat=CHAT)
@@ -37,6 +49,7 @@ async def page(browser: Browser, city: Sandbox, tuma: Tuma) -> AsyncIterator[Pag
     await page.goto(city.urls["page"])
     await expect(page.locator("#live")).to_have_text("Live")
     yield page
+    await page.context.close()
     assert faults == []
 
 

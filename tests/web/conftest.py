@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,8 +41,8 @@ class Site:
 Serve = Callable[..., Awaitable[Site]]
 
 
-@pytest.fixture
-async def serve(redis_url: str) -> AsyncIterator[Serve]:
+@asynccontextmanager
+async def serving(redis_url: str) -> AsyncIterator[Serve]:
     """Starts servers: `await serve(setting=value, ..., updates=...)`."""
     async with AsyncExitStack() as stack:
 
@@ -52,6 +52,12 @@ async def serve(redis_url: str) -> AsyncIterator[Serve]:
             values = {"api_keys": (KEY,), "public_url": PUBLIC_URL, **changes}
             return await _start(stack, settings_for(redis_at, **values), updates, limits)
 
+        yield start
+
+
+@pytest.fixture
+async def serve(redis_url: str) -> AsyncIterator[Serve]:
+    async with serving(redis_url) as start:
         yield start
 
 

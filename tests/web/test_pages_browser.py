@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]
 from playwright.async_api import Browser, Page, expect
+from pytest_asyncio import fixture
 
 from bot.web.embed import HEIGHT
 from tests.browser import NEEDS_BROWSER, started
 from tests.engine.conftest import paid
-from tests.web.conftest import Serve, Site, a_share, shared
+from tests.web.conftest import Serve, Site, a_share, serving, shared
 
 DOCS = Path(__file__).parents[2] / "docs"
 WIDTHS = {320: 640, 375: 760, 1280: 800}
@@ -27,13 +28,27 @@ STATES = ("open", "partial", "older", "paid", "closed", "held", "stopped")
 pytestmark = NEEDS_BROWSER
 
 
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with started() as browser:
-        yield browser
+@fixture(scope="module", loop_scope="module")
+async def chromium() -> AsyncIterator[Browser]:
+    async with started() as chromium:
+        yield chromium
 
 
-@pytest.fixture
+@fixture(loop_scope="module")
+async def browser(chromium: Browser) -> AsyncIterator[Browser]:
+    """The file's browser, without what an earlier test left open in it."""
+    yield chromium
+    for context in chromium.contexts:
+        await context.close()
+
+
+@fixture(loop_scope="module")
+async def serve(redis_url: str) -> AsyncIterator[Serve]:
+    async with serving(redis_url) as start:
+        yield start
+
+
+@fixture(loop_scope="module")
 async def school(serve: Serve) -> Site:
     """A school whose pages have everything that can be set."""
     return await serve(
@@ -80,16 +95,20 @@ async def opened(browser: Browser, url: str, *, width: int = 375, **context: Any
     return page
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_axe_finds_nothing(school: Site, browser: Browser, scheme: Any) -> None:
+async def test_axe_finds_nothing(school: Site, browser: Browser) -> None:
+    page = await opened(browser, at(school, "/check"))
+    paths = ["/check"]
     for n, state in enumerate(STATES):
         path = await bill(school, state, f"55042914871{n:03}")
-        token = path.rpartition("/")[2]
-        for url in (path, f"{path}/embed", f"{path}?lang=sw", f"/out/{token}", "/check"):
-            page = await opened(browser, at(school, url), color_scheme=scheme)
-            await page.evaluate(OPEN_ALL)
-            assert await findings(page) == [], (state, url)
-            await page.context.close()
+        paths += [path, f"{path}/embed", f"{path}?lang=sw"]
+    paths.append(f"/out/{path.rpartition('/')[2]}")
+    for path in paths:
+        await page.goto(at(school, path))
+        await page.emulate_media(color_scheme="light")
+        await page.evaluate(OPEN_ALL)
+        assert await findings(page) == [], path
+        await page.emulate_media(color_scheme="dark")
+        assert await too_pale(page) == [], path
 
 
 async def findings(page: Page) -> list[str]:
@@ -99,6 +118,13 @@ async def findings(page: Page) -> list[str]:
     unsure = [each["id"] for each in found.response["incomplete"]]
     assert len(found.response["passes"]) > 10
     return told + unsure
+
+
+async def too_pale(page: Page) -> list[str]:
+    """What axe, already in the page, finds wrong in its colours: all that a scheme changes."""
+    found = await page.evaluate("axe.run({runOnly: ['color-contrast']})")
+    assert found["passes"]
+    return [node["html"] for each in found["violations"] + found["incomplete"] for node in each["nodes"]]
 
 
 async def test_axe_finds_nothing_in_answers_and_kind_pages(school: Site, browser: Browser) -> None:
@@ -113,22 +139,24 @@ async def test_axe_finds_nothing_in_answers_and_kind_pages(school: Site, browser
     assert await findings(page) == []
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-async def test_nothing_is_wider_than_the_screen(school: Site, browser: Browser, width: int) -> None:
+async def test_nothing_is_wider_than_the_screen(school: Site, browser: Browser) -> None:
     paths = [
         await bill(school, state, f"ABCDEFGH1234567890{n:02}", "999999999") for n, state in enumerate(STATES)
     ]
+    page = await opened(browser, at(school, "/check"))
     for path in [*paths, "/check"]:
         for lang in ("sw", "en"):
-            page = await opened(browser, at(school, f"{path}?lang={lang}"), width=width)
+            await page.goto(at(school, f"{path}?lang={lang}"))
             await page.evaluate(OPEN_ALL)
-            assert await page.evaluate("document.documentElement.scrollWidth") <= width
-            small = await page.evaluate(
-                "[...document.querySelectorAll('button, input, summary, .dial')]"
-                ".filter(e => e.offsetParent && e.getBoundingClientRect().height < 40).map(e => e.textContent)"
-            )
-            assert small == []
-            await page.context.close()
+            for width, height in WIDTHS.items():
+                await page.set_viewport_size({"width": width, "height": height})
+                assert await page.evaluate("document.documentElement.scrollWidth") <= width, path
+                small = await page.evaluate(
+                    "[...document.querySelectorAll('button, input, summary, .dial')]"
+                    ".filter(e => e.offsetParent && e.getBoundingClientRect().height < 40)"
+                    ".map(e => e.textContent)"
+                )
+                assert small == [], (path, width)
 
 
 async def test_the_page_turns_to_paid_by_itself(school: Site, browser: Browser) -> None:
