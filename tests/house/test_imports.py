@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -96,8 +97,14 @@ def module_name(path: Path) -> str:
     return ".".join(path.relative_to(REPO).with_suffix("").parts).removesuffix(".__init__")
 
 
-TREES = {module_name(path): ast.parse(path.read_text(), str(path)) for path in source_files()}
+MODULES = {module_name(path): path for path in source_files()}
 PACKAGES = {module_name(path) for path in source_files() if path.name == "__init__.py"}
+
+
+@functools.cache
+def trees() -> Mapping[str, ast.Module]:
+    """Every module's syntax; read by the one process that runs this file."""
+    return {module: ast.parse(path.read_text(), str(path)) for module, path in MODULES.items()}
 
 
 def within(module: str, prefixes: tuple[str, ...]) -> bool:
@@ -143,45 +150,45 @@ def reads_environment(tree: ast.AST) -> bool:
     return bool(names & {"os.environ", "os.getenv", "os.environb"})
 
 
-@pytest.mark.parametrize("module", TREES)
+@pytest.mark.parametrize("module", MODULES)
 def test_imports_go_the_way_data_walks(module: str) -> None:
-    assert misdirected(module, TREES[module]) == []
+    assert misdirected(module, trees()[module]) == []
 
 
 @pytest.mark.parametrize("library", DOORS)
 def test_a_library_is_imported_only_where_it_belongs(library: str) -> None:
     users = {
         module
-        for module, tree in TREES.items()
+        for module, tree in trees().items()
         if library in {n.split(".")[0] for n in imports(module, tree)}
     }
     assert sorted(module for module in users if not within(module, DOORS[library])) == []
 
 
 def test_only_the_settings_read_the_environment() -> None:
-    assert {module for module, tree in TREES.items() if reads_environment(tree)} <= ENVIRONMENT
+    assert {module for module, tree in trees().items() if reads_environment(tree)} <= ENVIRONMENT
 
 
 def test_scripts_are_called_in_one_place() -> None:
-    assert {module for module, tree in TREES.items() if SCRIPT_COMMANDS & set(calls(tree))} <= SCRIPTS
+    assert {module for module, tree in trees().items() if SCRIPT_COMMANDS & set(calls(tree))} <= SCRIPTS
 
 
 def test_stream_commands_are_issued_in_few_places() -> None:
-    assert {module for module, tree in TREES.items() if STREAM_COMMANDS & set(calls(tree))} <= STREAMS
+    assert {module for module, tree in trees().items() if STREAM_COMMANDS & set(calls(tree))} <= STREAMS
 
 
 def test_only_the_composition_root_builds_channels() -> None:
     makers = tuple(f"channels.{name}" for name in ("registry", "sms", "whatsapp", "email", "telegram"))
     users = {
         module
-        for module, tree in TREES.items()
+        for module, tree in trees().items()
         if any(within(name, makers) for name in imports(module, tree))
     }
     assert {module for module in users if not within(module, (*BUILDERS, "channels"))} == set()
 
 
 def test_only_the_composition_root_opens_the_engine() -> None:
-    openers = {module for module, tree in TREES.items() if opens_engine(tree)}
+    openers = {module for module, tree in trees().items() if opens_engine(tree)}
     assert {module for module in openers if not within(module, BUILDERS)} == set()
 
 
@@ -191,11 +198,11 @@ def opens_engine(tree: ast.AST) -> bool:
 
 
 def test_every_module_says_what_it_is() -> None:
-    assert [module for module, tree in TREES.items() if not ast.get_docstring(tree)] == []
+    assert [module for module, tree in trees().items() if not ast.get_docstring(tree)] == []
 
 
 def test_no_module_has_a_name_that_could_hold_anything() -> None:
-    assert [module for module in TREES if module.rsplit(".", 1)[-1] in VAGUE] == []
+    assert [module for module in MODULES if module.rsplit(".", 1)[-1] in VAGUE] == []
 
 
 def test_help_imports_nothing_slow() -> None:
