@@ -326,8 +326,7 @@ class Contacts:
 
     async def reached(self, channel: str, address: str) -> None:
         """A message arrived: earlier misses are forgotten."""
-        with guard():
-            await self._records.client.hdel(self.key(KIND[channel], address), f"f:{channel}")
+        await self._records.command("HDEL", self.key(KIND[channel], address), f"f:{channel}")
 
     async def set_locale(self, chat_id: str, locale: str) -> None:
         """The language of a Telegram chat: sw or en."""

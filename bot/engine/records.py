@@ -11,6 +11,7 @@ from bot.domain.bill import MessageView, PaymentView
 from bot.engine import keys, views
 from bot.engine.scripts import Scripts
 from bot.engine.store import Client, guard
+from bot.engine.together import Together
 from bot.errors import NotFound, Refused, no_bill
 
 _AUDIT_KEPT = 100_000
@@ -30,6 +31,7 @@ class Records:
         # The library's answers are typed for every protocol and decoding at once; ours are always texts.
         self.client: Any = client
         self.scripts, self.partitions = scripts, partitions
+        self._one: Together[tuple[str, ...], Any] = Together(self._replies)
 
     def partition(self, text: str) -> int:
         """The partition of a control number or share id."""
@@ -37,8 +39,25 @@ class Records:
 
     async def client_hash(self, key: str) -> dict[str, str]:
         """One hash; empty when there is none."""
+        return cast(dict[str, str], await self.command("HGETALL", key))
+
+    async def command(self, *words: str) -> Any:
+        """A command that may be made twice, in one round trip with what other tasks ask. Raises StoreUnavailable."""
+        if self.scripts.spread:
+            with guard():
+                return await self.client.execute_command(*words)
+        reply = await self._one(words)
+        if isinstance(reply, Exception):
+            with guard():
+                raise reply
+        return reply
+
+    async def _replies(self, commands: Sequence[tuple[str, ...]]) -> list[Any]:
         with guard():
-            return cast(dict[str, str], await self.client.hgetall(key))
+            pipe = self.client.pipeline(transaction=False)
+            for words in commands:
+                pipe.execute_command(*words)
+            return cast(list[Any], await pipe.execute(raise_on_error=False))
 
     async def hashes(self, names: Sequence[str]) -> list[dict[str, str]]:
         """Many hashes in one round trip a server."""

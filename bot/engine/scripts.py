@@ -113,7 +113,7 @@ class Scripts:
         self._client = client
         self._replicas = replicas or Replicas(client)
         # A pipeline of a cluster fails as a whole when one of its servers is away, so calls go there by themselves.
-        self._spread = _is_cluster(client)
+        self.spread = _is_cluster(client)
         self._one: Together[Call[Any], Any] = Together(self._replies)
         self._one_kept: Together[Call[Any], Any] = Together(self._kept_replies)
         self._scripts: dict[str, Script] = {}
@@ -123,14 +123,14 @@ class Scripts:
 
     async def run(self, call: Call[T]) -> T:
         """Make one call, in one round trip with what other tasks call. Raises StoreUnavailable."""
-        if self._spread:
+        if self.spread:
             [answer] = await self.run_many([call])
             return answer
         return self._answer(call, await self._one(call))
 
     async def run_kept(self, call: Call[T]) -> T:
         """As `run_many_kept`, one call, in one round trip with what other tasks call."""
-        if self._spread:
+        if self.spread:
             [answer] = await self.run_many_kept([call])
             return answer
         return self._answer(call, await self._one_kept(call))
@@ -182,7 +182,7 @@ class Scripts:
             self._replicas.check(asked, await _execute(pipe))
 
     def _pipeline(self) -> Any:
-        if self._spread:
+        if self.spread:
             return self._client.pipeline()
         return self._client.pipeline(transaction=False)
 
