@@ -10,6 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from benchmarks import capacity
 from benchmarks.chapters import CHAPTERS, Effort
 from benchmarks.report import Report
 
@@ -26,6 +27,7 @@ def main() -> int:
         figures = CHAPTERS[name](effort)
         report.put(name, figures)
         report.write(asked.write)
+        capacity.write(asked.write)
         for figure in figures:
             print(f"  {figure.line()}", flush=True)
     return 0

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks import backlog, drain, lanes, limits, mail, pages, peers, rows, serving, start
+from benchmarks import backlog, drain, lanes, life, limits, mail, pages, peers, rows, serving, start
 from benchmarks.places import sink
 from benchmarks.report import Figure
 
@@ -132,6 +132,17 @@ def waiting(effort: Effort) -> list[Figure]:
     return figures
 
 
+def living(effort: Effort) -> list[Figure]:
+    """What one bill costs from its share to the delivery of its receipt."""
+    found = life.measure(10_000)
+    cpu = f"{found.api_ms:.2f} ms, {found.worker_ms:.2f} ms, {found.server_ms:.2f} ms"
+    size = f"{found.waiting_bytes:,} bytes, {found.kept_bytes:,} bytes"
+    return [
+        Figure(what="CPU of a bill's life, 2 messages: api, worker, server", value=cpu, life=found),
+        Figure(what="memory of a bill: while it waits, when all is done", value=size),
+    ]
+
+
 def resting(effort: Effort) -> list[Figure]:
     """Start, idle and memory."""
     found = start.measure(20.0)
@@ -178,6 +189,7 @@ CHAPTERS: Mapping[str, Callable[[Effort], list[Figure]]] = {
     "intake": intake,
     "mail": mailing,
     "backlog": waiting,
+    "life": living,
     "rest": resting,
     "pages": reading,
     "limits": pacing,

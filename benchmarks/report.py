@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from benchmarks.life import Life
 from bot.engine.embedded import find_server
 
 _PACKAGES = ("tuma", "aiohttp", "redis", "hiredis", "uvloop", "twilio", "aiosmtplib", "msgspec", "minijinja")
@@ -26,13 +27,17 @@ same concurrency, without any queue.
 """
 
 
-class Figure(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of the report: `value` with its unit and spread; `met` is None where nothing was to be reached."""
+class Figure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One line of the report: `value` with its unit and spread; `met` is None where nothing was to be reached.
+
+    `life` is what docs/capacity.md computes from.
+    """
 
     what: str
     value: str
     target: str = ""
     met: bool | None = None
+    life: Life | None = None
 
     def line(self) -> str:
         """For the terminal."""
