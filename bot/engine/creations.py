@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from datetime import timedelta
 
 import msgspec
@@ -24,6 +24,7 @@ from bot.engine.contacts import Contacts
 from bot.engine.records import Records
 from bot.engine.scripts import Drawn, now_ms
 from bot.engine.shares import INSTRUCTIONS_VALID, Shares
+from bot.engine.standing import telling
 from bot.engine.store import guard
 from bot.engine.wakeups import Wakeups
 
@@ -167,7 +168,7 @@ class Creations:
         for p, count in enumerate(counts):
             if count and len(found) < most:
                 rows = await scripts.run(scripts.sync_take(p, LEASE_MS, most - len(found)))
-                found += [_telling(*row) for row in rows]
+                found += [telling(*row) for row in rows]
         return found
 
     async def told(self, telling: Telling) -> None:
@@ -226,23 +227,6 @@ def _balance_wanted(p: int, drawn: Drawn) -> Wanted:
         phone=phone if named else None,
         email=email if named else None,
     )
-
-
-def _telling(number: str, version: str, account: Mapping[str, str]) -> Telling:
-    state = account.get("st")
-    owed = sum(views.balance(account, term) for term in views.terms_of(account))
-    if state == "open" and owed > 0:
-        telling = Telling(number=number, version=version, amount=from_minor(owed, account["cur"]))
-        if "heal" not in account:
-            return telling
-        term = views.terms_of(account)[-1]
-        words, mode = account.get(f"tx:{term}"), BillMode(account[f"tm:{term}"])
-        return msgspec.structs.replace(telling, description=words, mode=mode)
-    # A customer's number is theirs for good; only who cancels it closes it.
-    over = state == "settled" and account["kind"] == BillKind.ORDER
-    if state is None or over or account.get("cxl") == "1":
-        return Telling(number=number, version=version, status="INACTIVE")
-    return Telling(number=number, version=version)
 
 
 def _pair(address: str) -> tuple[str, str]:

@@ -221,6 +221,127 @@ async def test_a_part_paid_bill_that_becomes_exact_can_be_paid(office: Office, d
     assert (await office.pays(number, 15000)).outcome == "settled"
 
 
+async def exact(office: Office) -> str:
+    return await made(office, kind=BillKind.CUSTOMER, amount=20000, bill_mode=BillMode.EXACT)
+
+
+async def told(office: Office) -> None:
+    """ClickPesa hears all that it must."""
+    async with office.making():
+        await until_found(lambda: _nothing_to_tell(office))
+
+
+async def rest_is_paid(office: Office, number: str, rest: int) -> None:
+    """What is left can be paid at ClickPesa, whose wallet takes nothing but the amount that it has."""
+    await told(office)
+    assert (await office.pays(number, rest)).outcome == "settled"
+    assert (await office.engine.ledger.check()).differences == []
+
+
+async def test_the_rest_of_an_exact_bill_can_be_paid_after_staff_matched_a_wrong_amount(
+    office: Office,
+) -> None:
+    number = await exact(office)
+    kept = await office.engine.payments.settle(paid(number, "5000"))
+    assert (kept.outcome, kept.reason) == ("unmatched", "wrong amount on an exact bill")
+    assert (await office.engine.payments.match(kept.payment, number, by="cli")).outcome == "partial"
+    await rest_is_paid(office, number, 15000)
+
+
+async def test_the_rest_of_an_exact_bill_can_be_paid_after_a_match_from_elsewhere(office: Office) -> None:
+    number = await exact(office)
+    kept = await office.engine.payments.settle(paid("NOBODY7", "5000"))
+    await office.engine.payments.match(kept.payment, number, by="cli")
+    await rest_is_paid(office, number, 15000)
+
+
+async def test_the_rest_of_an_exact_bill_can_be_paid_after_cash_for_its_oldest_term(
+    office: Office, desk: BillDesk
+) -> None:
+    number = await exact(office)
+    await changed(office, desk, number, term="2", amount=Decimal(60000))
+    await office.engine.payments.add(number, Cash(id="1", amount=Decimal(20000), note=None), by="cli")
+    await rest_is_paid(office, number, 60000)
+
+
+async def test_the_rest_of_an_exact_bill_can_be_paid_after_an_old_amount_came_late(
+    office: Office, desk: BillDesk
+) -> None:
+    number = await exact(office)
+    await changed(office, desk, number, term="2", amount=Decimal(60000))
+    # The wallet was asked before the next term came.
+    assert (await office.engine.payments.settle(paid(number, "20000"))).outcome == "partial"
+    await rest_is_paid(office, number, 60000)
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+async def test_all_of_an_exact_bill_can_be_paid_after_cash_was_taken_back(
+    office: Office, stopped: bool
+) -> None:
+    number = await exact(office)
+    kept = await office.engine.payments.settle(paid(number, "5000"))
+    await office.engine.payments.match(kept.payment, number, by="cli")
+    cash = await office.engine.payments.add(number, Cash(id="1", amount=Decimal(15000), note=None), by="cli")
+    await told(office)
+    if stopped:
+        await office.engine.bills.stop(number, by="cli")
+    await office.engine.payments.take_back(cash.payment, "typo", by="cli")
+    await rest_is_paid(office, number, 15000)
+
+
+async def test_all_of_an_exact_bill_can_be_paid_after_a_reversal(office: Office) -> None:
+    number = await exact(office)
+    first = paid(number, "5000", id="p1")
+    kept = await office.engine.payments.settle(first)
+    await office.engine.payments.match(kept.payment, number, by="cli")
+    await told(office)
+    assert office.bills[number].amount == Decimal(15000)
+    await office.engine.payments.settle(paid(number, "5000", id="p1", status="REVERSED"))
+    await rest_is_paid(office, number, 20000)
+
+
+async def test_the_rest_of_an_exact_bill_can_be_paid_after_credit(office: Office, desk: BillDesk) -> None:
+    number = await exact(office)
+    kept = await office.engine.payments.settle(paid(number, "25000"))
+    assert (await office.engine.payments.match(kept.payment, number, by="cli")).outcome == "over"
+    await changed(office, desk, number, term="2", amount=Decimal(60000))
+    await rest_is_paid(office, number, 55000)
+
+
+async def test_the_rest_of_an_exact_bill_can_be_paid_when_it_is_taken_up_again(
+    office: Office, desk: BillDesk
+) -> None:
+    number = await exact(office)
+    await changed(office, desk, number, status="INACTIVE")
+    kept = await office.engine.payments.settle(paid(number, "5000"))
+    await office.engine.payments.match(kept.payment, number, by="cli")
+    await told(office)
+    assert office.bills[number].status == "INACTIVE"
+    assert (await changed(office, desk, number, status="ACTIVE")).clickpesa == "updated"
+    await rest_is_paid(office, number, 15000)
+
+
+async def test_a_stopped_exact_bill_can_still_be_paid_the_rest(office: Office) -> None:
+    number = await exact(office)
+    kept = await office.engine.payments.settle(paid(number, "5000"))
+    await office.engine.bills.stop(number, by="cli")
+    await office.engine.payments.match(kept.payment, number, by="cli")
+    await rest_is_paid(office, number, 15000)
+
+
+async def test_a_share_of_another_term_makes_clickpesa_ask_for_all_of_it(office: Office) -> None:
+    number = await made(
+        office, kind=BillKind.CUSTOMER, amount=20000, bill_mode=BillMode.EXACT, phone="+255754990004"
+    )
+    await office.engine.shares.accept(
+        job(number, kind=BillKind.CUSTOMER, term="2", amount="60000", bill_mode=BillMode.EXACT,
+            description="Term 3", phone="+255754990004")
+    )  # fmt: skip
+    await told(office)
+    assert office.bills[number].description == "Term 3"
+    await rest_is_paid(office, number, 80000)
+
+
 async def test_a_next_term_after_all_was_paid_wakes_the_share(office: Office, desk: BillDesk) -> None:
     number = await made(office, kind=BillKind.CUSTOMER)
     await office.pays(number, 45000)
@@ -271,6 +392,48 @@ async def test_a_next_term_that_credit_pays_whole_asks_for_nothing(office: Offic
     assert (await office.engine.ledger.check()).differences == []
 
 
+PAID = " (imelipwa / paid)"
+
+
+async def test_a_next_term_that_credit_pays_whole_is_paid_at_clickpesa_too(
+    office: Office, desk: BillDesk
+) -> None:
+    number = await made(office, kind=BillKind.CUSTOMER, amount=45000)
+    await office.pays(number, 65000)
+    await changed(office, desk, number, term="2", amount=Decimal(15000), description="Term 3")
+    at = office.bills[number]
+    assert (at.description, at.amount, at.open) == (f"Term 3{PAID}", Decimal(15000), True)
+    await changed(office, desk, number, amount=Decimal(25000))
+    assert (at.description, at.amount) == ("Term 3", Decimal(5000))
+    assert (await office.engine.ledger.stats()).clickpesa_to_tell == 0
+
+
+async def test_a_next_term_without_words_does_not_keep_those_of_the_old_one(
+    office: Office, desk: BillDesk
+) -> None:
+    number = await made(office, kind=BillKind.CUSTOMER, amount=45000)
+    assert office.bills[number].description == "Term 2 fees"
+    result = await changed(office, desk, number, term="2026-3", amount=Decimal(15000))
+    assert (office.bills[number].description, result.bill.terms[1].description) == ("2026-3", None)
+    await changed(office, desk, number, term="1", description="Corrected")
+    assert office.bills[number].description == "2026-3"
+
+
+async def test_a_customer_number_that_cash_paid_says_so_until_something_is_owed(
+    office: Office, desk: BillDesk
+) -> None:
+    number = await made(office, kind=BillKind.CUSTOMER, amount=45000)
+    entered = await office.engine.payments.add(
+        number, Cash(id="1", amount=Decimal(45000), note=None), by="cli"
+    )
+    await told(office)
+    at = office.bills[number]
+    assert (at.description, at.open) == (f"Term 2 fees{PAID}", True)
+    await office.engine.payments.take_back(entered.payment, "typo", by="cli")
+    await told(office)
+    assert (at.description, at.amount) == ("Term 2 fees", Decimal(45000))
+
+
 @pytest.mark.parametrize(("amount", "balance", "settled"), [(60000, "55000", False), (5000, "0", True)])
 async def test_a_share_of_another_term_uses_credit_too(
     office: Office, amount: int, balance: str, settled: bool
@@ -285,6 +448,9 @@ async def test_a_share_of_another_term_uses_credit_too(
     bill = await office.engine.bills.get(number)
     assert (bill.balance, bill.credit, bill.status == "settled") == (balance, "0", settled)
     assert (await office.engine.ledger.check()).differences == []
+    await told(office)
+    assert office.bills[number].description == "Term 2 fees" + PAID * settled
+    assert office.bills[number].amount == Decimal(amount if settled else balance)
 
 
 async def test_a_payment_that_goes_back_takes_its_credit_with_it(office: Office, desk: BillDesk) -> None:

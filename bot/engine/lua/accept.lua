@@ -94,6 +94,7 @@ end
 add('sh:' .. job.sid, term)
 redis.call('HSET', key, unpack(added))
 if fresh then use_credit(job.num, a) end
+if fresh and earlier then tell_clickpesa(job.num, now) end
 if earlier then changed(job.num) end
 
 local s = { sid = job.sid, id = job.id, num = job.num, term = term, st = 'active', ln = job.lane, rm = job.route,

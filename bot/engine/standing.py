@@ -1,0 +1,48 @@
+"""How a bill stands, in the words and amounts that ClickPesa is told: what a payer sees who looks the number up.
+
+ClickPesa takes no amount of nothing, and an INACTIVE customer number could not be paid to when the next bill goes out
+before ClickPesa has heard of it. So a customer number of which nothing is owed stays open there, and its words say that
+it is paid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bot.domain.bill import BillKind, BillMode
+from bot.domain.creation import Telling
+from bot.domain.money import from_minor
+from bot.engine import views
+
+_PAID = " (imelipwa / paid)"
+_LONGEST = 500  # Source: ClickPesa API reference, "Update BillPay number"
+
+
+def telling(number: str, version: str, account: Mapping[str, str], owed: int | None = None) -> Telling:
+    """What ClickPesa is to be told of an account. `owed`: minor units, where the account does not say it yet."""
+    terms, state = views.terms_of(account), account.get("st")
+    if owed is None:
+        owed = sum(views.balance(account, term) for term in terms)
+    order = account.get("kind") == BillKind.ORDER
+    # A customer's number is theirs for good; only who cancels it closes it.
+    if state is None or account.get("cxl") == "1" or (order and owed <= 0 and state != "closed"):
+        return Telling(number=number, version=version, status="INACTIVE")
+    words = _words(account, terms)
+    if state == "closed" or (owed <= 0 and words is None):
+        return Telling(number=number, version=version)
+    newest = terms[-1]
+    modes = {account[f"tm:{term}"] for term in terms}
+    if owed <= 0 and words is not None:
+        words = words[: _LONGEST - len(_PAID)] + _PAID
+    return Telling(
+        number=number,
+        version=version,
+        amount=from_minor(owed if owed > 0 else views.total(account, newest), account["cur"]),
+        description=words,
+        mode=BillMode(account[f"tm:{newest}"]) if "heal" in account or len(modes) > 1 else None,
+    )
+
+
+def _words(account: Mapping[str, str], terms: list[str]) -> str | None:
+    """The newest bill's; a next term without any has its name, for what ClickPesa has is of the one before."""
+    return account.get(f"tx:{terms[-1]}") or (terms[-1] if len(terms) > 1 else None)
