@@ -47,7 +47,7 @@ def create_command(
     due_at: Annotated[str | None, typer.Option(help="When it is due, such as 2026-12-01.")] = None,
     mode: Annotated[str | None, typer.Option(help="exact, or partial (default).")] = None,
     term: Annotated[str | None, typer.Option(help="Names the first bill. Default: 1.")] = None,
-    name: Annotated[str | None, typer.Option(help="The customer's name, for a customer number.")] = None,
+    name: Annotated[str | None, typer.Option(help="The customer's name; a customer number needs it.")] = None,
     phone: Annotated[str | None, typer.Option(help="Their phone, such as 0754123456.")] = None,
     email: Annotated[str | None, typer.Option(help="Their mail address.")] = None,
     bill_id: Annotated[str | None, typer.Option("--id", help="Your own id of this bill.")] = None,

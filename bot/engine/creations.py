@@ -126,8 +126,10 @@ class Creations:
         return Made("unneeded" if reply[0] == "unneeded" else "stale")
 
     async def _names(self, number: str) -> list[str]:
-        shares = await self._records.shares_of(number, await self._records.account(number))
-        return sorted({name.casefold() for s in shares if (name := views.blob(s).name)})
+        account = await self._records.account(number)
+        shares = await self._records.shares_of(number, account)
+        names = {views.blob(s).name for s in shares} | {account.get("nm")}
+        return sorted(name.casefold() for name in names if name)
 
     async def later(self, wanted: Wanted, seconds: float) -> None:
         """It was not made, or nobody knows: try again after a while."""
@@ -210,7 +212,7 @@ def _balance_wanted(p: int, drawn: Drawn) -> Wanted:
     """The new number has the oldest unpaid bill's words, and all that is owed."""
     a, s = drawn.record, drawn.share
     terms = [term for term in views.terms_of(a) if views.balance(a, term)] or views.terms_of(a)
-    name = views.blob(s).name if s else None
+    name = views.name_of(s, a) if s else None
     phone, email = s.get("a:phone"), s.get("a:email")
     named = a.get("nxk") == BillKind.CUSTOMER and name and (phone or email)
     return Wanted(

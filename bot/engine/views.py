@@ -38,6 +38,8 @@ KIND = {"sms": "phone", "whatsapp": "phone", "email": "email", "telegram": "tele
 
 # Costs are kept in ten-thousandths, so that a price of 0.0075 is exact.
 COST_UNIT = 10_000
+# The contact that a number was first shared with, see lua/_lib.lua.
+FIRST_CONTACT = "1"
 
 
 class Blob(msgspec.Struct, kw_only=True):
@@ -301,6 +303,19 @@ def blob(fields: Fields) -> Blob:
     return msgspec.json.decode(fields["b"], type=Blob)
 
 
+def name_of(share: Fields, account: Fields) -> str | None:
+    """What a share's contact is called: as it says, else as the number was made for, if that is the same person."""
+    if name := blob(share).name:
+        return name
+    mine = {account.get(f"k:{kind}:{share.get(f'a:{kind}')}") for kind in ("phone", "email", "telegram")}
+    return account.get("nm") if FIRST_CONTACT in mine else None
+
+
+def customer(account: Fields, shares: Sequence[Fields]) -> str | None:
+    """The name that a bill is found by."""
+    return next((name for s in shares if (name := blob(s).name)), account.get("nm"))
+
+
 def bill(number: str, account: Fields, shares: Sequence[Fields], payments: list[PaymentView]) -> BillView:
     """All that is known of one control number."""
     currency, names = account["cur"], terms_of(account)
@@ -318,7 +333,7 @@ def bill(number: str, account: Fields, shares: Sequence[Fields], payments: list[
         payments=payments,
         shares=[s["id"] for s in shares],
         contacts=[mask(address) for _, address in contacts_of(account)],
-        customer=next((name for s in shares if (name := blob(s).name)), None),
+        customer=customer(account, shares),
         next_reminder_at=min(upcoming, default=None),
         previous=account.get("prev"),
         next=account.get("next"),

@@ -604,6 +604,9 @@ local function others_of(a, id)
   return list
 end
 
+-- Whom a number was made for: the contact that it was first shared with, and whose name (nm) it may have from then.
+local FIRST_CONTACT = '1'
+
 -- Who a share's contact is on its number: shares of one contact have one group.
 local function group_of(a, s)
   for _, kind in ipairs({ 'phone', 'email', 'telegram' }) do
