@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
@@ -94,9 +95,20 @@ def _one(cells: dict[str, str], kind: BillKind | None, settings: Settings, as_js
         say(f"It waits for ClickPesa; `tuma up` goes on with it (bill {answer.id}).")
     else:
         again = " It was made before." if answer.repeated else ""
-        say(
-            f"{answer.number} ({answer.kind}) is made.{again} Share it: tuma share --number {answer.number} ..."
-        )
+        say(f"{answer.number} ({answer.kind}) is made.{again} Share it:")
+        say(f"  {_share_command(answer, cells)}")
+
+
+def _share_command(answer: BillAnswer, cells: dict[str, str]) -> str:
+    """What sends the bill to whom it was made for, to be run as it stands; PHONE where nobody was named."""
+    given = {"number": answer.number}
+    if answer.kind is not BillKind.ORDER:  # what a share takes a number for
+        given["kind"] = answer.kind
+    given |= {name: cells[name] for name in ("amount", "term", "due_at", "phone", "email") if name in cells}
+    if not {"phone", "email"} & given.keys():
+        given["phone"] = "PHONE"
+    options = (f"--{name.replace('_', '-')} {shlex.quote(value)}" for name, value in given.items())
+    return f"tuma share {' '.join(options)}"
 
 
 def _named(job: BillJob) -> BillJob:
