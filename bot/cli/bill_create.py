@@ -15,7 +15,7 @@ import msgspec
 import typer
 
 from bot.cli import runtime
-from bot.cli.output import FAILED, JsonFlag, Misused, emit, note, say
+from bot.cli.output import FAILED, JsonFlag, Misused, beside_file, emit, note, say
 from bot.domain.bill import BillKind
 from bot.errors import Refused
 
@@ -68,7 +68,9 @@ def create_command(
     cells = {"amount": amount, "description": description, "due_at": due_at, "mode": mode, "term": term,
              "name": name, "phone": phone, "email": email, "id": bill_id}  # fmt: skip
     given = {key: value for key, value in cells.items() if value is not None}
-    if (file is None) == (not given):
+    if file is not None and given:
+        raise beside_file(list(given))
+    if file is None and not given:
         raise typer.BadParameter("give a file, or --kind with --amount", param_hint="FILE|-")
     settings = runtime.settings()
     if not settings.makes_numbers:

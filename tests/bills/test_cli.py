@@ -117,6 +117,29 @@ async def test_a_share_row_that_repeats_one_whose_number_is_to_be_made_is_named(
     assert (await run(cli, "share", "again.csv", "--json")).lines[0]["repeated"] is True
 
 
+@pytest.mark.parametrize(
+    ("options", "columns"),
+    [
+        (("--channels", "sms"), "channels"),
+        (("--dry-run", "--additional-contact", "--data", "a=b"), "additional_contact, any of your own"),
+        (("--due-at", "2027-01-15", "--id", "x"), "due_at, id"),
+    ],
+)
+async def test_options_of_one_bill_beside_a_file_are_named_with_the_columns_for_them(
+    cli: Tuma, options: tuple[str, ...], columns: str
+) -> None:
+    Path("bills.csv").write_text("number,amount,phone\n55042914871931,1000,0754123456\n")
+    ran = await run(cli, "share", "bills.csv", *options)
+    assert (ran.code, ran.err.rstrip().endswith(f"use its columns: {columns}")) == (2, True)
+    assert all(word in ran.err for word in options if word.startswith("--") and word != "--dry-run")
+
+
+async def test_an_amount_beside_a_file_of_bills_is_named_with_its_column(cli: Tuma) -> None:
+    Path("bills.csv").write_text("amount,description\n1000,Fees\n")
+    ran = await run(cli, "bill", "create", "bills.csv", "--kind", "order", "--amount", "5", "--json")
+    assert (ran.code, "leave out --amount and use its columns: amount" in ran.json["error"]) == (2, True)
+
+
 @pytest.mark.parametrize(("column", "cell"), [("kind", "orders"), ("create", "orders"), ("amount", "1")])
 async def test_a_kind_that_is_wrong_or_missing_is_named_by_its_column(
     cli: Tuma, column: str, cell: str
