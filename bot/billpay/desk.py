@@ -101,8 +101,6 @@ class BillDesk:
             applied, told = await self._changes.cancel(number, by=by), self._later()
         else:
             live, _ = await self._changes.live(number)
-            if live != number and change.amount is not None:
-                raise Refused(_replaced(number, live))
             owed, after = await self._changes.after(live, change)
             told = await self._tell(live, change, after)
             known = owed if told == "updated" and _names_amount(change) else None
@@ -118,6 +116,8 @@ class BillDesk:
         return "off" if self._client is None else "later"
 
     async def _tell(self, number: str, change: BillChange, after: Telling) -> Told:
+        if after.status is not None:
+            return self._later()
         amount = after.amount if _names_amount(change) else None
         words = after.description if amount or change.description else None
         mode = change.mode or (after.mode if amount else None)
@@ -166,12 +166,3 @@ def _names_amount(change: BillChange) -> bool:
     What was paid while the bill was cancelled it was not told.
     """
     return change.amount is not None or change.mode == BillMode.EXACT or change.status == "ACTIVE"
-
-
-def _replaced(number: str, live: str) -> Problem:
-    """An amount given for a number that was paid in part would be asked for on top of what was paid."""
-    return Problem(
-        field="number",
-        message=f"{number} was closed by a payment, and {live} asks for its balance",
-        expected=f"{live}, with what is to be asked for under it",
-    )

@@ -12,7 +12,7 @@ import msgspec
 from bot.domain.bill_change import BillChange
 from bot.domain.calendar import from_ms, reminder_times, to_ms
 from bot.domain.creation import Telling
-from bot.domain.money import from_minor, to_minor
+from bot.domain.money import from_minor, plain, to_minor
 from bot.domain.share import Reminders
 from bot.engine import views
 from bot.engine.records import Records
@@ -140,7 +140,7 @@ def _changed(account: Fields, terms: list[str], term: str, change: BillChange) -
     if term not in terms:
         after |= {"T": "\x1f".join([*terms, term]), f"tm:{term}": account[f"tm:{terms[-1]}"]}
     if change.amount is not None:
-        after[f"ta:{term}"] = str(to_minor(change.amount, account["cur"]))
+        after[f"ta:{term}"] = str(to_minor(change.amount, account["cur"]) - views.paid_before(account, term))
     if change.description is not None:
         after[f"tx:{term}"] = change.description
     if change.mode is not None:
@@ -153,13 +153,37 @@ def _changed(account: Fields, terms: list[str], term: str, change: BillChange) -
 def _check(account: Fields, term: str, change: BillChange) -> None:
     """The script decides; this is told before ClickPesa is asked."""
     order, fresh = account["kind"] == "order", f"ta:{term}" not in account
-    if order and account["st"] in ("closed", "settled"):
-        message = f"is {account['st']}; an order number takes one payment"
-        raise Refused(Problem(field="number", message=message))
+    dead = account["st"] in ("closed", "settled") or (
+        account.get("shut") == "1" and change.status == "ACTIVE"
+    )
+    if order and dead:
+        raise Refused(_closed(account))
     if order and fresh:
         raise Refused(Problem(field="term", message="an order number is one bill"))
     if fresh and change.amount is None:
         raise Refused(Problem(field="amount", message="is missing: a next term has its own"))
+    before = plain(views.paid_before(account, term), account["cur"])
+    if change.amount is not None and change.amount < Decimal(before):
+        message = f"is less than the {before} paid under the number before"
+        raise Refused(
+            Problem(field="amount", message=message, expected=f"the bill's whole amount, {before} or more")
+        )
+
+
+def _closed(account: Fields) -> Problem:
+    """Why an order number changes no more, and what to do instead."""
+    owed = sum(views.balance(account, term) for term in views.terms_of(account))
+    if "nxk" in account:
+        right = (
+            "to wait a moment: what is left of its bill is being given a new number, which takes the change"
+        )
+    elif owed > 0:
+        rest = plain(owed, account["cur"])
+        right = f"another bill for the {rest} that are left: tuma bill create --kind order --amount {rest}"
+    else:
+        right = "another bill: nothing is owed for this one"
+    state = "settled" if account["st"] == "settled" else "closed"
+    return Problem(field="number", message=f"is {state}; an order number takes one payment", expected=right)
 
 
 def _reminders_of(share: Fields) -> Reminders | None:

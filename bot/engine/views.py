@@ -88,12 +88,17 @@ def balance(account: Fields, term: str) -> int:
 
 def total(account: Fields, term: str) -> int:
     """The amount of one term with what was paid for it under numbers before this one, in minor units."""
-    return minor(account, f"ta:{term}") + max(minor(account, f"tb:{term}"), 0)
+    return minor(account, f"ta:{term}") + paid_before(account, term)
 
 
 def paid(account: Fields, term: str) -> int:
     """What was paid for one term under this number and those before it, in minor units."""
-    return minor(account, f"tp:{term}") + max(minor(account, f"tb:{term}"), 0)
+    return minor(account, f"tp:{term}") + paid_before(account, term)
+
+
+def paid_before(account: Fields, term: str) -> int:
+    """What was paid for one term under the numbers before this one, in minor units."""
+    return max(minor(account, f"tb:{term}"), 0)
 
 
 def term_of(account: Fields, term: str) -> str:
@@ -137,8 +142,8 @@ def term(account: Fields, name: str, shares: Sequence[Fields] = ()) -> TermView:
     currency = account["cur"]
     return TermView(
         term=name,
-        amount=plain(minor(account, f"ta:{name}"), currency),
-        paid=plain(minor(account, f"tp:{name}"), currency),
+        amount=plain(total(account, name), currency),
+        paid=plain(paid(account, name), currency),
         balance=plain(balance(account, name), currency),
         due_at=moment(account.get(f"td:{name}")),
         description=account.get(f"tx:{name}"),
@@ -327,7 +332,7 @@ def bill(number: str, account: Fields, shares: Sequence[Fields], payments: list[
         currency=currency,
         status=status(account),
         balance=plain(sum(balance(account, name) for name in names), currency),
-        paid=plain(minor(account, "paid"), currency),
+        paid=plain(minor(account, "paid") + sum(paid_before(account, name) for name in names), currency),
         credit=plain(minor(account, "credit"), currency),
         terms=[term(account, name, shares) for name in names],
         payments=payments,

@@ -739,15 +739,124 @@ async def test_a_cancelled_number_has_no_next_term_until_it_is_active(office: Of
     assert (await office.engine.bills.get(number)).status == "stopped"
 
 
-async def test_an_amount_is_not_changed_by_a_number_that_was_replaced(office: Office, desk: BillDesk) -> None:
+async def part_paid(office: Office) -> tuple[str, str]:
+    """A bill of 45000 of which 20000 were paid, and the number of its balance."""
+    number = await made(office)
+    await office.engine.payments.settle(paid(number, "20000", id="p1"))
     async with office.making():
-        number = await at_clickpesa(office)
-        await office.pays(number, 20000)
         new = await office.successor(number)
-    with pytest.raises(Refused, match=f"{new} asks for its balance"):
-        await changed(office, desk, number, amount=Decimal(40000))
-    assert (await changed(office, desk, new, amount=Decimal(15000))).bill.balance == "15000"
-    assert office.bills[new].amount == Decimal(15000)
+    await sent(office)
+    return number, new
+
+
+async def stands(office: Office, number: str) -> tuple[str, str, str]:
+    """Total, paid and balance, which page, bill and ClickPesa must agree on."""
+    bill = await office.engine.bills.get(number)
+    [term] = bill.terms
+    page = await office.engine.shares.by_token((await office.engine.shares.get(bill.shares[0])).token)
+    shown = (term.amount, term.paid, term.balance)
+    assert (page.total, page.paid, page.amount) == tuple(map(Decimal, shown))
+    assert (bill.balance, bill.paid) == (term.balance, term.paid)
+    if bill.status == "open":
+        assert office.bills[number].amount == Decimal(term.balance)
+    return shown
+
+
+@pytest.mark.parametrize("named", ["old", "new"])
+async def test_a_new_amount_counts_what_the_old_number_took(
+    office: Office, desk: BillDesk, named: str
+) -> None:
+    old, new = await part_paid(office)
+    assert await stands(office, new) == ("45000", "20000", "25000")
+    await changed(office, desk, old if named == "old" else new, amount=Decimal(60000))
+    assert await stands(office, new) == ("60000", "20000", "40000")
+    text = await handed_text(office)
+    assert ("40,000" in text, "60,000" in text) == (True, False)
+    assert (await office.pays(new, 40000)).outcome == "settled"
+    assert await stands(office, new) == ("60000", "60000", "0")
+    assert (await office.engine.ledger.check()).differences == []
+
+
+async def test_a_new_amount_below_what_the_old_number_took_is_refused(office: Office, desk: BillDesk) -> None:
+    _, new = await part_paid(office)
+    with pytest.raises(Refused, match="less than the 20000 paid under the number before"):
+        await changed(office, desk, new, amount=Decimal(15000))
+    assert office.bills[new].amount == Decimal(25000)
+    result = await changed(office, desk, new, amount=Decimal(20000))
+    assert (result.bill.status, result.bill.balance, result.clickpesa) == ("settled", "0", "later")
+    async with office.making():
+        await until_found(lambda: _status(office, new, "INACTIVE"))
+
+
+async def test_a_new_amount_after_the_old_payment_went_back_is_owed_whole(
+    open_office: Open,
+) -> None:
+    office = await open_office(on_reversal="resume")
+    desk = BillDesk(office.client, office.engine.changes, office.engine.bills)
+    old, new = await part_paid(office)
+    await office.engine.payments.settle(paid(old, "20000", id="p1", status="REVERSED"))
+    await told(office)
+    assert await stands(office, new) == ("45000", "0", "45000")
+    await changed(office, desk, new, amount=Decimal(40000))
+    assert await stands(office, new) == ("40000", "0", "40000")
+
+
+@pytest.mark.parametrize(("amount", "fine"), [("45000", True), ("25000", True), ("30000", False)])
+async def test_a_share_of_a_balance_may_name_the_bill_or_what_is_left(
+    office: Office, amount: str, fine: bool
+) -> None:
+    _, new = await part_paid(office)
+    following = job(new, amount=amount, phone="+255754990020", additional_contact=True)
+    if fine:
+        assert (await office.engine.shares.accept(following)).state == "active"
+        return
+    with pytest.raises(Refused, match="expected 45000"):
+        await office.engine.shares.accept(following)
+
+
+# What an order number that took money cannot do any more
+
+
+async def test_a_cancelled_order_number_that_took_money_says_what_to_do_instead(
+    office: Office, desk: BillDesk
+) -> None:
+    number = await made(office)
+    await changed(office, desk, number, status="INACTIVE")
+    await told(office)
+    await office.engine.payments.settle(paid(number, "10000"))
+    await told(office)
+    with pytest.raises(Refused, match="another bill for the 35000 that are left: tuma bill create"):
+        await changed(office, desk, number, status="ACTIVE")
+    assert office.bills[number].status == "INACTIVE"
+    await office.engine.payments.add(number, Cash(id="1", amount=Decimal(35000), note=None), by="cli")
+    with pytest.raises(Refused, match="nothing is owed for this one"):
+        await changed(office, desk, number, status="ACTIVE")
+
+
+async def test_a_cancelled_order_number_is_dead_also_when_staff_put_its_money_aside(
+    office: Office, desk: BillDesk
+) -> None:
+    number = await made(office, bill_mode=BillMode.EXACT)
+    await changed(office, desk, number, status="INACTIVE")
+    kept = await office.engine.payments.settle(paid(number, "10000"))
+    await office.engine.payments.dismiss(kept.payment, by="cli")
+    await told(office)
+    with pytest.raises(Refused, match=r"is closed.* another bill for the 45000"):
+        await changed(office, desk, number, status="ACTIVE")
+    assert (await office.engine.bills.get(number)).status == "stopped"
+
+
+async def test_a_change_while_the_balance_gets_its_number_is_told_to_wait(
+    office: Office, desk: BillDesk
+) -> None:
+    number = await made(office)
+    await office.engine.payments.settle(paid(number, "20000"))
+    with pytest.raises(Refused, match="wait a moment"):
+        await changed(office, desk, number, amount=Decimal(60000))
+    async with office.making():
+        new = await office.successor(number)
+    await changed(office, desk, number, amount=Decimal(60000))
+    assert await stands(office, new) == ("60000", "20000", "40000")
 
 
 async def test_a_cancelled_number_takes_no_share_of_another_term_until_it_is_active(

@@ -2,7 +2,7 @@
 -- change: a bill says something else from now on: amount, words, due time, mode, or a customer number's next term. What
 -- waits is rendered when it is sent, so it says the new things; reminders are planned anew.
 -- KEYS    1 partition prefix
--- ARGV    1 now ms  2 number  3 change: JSON object of texts: term ('' the newest), amount (minor units or ''), desc,
+-- ARGV    1 now ms  2 number  3 change: JSON object of texts: term ('' the newest), amount (of the whole bill, minor units or ''), desc,
 --         due (ms or ''), mode, nodue ('1': it is due at no time any more), active ('1': it was cancelled or stopped and goes on), replan ('1'), plans (object: sid to
 --         plan), rem (reminder plan or ''), notify ('1'), valid (ms until which a message about it is worth sending),
 --         told (minor units that ClickPesa was told are owed, or ''), policy
@@ -16,13 +16,19 @@ if not a then return { 'unknown' } end
 local key, terms = P .. 'a:' .. number, terms_of(a)
 local term = c.term ~= '' and c.term or terms[#terms]
 local fresh = not a['ta:' .. term]
-local gone = a.kind == 'order' and (a.st == 'closed' or a.st == 'settled')
-if gone then return { 'refused', 'number', 'is ' .. a.st .. '; an order number takes one payment' } end
+local gone = a.kind == 'order' and (a.st == 'closed' or a.st == 'settled' or (a.shut == '1' and c.active == '1'))
+if gone then
+  local st = a.st == 'settled' and 'settled' or 'closed'
+  return { 'refused', 'number', 'is ' .. st .. '; an order number takes one payment' }
+end
 if fresh and a.cxl == '1' and c.active ~= '1' then
   return { 'refused', 'status', 'is INACTIVE: the bill was cancelled; ACTIVE lets it go on' }
 end
 if fresh and a.kind == 'order' then return { 'refused', 'term', 'an order number is one bill' } end
 if fresh and c.amount == '' then return { 'refused', 'amount', 'is missing: a next term has its own' } end
+-- The whole amount was given; what was paid under the numbers before this one is not asked for again.
+if c.amount ~= '' then c.amount = int(num(c.amount) - math.max(num(a['tb:' .. term]), 0)) end
+if num(c.amount) < 0 then return { 'refused', 'amount', 'is less than what was paid under the number before' } end
 
 local mine, newest = {}, {}
 for _, sid in ipairs(shares_of(a)) do
