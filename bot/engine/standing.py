@@ -14,7 +14,7 @@ from bot.domain.creation import Telling
 from bot.domain.money import from_minor
 from bot.engine import views
 
-_PAID = " (imelipwa / paid)"
+_BILL, _PAID = "Bili / bill ", " (imelipwa / paid)"
 _LONGEST = 500  # Source: ClickPesa API reference, "Update BillPay number"
 
 
@@ -45,4 +45,5 @@ def telling(number: str, version: str, account: Mapping[str, str], owed: int | N
 
 def _words(account: Mapping[str, str], terms: list[str]) -> str | None:
     """The newest bill's; a next term without any has its name, for what ClickPesa has is of the one before."""
-    return account.get(f"tx:{terms[-1]}") or (terms[-1] if len(terms) > 1 else None)
+    named = _BILL + terms[-1] if len(terms) > 1 else None
+    return account.get(f"tx:{terms[-1]}") or named

@@ -414,9 +414,10 @@ async def test_a_next_term_without_words_does_not_keep_those_of_the_old_one(
     number = await made(office, kind=BillKind.CUSTOMER, amount=45000)
     assert office.bills[number].description == "Term 2 fees"
     result = await changed(office, desk, number, term="2026-3", amount=Decimal(15000))
-    assert (office.bills[number].description, result.bill.terms[1].description) == ("2026-3", None)
+    at = office.bills[number]
+    assert (at.description, result.bill.terms[1].description) == ("Bili / bill 2026-3", None)
     await changed(office, desk, number, term="1", description="Corrected")
-    assert office.bills[number].description == "2026-3"
+    assert at.description == "Bili / bill 2026-3"
 
 
 async def test_a_customer_number_that_cash_paid_says_so_until_something_is_owed(
