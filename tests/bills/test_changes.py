@@ -15,7 +15,7 @@ from bot.domain.cash import Cash
 from bot.domain.message import Kind, Outcome, State
 from bot.domain.share import Reminders
 from bot.engine.changes import HEALS_AFTER_MS
-from bot.engine.scripts import put_clock_forward, put_clock_right
+from bot.engine.scripts import now_ms, put_clock_forward, put_clock_right
 from bot.errors import NotFound, ProviderAway, Refused, StoreUnavailable
 from tests.bills.conftest import Office, Open, at_clickpesa, until_found
 from tests.bills.test_successor import all_handed, handed_text, messages, queued
@@ -47,12 +47,12 @@ async def sent(office: Office) -> None:
     """All that waits now goes out."""
     scripts = office.engine.records.scripts
     for p in range(office.engine.partitions):
-        held, _ = await scripts.run(scripts.hand_out(p, 10**13 // 5, "sms", "sent", (100, 100)))
+        held, _ = await scripts.run(scripts.hand_out(p, now_ms(), "sms", "sent", (100, 100)))
         results = [
             {"id": h.id, "a": str(h.attempt), "r": "sent", "pid": "x", "dl": "sent", "dr": "3", "seg": "1",
              "txt": "x", "ok": "1", "why": "", "err": ""} for h in held
         ]  # fmt: skip
-        assert await scripts.run(scripts.finish(p, 10**13 // 5, results)) == []
+        assert await scripts.run(scripts.finish(p, now_ms(), results)) == []
 
 
 async def changed(office: Office, desk: BillDesk, number: str, **fields: object) -> ChangedBill:
@@ -127,6 +127,34 @@ async def test_inactive_ends_everything_here_and_at_clickpesa(office: Office, de
     again = await changed(office, desk, number, status="ACTIVE")
     assert (again.bill.status, office.bills[number].status) == ("open", "ACTIVE")
     assert again.bill.next_reminder_at is not None
+
+
+async def test_who_was_not_told_before_the_bill_was_cancelled_is_told_when_it_goes_on(
+    office: Office, desk: BillDesk
+) -> None:
+    async with office.making():
+        number = await at_clickpesa(office, due_in=None)
+    await changed(office, desk, number, status="INACTIVE")
+    assert await all_handed(office) == []
+    assert (await changed(office, desk, number, status="ACTIVE")).messages == 1
+    [message] = await queued(office, number, Kind.INSTRUCTIONS)
+    assert message.state is State.QUEUED
+    await sent(office)
+    # Who has heard of it is told nothing of a cancel that was taken back, as of the cancel itself.
+    await changed(office, desk, number, status="INACTIVE")
+    assert (await changed(office, desk, number, status="ACTIVE")).messages == 0
+
+
+async def test_who_was_told_to_pay_no_more_hears_what_is_to_be_paid_when_the_bill_goes_on(
+    office: Office, desk: BillDesk
+) -> None:
+    number = await made(office, kind=BillKind.CUSTOMER)
+    await changed(office, desk, number, status="INACTIVE")
+    await office.engine.payments.settle(paid(number, "10000"))
+    assert "Huhitaji kulipa zaidi" in await handed_text(office)
+    assert (await changed(office, desk, number, status="ACTIVE")).messages == 1
+    text = await handed_text(office)
+    assert ("35,000" in text, number in text) == (True, True)
 
 
 async def _status(office: Office, number: str, status: str) -> bool:

@@ -91,7 +91,8 @@ for _, s in ipairs(mine) do
   end
 end
 local owed = total_balance(a)
-if c.active == '1' or fresh then redis.call('HDEL', key, 'cxl', 'halt') end
+local resumed = c.active == '1' and a.st == 'stopped'
+if c.active == '1' or fresh then redis.call('HDEL', key, 'cxl', 'halt', 'late') end
 if owed > 0 and (a.st == 'settled' or a.st == 'open' or fresh or (a.st == 'stopped' and c.active == '1')) then
   reopen(number, a, now, a.st ~= 'open' or c.active == '1' or fresh)
 elseif owed <= 0 and a.st == 'open' then
@@ -121,12 +122,28 @@ local function say(s, kind)
   end
   return made
 end
-local made = 0
+-- What was to be said when the bill was stopped was not.
+local function unheard(s)
+  for _, ch in ipairs(voices(s)) do
+    local last = s['l:' .. ch] and message(s.sid .. '.' .. s['l:' .. ch])
+    if last and last.o == 'sent' then return false end
+  end
+  return true
+end
+local made, about = 0, {}
+for _, s in ipairs(mine) do about[s.sid] = true end
+for _, sid in ipairs(shares_of(a)) do
+  local s = share(sid)
+  if c.notify == '1' and s and s.num == number and payable(a, s) then
+    if (fresh and about[sid]) or (resumed and unheard(s)) then
+      made = made + say(s, 'instructions')
+    elseif (news_for_customer and about[sid]) or (resumed and a.late == '1') then
+      made = made + say(s, 'bill_changed')
+    end
+  end
+end
 for _, s in ipairs(mine) do
   s = share(s.sid)
-  if c.notify == '1' and news_for_customer and payable(a, s) then
-    made = made + say(s, fresh and 'instructions' or 'bill_changed')
-  end
   event(s, 'bill.changed', now, { term = term, balance_minor = int(owed), currency = a.cur, status = a.st })
 end
 return { 'ok', number, int(made), int(canceled) }
