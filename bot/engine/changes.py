@@ -173,7 +173,7 @@ def _check(account: Fields, term: str, change: BillChange) -> None:
 def _closed(account: Fields) -> Problem:
     """Why an order number changes no more, and what to do instead."""
     owed = sum(views.balance(account, term) for term in views.terms_of(account))
-    if "nxk" in account:
+    if "nxk" in account and account["st"] == "closed":
         right = (
             "to wait a moment: what is left of its bill is being given a new number, which takes the change"
         )

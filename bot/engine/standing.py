@@ -25,10 +25,11 @@ def telling(number: str, version: str, account: Mapping[str, str], owed: int | N
         owed = sum(views.balance(account, term) for term in terms)
     order = account.get("kind") == BillKind.ORDER
     # A customer's number is theirs for good; only who cancels it closes it.
-    if state is None or account.get("cxl") == "1" or (order and owed <= 0 and state != "closed"):
+    dead = state == "closed" or (order and account.get("shut") == "1")
+    if state is None or account.get("cxl") == "1" or (order and owed <= 0 and not dead):
         return Telling(number=number, version=version, status="INACTIVE")
     words = _words(account, terms)
-    if state == "closed" or (owed <= 0 and words is None):
+    if dead or (owed <= 0 and words is None):
         return Telling(number=number, version=version)
     newest = terms[-1]
     modes = {account[f"tm:{term}"] for term in terms}

@@ -875,6 +875,22 @@ async def test_a_cancelled_order_number_is_dead_also_when_staff_put_its_money_as
     assert (await office.engine.bills.get(number)).status == "stopped"
 
 
+@pytest.mark.parametrize("how", ["stop", "cancel"])
+async def test_a_number_that_took_a_part_is_dead_also_when_its_bill_is_stopped_before_it_has_another(
+    office: Office, desk: BillDesk, how: str
+) -> None:
+    number = await made(office)
+    await office.pays(number, 20000)
+    if how == "stop":
+        await office.engine.bills.stop(number, by="cli")
+    else:
+        await changed(office, desk, number, status="INACTIVE")
+    with pytest.raises(Refused, match="another bill for the 25000 that are left"):
+        await changed(office, desk, number, status="ACTIVE")
+    assert (await office.engine.bills.get(number)).status == "stopped"
+    assert office.bills[number].status == "INACTIVE"
+
+
 async def test_a_change_while_the_balance_gets_its_number_is_told_to_wait(
     office: Office, desk: BillDesk
 ) -> None:

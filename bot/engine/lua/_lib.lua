@@ -682,11 +682,12 @@ local function keep_for_staff(number, a, pid, why, now)
   return { 'unmatched', why, 0, 0 }
 end
 
--- An order number takes one payment: from then on nobody can pay to it, whatever we make of the money.
+-- An order number takes one payment: from then on (shut) nobody can pay to it, whatever we make of the money, and also
+-- if staff stop the bill before its balance has a new number.
 local function close(number, a, now)
   if a.st == 'open' then count('open', -1) end
   a.st = 'closed'
-  redis.call('HSET', P .. 'a:' .. number, 'st', 'closed')
+  redis.call('HSET', P .. 'a:' .. number, 'st', 'closed', 'shut', '1')
   redis.call('EXPIRE', P .. 'a:' .. number, KEEP_ACCOUNT_S)
   note_owed(number, a)
   changed(number)
