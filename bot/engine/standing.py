@@ -25,9 +25,9 @@ def telling(number: str, version: str, account: Mapping[str, str], owed: int | N
         owed = sum(views.balance(account, term) for term in terms)
     order = account.get("kind") == BillKind.ORDER
     # A customer's number is theirs for good; only who cancels it closes it.
-    dead = state == "closed" or (order and account.get("shut") == "1")
-    if state is None or account.get("cxl") == "1" or (order and owed <= 0 and not dead):
+    if state is None or account.get("cxl") == "1" or (order and owed <= 0 and state != "closed"):
         return Telling(number=number, version=version, status="INACTIVE")
+    dead = state == "closed" or (order and account.get("shut") == "1")
     words = _words(account, terms)
     if dead or (owed <= 0 and words is None):
         return Telling(number=number, version=version)
