@@ -138,6 +138,8 @@ def _changed(account: Fields, terms: list[str], term: str, change: BillChange) -
     """The record as it will be, as far as ClickPesa is told of it."""
     after = dict(account)
     if term not in terms:
+        # The shares go on with the next term.
+        after |= {field: term for field in account if field.startswith("sh:")}
         after |= {"T": "\x1f".join([*terms, term]), f"tm:{term}": account[f"tm:{terms[-1]}"]}
     if change.amount is not None:
         after[f"ta:{term}"] = str(to_minor(change.amount, account["cur"]) - views.paid_before(account, term))

@@ -28,23 +28,35 @@ def telling(number: str, version: str, account: Mapping[str, str], owed: int | N
     if state is None or account.get("cxl") == "1" or (order and owed <= 0 and state != "closed"):
         return Telling(number=number, version=version, status="INACTIVE")
     dead = state == "closed" or (order and account.get("shut") == "1")
-    words = _words(account, terms)
+    asked = _asked(account, terms)
+    words = _words(account, terms, asked)
     if dead or (owed <= 0 and words is None):
         return Telling(number=number, version=version)
-    newest = terms[-1]
-    modes = {account[f"tm:{term}"] for term in terms}
+    amount = owed if asked == terms[-1] else views.balance(account, asked)
     if owed <= 0 and words is not None:
-        words = words[: _LONGEST - len(_PAID)] + _PAID
+        amount, words = views.total(account, asked), words[: _LONGEST - len(_PAID)] + _PAID
+    modes = {account[f"tm:{term}"] for term in terms}
     return Telling(
         number=number,
         version=version,
-        amount=from_minor(owed if owed > 0 else views.total(account, newest), account["cur"]),
+        amount=from_minor(amount, account["cur"]),
         description=words,
-        mode=BillMode(account[f"tm:{newest}"]) if "heal" in account or len(modes) > 1 else None,
+        mode=BillMode(account[f"tm:{asked}"]) if "heal" in account or len(modes) > 1 else None,
     )
 
 
-def _words(account: Mapping[str, str], terms: list[str]) -> str | None:
-    """The newest bill's; a next term without any has its name, for what ClickPesa has is of the one before."""
-    named = _BILL + terms[-1] if len(terms) > 1 else None
-    return account.get(f"tx:{terms[-1]}") or named
+def _asked(account: Mapping[str, str], terms: list[str]) -> str:
+    """The term that is shown: the newest, with all that is owed.
+
+    But of an exact number whose oldest unpaid term is asked for by messages of its own only that one, until it is paid:
+    it takes one amount, and must take what the customer was told.
+    """
+    first = next((term for term in terms if views.balance(account, term)), terms[-1])
+    spoken = first in {value for field, value in account.items() if field.startswith("sh:")}
+    return first if spoken and account[f"tm:{first}"] == BillMode.EXACT else terms[-1]
+
+
+def _words(account: Mapping[str, str], terms: list[str], asked: str) -> str | None:
+    """What ClickPesa shows the bill as; one without words has its name, for there may be those of another term."""
+    named = _BILL + asked if len(terms) > 1 else None
+    return account.get(f"tx:{asked}") or named

@@ -357,17 +357,24 @@ async def test_a_stopped_exact_bill_can_still_be_paid_the_rest(office: Office) -
     await rest_is_paid(office, number, 15000)
 
 
-async def test_a_share_of_another_term_makes_clickpesa_ask_for_all_of_it(office: Office) -> None:
-    number = await made(
-        office, kind=BillKind.CUSTOMER, amount=20000, bill_mode=BillMode.EXACT, phone="+255754990004"
-    )
+@pytest.mark.parametrize("mode", list(BillMode))
+async def test_a_share_of_another_term_is_known_at_clickpesa(office: Office, mode: BillMode) -> None:
+    phone = "+255754990004"
+    number = await made(office, kind=BillKind.CUSTOMER, amount=20000, bill_mode=mode, phone=phone)
     await office.engine.shares.accept(
-        job(number, kind=BillKind.CUSTOMER, term="2", amount="60000", bill_mode=BillMode.EXACT,
-            description="Term 3", phone="+255754990004")
+        job(number, kind=BillKind.CUSTOMER, term="2", amount="60000", bill_mode=mode, description="Term 3",
+            phone=phone)
     )  # fmt: skip
     await told(office)
-    assert office.bills[number].description == "Term 3"
-    await rest_is_paid(office, number, 80000)
+    at = office.bills[number]
+    if mode is BillMode.PARTIAL:
+        assert (at.description, at.amount) == ("Term 3", Decimal(80000))
+        return
+    # It takes one amount: what was asked for first, and then the rest.
+    assert (at.description, at.amount) == ("Term 2 fees", Decimal(20000))
+    assert (await office.pays(number, 20000)).outcome == "partial"
+    await rest_is_paid(office, number, 60000)
+    assert at.description == "Term 3"
 
 
 async def test_a_next_term_after_all_was_paid_wakes_the_share(office: Office, desk: BillDesk) -> None:
