@@ -19,6 +19,7 @@ from bot.billpay.errors import ClickPesaError, ClickPesaNotFound, ClickPesaRefus
 from bot.billpay.numbers import NumberDetails
 from bot.domain.bill import BillMode, BillView
 from bot.domain.bill_change import BillChange, ChangedBill
+from bot.domain.creation import Telling
 from bot.errors import NotFound, Problem, ProviderAway, Refused
 
 Told = Literal["updated", "later", "unknown", "off"]
@@ -50,8 +51,8 @@ class Changes(Protocol):
         """The number that stands for it now, and its record. Raises NotFound."""
         ...
 
-    async def owed_after(self, number: str, change: BillChange) -> Decimal:
-        """What will be owed."""
+    async def after(self, number: str, change: BillChange) -> tuple[Decimal, Telling]:
+        """What will be owed, and what ClickPesa is to be told then."""
         ...
 
     async def expect(self, number: str) -> None:
@@ -100,10 +101,8 @@ class BillDesk:
             applied, told = await self._changes.cancel(number, by=by), self._later()
         else:
             live, _ = await self._changes.live(number)
-            if live != number and change.amount is not None:
-                raise Refused(_replaced(number, live))
-            owed = await self._changes.owed_after(live, change)
-            told = await self._tell(live, change, owed)
+            owed, after = await self._changes.after(live, change)
+            told = await self._tell(live, change, after)
             known = owed if told == "updated" and _names_amount(change) else None
             applied = await self._changes.apply(number, change, told=known, by=by)
         return ChangedBill(
@@ -116,9 +115,13 @@ class BillDesk:
     def _later(self) -> Told:
         return "off" if self._client is None else "later"
 
-    async def _tell(self, number: str, change: BillChange, owed: Decimal) -> Told:
-        amount = owed if _names_amount(change) and owed > 0 else None
-        if self._client is None or not (amount or change.description or change.mode or change.status):
+    async def _tell(self, number: str, change: BillChange, after: Telling) -> Told:
+        if after.status is not None:
+            return self._later()
+        amount = after.amount if _names_amount(change) else None
+        words = after.description if amount or change.description else None
+        mode = change.mode or (after.mode if amount else None)
+        if self._client is None or not (amount or words or mode or change.status):
             return "off"
         await self._changes.expect(number)
         try:
@@ -126,8 +129,8 @@ class BillDesk:
                 number,
                 status=change.status,
                 amount=amount,
-                description=change.description,
-                mode=change.mode,
+                description=words,
+                mode=mode,
             )
         except ClickPesaNotFound:
             return "unknown"
@@ -158,14 +161,8 @@ class BillDesk:
 
 
 def _names_amount(change: BillChange) -> bool:
-    """Whether ClickPesa must hear what is owed: nobody could pay the rest of an exact bill of the old amount."""
-    return change.amount is not None or change.mode == BillMode.EXACT
+    """Whether ClickPesa must hear what is owed: nobody could pay the rest of an exact bill of the old amount.
 
-
-def _replaced(number: str, live: str) -> Problem:
-    """An amount given for a number that was paid in part would be asked for on top of what was paid."""
-    return Problem(
-        field="number",
-        message=f"{number} was closed by a payment, and {live} asks for its balance",
-        expected=f"{live}, with what is to be asked for under it",
-    )
+    What was paid while the bill was cancelled it was not told.
+    """
+    return change.amount is not None or change.mode == BillMode.EXACT or change.status == "ACTIVE"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ import msgspec
 import typer
 
 from bot.cli import runtime
-from bot.cli.output import FAILED, JsonFlag, Misused, emit, note, say
+from bot.cli.output import FAILED, JsonFlag, Misused, beside_file, emit, note, say
 from bot.domain.bill import BillKind
 from bot.errors import Refused
 
@@ -47,7 +48,7 @@ def create_command(
     due_at: Annotated[str | None, typer.Option(help="When it is due, such as 2026-12-01.")] = None,
     mode: Annotated[str | None, typer.Option(help="exact, or partial (default).")] = None,
     term: Annotated[str | None, typer.Option(help="Names the first bill. Default: 1.")] = None,
-    name: Annotated[str | None, typer.Option(help="The customer's name, for a customer number.")] = None,
+    name: Annotated[str | None, typer.Option(help="The customer's name; a customer number needs it.")] = None,
     phone: Annotated[str | None, typer.Option(help="Their phone, such as 0754123456.")] = None,
     email: Annotated[str | None, typer.Option(help="Their mail address.")] = None,
     bill_id: Annotated[str | None, typer.Option("--id", help="Your own id of this bill.")] = None,
@@ -67,7 +68,9 @@ def create_command(
     cells = {"amount": amount, "description": description, "due_at": due_at, "mode": mode, "term": term,
              "name": name, "phone": phone, "email": email, "id": bill_id}  # fmt: skip
     given = {key: value for key, value in cells.items() if value is not None}
-    if (file is None) == (not given):
+    if file is not None and given:
+        raise beside_file(list(given))
+    if file is None and not given:
         raise typer.BadParameter("give a file, or --kind with --amount", param_hint="FILE|-")
     settings = runtime.settings()
     if not settings.makes_numbers:
@@ -94,9 +97,20 @@ def _one(cells: dict[str, str], kind: BillKind | None, settings: Settings, as_js
         say(f"It waits for ClickPesa; `tuma up` goes on with it (bill {answer.id}).")
     else:
         again = " It was made before." if answer.repeated else ""
-        say(
-            f"{answer.number} ({answer.kind}) is made.{again} Share it: tuma share --number {answer.number} ..."
-        )
+        say(f"{answer.number} ({answer.kind}) is made.{again} Share it:")
+        say(f"  {_share_command(answer, cells)}")
+
+
+def _share_command(answer: BillAnswer, cells: dict[str, str]) -> str:
+    """What sends the bill to whom it was made for, to be run as it stands; PHONE where nobody was named."""
+    given = {"number": answer.number}
+    if answer.kind is not BillKind.ORDER:  # what a share takes a number for
+        given["kind"] = answer.kind
+    given |= {name: cells[name] for name in ("amount", "term", "due_at", "phone", "email") if name in cells}
+    if not {"phone", "email"} & given.keys():
+        given["phone"] = "PHONE"
+    options = (f"--{name.replace('_', '-')} {shlex.quote(value)}" for name, value in given.items())
+    return f"tuma share {' '.join(options)}"
 
 
 def _named(job: BillJob) -> BillJob:

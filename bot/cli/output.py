@@ -53,6 +53,14 @@ class Misused(Refused):
     """Arguments that cannot be meant; found before anything was asked of Redis or a provider."""
 
 
+def beside_file(names: Sequence[str]) -> typer.BadParameter:
+    """The error for options of one bill that are given together with a file; `names` of the cells that they fill."""
+    options = ", ".join(f"--{name.replace('_', '-')}" for name in names)
+    columns = ", ".join("any of your own" if name == "data" else name for name in names)
+    text = f"a file says this in its rows; leave out {options} and use its columns: {columns}"
+    return typer.BadParameter(text, param_hint="FILE|-")
+
+
 class Commands(TyperGroup):
     """The root of the command line: turns tuma's own errors into a message and an exit code."""
 

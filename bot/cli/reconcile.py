@@ -141,9 +141,8 @@ def _cells(payment: DayPayment) -> list[str]:
 def _print(day: Day, *, to_stderr: bool) -> None:
     if to_stderr:
         for each in day.totals:
-            note(
-                f"{day.date}: {each.currency} {each.received} received, {len(day.differences)} difference(s)."
-            )
+            found = sum(1 for one in day.differences if one.currency == each.currency)
+            note(f"{day.date}: {each.currency} {each.received} received, {found} difference(s).")
         return
     for each in day.totals:
         say(f"{day.date}, {each.currency}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bot.cli import runtime
-from bot.cli.output import FAILED, JsonFlag, Misused, emit, note, say
+from bot.cli.output import FAILED, JsonFlag, Misused, beside_file, emit, note, say
 from bot.errors import Refused
 
 if TYPE_CHECKING:
@@ -78,10 +78,13 @@ def share_command(
         "locale": locale, "description": description, "due_at": due_at, "kind": kind, "create": create, "mode": mode,
         "term": term,
         "currency": currency, "channels": channels, "route": route, "template": template, "id": share_id,
-        "additional_contact": "true" if additional_contact else None, **_pairs(data or []),
+        "additional_contact": "true" if additional_contact else None,
     }  # fmt: skip
     given = {key: value for key, value in cells.items() if value is not None}
-    if (file is None) == (not given):
+    if file is not None and (given or data):
+        raise beside_file([*given, *(["data"] if data else [])])
+    given |= _pairs(data or [])
+    if file is None and not given:
         raise typer.BadParameter("give a file, or --number with --amount and a contact", param_hint="FILE|-")
     settings = runtime.settings()
     if file is None:

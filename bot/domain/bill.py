@@ -90,7 +90,9 @@ class PaymentView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TermView(msgspec.Struct, frozen=True, kw_only=True):
-    """One bill of a number. `cost` of its messages, None where no cap is set; since when nothing more may be spent.
+    """One bill of a number, whole: `amount` and `paid` count what was paid for it under the numbers before.
+
+    `cost` of its messages, None where no cap is set; since when nothing more may be spent.
 
     `from_credit`: what of `paid` was paid too much for other terms before.
     """
@@ -109,6 +111,8 @@ class TermView(msgspec.Struct, frozen=True, kw_only=True):
 
 class BillView(msgspec.Struct, frozen=True, kw_only=True):
     """All that is known of one control number. `credit` is what was paid above every term.
+
+    `paid` counts what the numbers before took for its bills, `payments` are those of this number.
 
     `previous` was closed by a partial payment and this number took over its balance; `next` did so for this one.
     """

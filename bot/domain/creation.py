@@ -44,7 +44,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 class Telling(msgspec.Struct, frozen=True, kw_only=True):
     """What ClickPesa is to be told of a number: its status, or what is owed. Neither: there is nothing to tell.
 
-    `version` tells this state from a later one. `description` and `mode` are there when ClickPesa may have others.
+    `version` tells this state from a later one. `description` and `mode` go with the amount when ClickPesa may have
+    others.
     """
 
     number: str

@@ -54,7 +54,10 @@ class TheirPayment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the two sides disagree about one payment; `money` is ours minus theirs."""
+    """Where the two sides disagree about one payment; `money` is ours minus theirs.
+
+    `payment` is our id of it, ClickPesa's if it is not on record here. Two if each side names another currency.
+    """
 
     payment: str
     number: str
@@ -141,10 +144,17 @@ def _told_otherwise(ours: Sequence[DayPayment], theirs: Sequence[TheirPayment]) 
     for each in theirs:
         mine = by_id.get(each.known or "")
         money = (mine.amount if mine and mine.currency == each.currency else Decimal(0)) - each.amount
-        if what := _difference(mine, each):
+        what = _difference(mine, each)
+        if what is None:
+            continue
+        payment = each.known or each.id
+        found.append(
+            Difference(payment=payment, number=each.number, what=what, money=money, currency=each.currency)
+        )
+        if mine is not None and mine.currency != each.currency:  # each currency adds up by itself
             found.append(
                 Difference(
-                    payment=each.id, number=each.number, what=what, money=money, currency=each.currency
+                    payment=payment, number=mine.number, what=what, money=mine.amount, currency=mine.currency
                 )
             )
     return found

@@ -92,9 +92,10 @@ class BillClaims:
                 return answer
             await asyncio.sleep(LOOK_S)
 
-    async def complete(self, p: int, name: str, claim: Mapping[str, str]) -> None:
+    async def complete(self, p: int, claim_name: str, claim: Mapping[str, str]) -> None:
         """The number of a claim exists: put the bill on record. May be repeated."""
         job, scripts = msgspec.json.decode(claim["job"], type=BillJob), self._records.scripts
+        name = text(job.customer.name if job.customer else None)
         bill = {
             "kind": str(job.bill.kind),
             "cur": job.bill.currency,
@@ -103,9 +104,11 @@ class BillClaims:
             "mode": str(job.bill.mode),
             "due": str(to_ms(job.bill.due_at)) if job.bill.due_at else "",
             "desc": text(job.bill.description),
+            "name": name,
+            "index": name.casefold(),
         }
         await scripts.run(scripts.open_bill(p, claim["num"], bill))
-        await scripts.run(scripts.confirm(p, name, claim["sid"], accepted=claim["sid"]))
+        await scripts.run(scripts.confirm(p, claim_name, claim["sid"], accepted=claim["sid"]))
 
 
 def _encoded(job: BillJob) -> str:

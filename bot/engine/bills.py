@@ -123,7 +123,7 @@ class Bills:
         owed = sum(views.balance(account, term) for term in views.terms_of(account))
         return BillHit(
             number=number,
-            name=next((name for s in shares if (name := views.blob(s).name)), None),
+            name=views.customer(account, shares),
             status=views.status(account),
             balance=plain(owed, account["cur"]),
             currency=account["cur"],

@@ -11,12 +11,14 @@ import msgspec
 
 from bot.domain.bill_change import BillChange
 from bot.domain.calendar import from_ms, reminder_times, to_ms
-from bot.domain.money import from_minor, to_minor
+from bot.domain.creation import Telling
+from bot.domain.money import from_minor, plain, to_minor
 from bot.domain.share import Reminders
 from bot.engine import views
 from bot.engine.records import Records
 from bot.engine.scripts import now_ms, text
 from bot.engine.shares import INSTRUCTIONS_VALID
+from bot.engine.standing import telling
 from bot.errors import Conflict, Problem, Refused, no_bill
 from bot.settings import Settings
 
@@ -47,18 +49,23 @@ class BillChanges:
             number, account = following, await self._records.account(following)
         return number, account
 
-    async def owed_after(self, number: str, change: BillChange) -> Decimal:
-        """What will be owed under the number once it is changed. Raises NotFound, Refused if it cannot be."""
+    async def after(self, number: str, change: BillChange) -> tuple[Decimal, Telling]:
+        """What will be owed once a bill is changed, and what ClickPesa is to be told then.
+
+        Raises NotFound, Refused if it cannot be changed so.
+        """
         number, account = await self.live(number)
         terms = views.terms_of(account)
         term = change.term or terms[-1]
         _check(account, term, change)
-        amounts = {each: views.minor(account, f"ta:{each}") for each in terms}
-        if change.amount is not None:
-            amounts[term] = to_minor(change.amount, account["cur"])
-        owed = sum(max(amount - views.minor(account, f"mv:{each}"), 0) for each, amount in amounts.items())
+        after = _changed(account, terms, term, change)
+        owed = sum(
+            max(views.minor(after, f"ta:{each}") - views.minor(after, f"mv:{each}"), 0)
+            for each in views.terms_of(after)
+        )
         # What is above one bill pays another, so all that was paid counts, credit too.
-        return from_minor(max(owed - views.minor(account, "paid"), 0), account["cur"])
+        owed = max(owed - views.minor(account, "paid"), 0)
+        return from_minor(owed, account["cur"]), telling(number, "", after, owed)
 
     async def apply(self, number: str, change: BillChange, *, told: Decimal | None, by: str) -> Applied:
         """Change the bill. `told` is what ClickPesa was told is owed. Raises NotFound, Refused, Conflict."""
@@ -127,16 +134,58 @@ class BillChanges:
         return " ".join(str(to_ms(when)) for when in times)
 
 
+def _changed(account: Fields, terms: list[str], term: str, change: BillChange) -> dict[str, str]:
+    """The record as it will be, as far as ClickPesa is told of it."""
+    after = dict(account)
+    if term not in terms:
+        # The shares go on with the next term.
+        after |= {field: term for field in account if field.startswith("sh:")}
+        after |= {"T": "\x1f".join([*terms, term]), f"tm:{term}": account[f"tm:{terms[-1]}"]}
+    if change.amount is not None:
+        after[f"ta:{term}"] = str(to_minor(change.amount, account["cur"]) - views.paid_before(account, term))
+    if change.description is not None:
+        after[f"tx:{term}"] = change.description
+    if change.mode is not None:
+        after[f"tm:{term}"] = change.mode
+    if change.status == "ACTIVE":
+        after.pop("cxl", None)
+    return after
+
+
 def _check(account: Fields, term: str, change: BillChange) -> None:
     """The script decides; this is told before ClickPesa is asked."""
     order, fresh = account["kind"] == "order", f"ta:{term}" not in account
-    if order and account["st"] in ("closed", "settled"):
-        message = f"is {account['st']}; an order number takes one payment"
-        raise Refused(Problem(field="number", message=message))
+    dead = account["st"] in ("closed", "settled") or (
+        account.get("shut") == "1" and change.status == "ACTIVE"
+    )
+    if order and dead:
+        raise Refused(_closed(account))
     if order and fresh:
         raise Refused(Problem(field="term", message="an order number is one bill"))
     if fresh and change.amount is None:
         raise Refused(Problem(field="amount", message="is missing: a next term has its own"))
+    before = plain(views.paid_before(account, term), account["cur"])
+    if change.amount is not None and change.amount < Decimal(before):
+        message = f"is less than the {before} paid under the number before"
+        raise Refused(
+            Problem(field="amount", message=message, expected=f"the bill's whole amount, {before} or more")
+        )
+
+
+def _closed(account: Fields) -> Problem:
+    """Why an order number changes no more, and what to do instead."""
+    owed = sum(views.balance(account, term) for term in views.terms_of(account))
+    if "nxk" in account and account["st"] == "closed":
+        right = (
+            "to wait a moment: what is left of its bill is being given a new number, which takes the change"
+        )
+    elif owed > 0:
+        rest = plain(owed, account["cur"])
+        right = f"another bill for the {rest} that are left: tuma bill create --kind order --amount {rest}"
+    else:
+        right = "another bill: nothing is owed for this one"
+    state = "settled" if account["st"] == "settled" else "closed"
+    return Problem(field="number", message=f"is {state}; an order number takes one payment", expected=right)
 
 
 def _reminders_of(share: Fields) -> Reminders | None:

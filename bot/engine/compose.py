@@ -57,7 +57,7 @@ class Composer:
             locale=s["loc"],
             template=blob.template,
             message_id=keys.message_id(held.partition, held.id),
-            name=blob.name,
+            name=views.name_of(s, a),
             number=m["num"],
             amount=_to_pay(m, payment, from_minor(views.balance(a, term) + carried, currency)),
             carried=from_minor(carried, currency),

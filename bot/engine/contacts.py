@@ -279,8 +279,10 @@ class Contacts:
         if not fields:
             raise NotFound("no such contact")
         changed = 0
-        for number in [name[2:] for name in fields if name.startswith("b:")]:
-            names = await self._names(number, kind, address)
+        numbers = [name[2:] for name in fields if name.startswith("b:")]
+        # All of them first: a share that moved on is on two numbers, and is erased with the first.
+        indexed = [await self._names(number, kind, address) for number in numbers]
+        for number, names in zip(numbers, indexed, strict=True):
             p = self._records.partition(number)
             shares, others = await scripts.run(scripts.forget(p, now, number, kind, address, names))
             changed += shares
@@ -307,8 +309,9 @@ class Contacts:
         """Under which names this contact's shares of a number are indexed."""
         account = await self._records.client_hash(f"{keys.prefix(self._records.partition(number))}a:{number}")
         shares = await self._records.shares_of(number, account)
+        mine = [s for s in shares if s.get(f"a:{kind}") == address]
         return [
-            name.casefold() for s in shares if s.get(f"a:{kind}") == address and (name := views.blob(s).name)
+            name.casefold() for s in mine for name in {views.blob(s).name, views.name_of(s, account)} if name
         ]
 
     async def inbound(self, channel: str, address: str) -> None:

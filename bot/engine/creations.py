@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from datetime import timedelta
 
 import msgspec
@@ -24,6 +24,7 @@ from bot.engine.contacts import Contacts
 from bot.engine.records import Records
 from bot.engine.scripts import Drawn, now_ms
 from bot.engine.shares import INSTRUCTIONS_VALID, Shares
+from bot.engine.standing import telling
 from bot.engine.store import guard
 from bot.engine.wakeups import Wakeups
 
@@ -125,8 +126,10 @@ class Creations:
         return Made("unneeded" if reply[0] == "unneeded" else "stale")
 
     async def _names(self, number: str) -> list[str]:
-        shares = await self._records.shares_of(number, await self._records.account(number))
-        return sorted({name.casefold() for s in shares if (name := views.blob(s).name)})
+        account = await self._records.account(number)
+        shares = await self._records.shares_of(number, account)
+        names = {views.blob(s).name for s in shares} | {account.get("nm")}
+        return sorted(name.casefold() for name in names if name)
 
     async def later(self, wanted: Wanted, seconds: float) -> None:
         """It was not made, or nobody knows: try again after a while."""
@@ -167,7 +170,7 @@ class Creations:
         for p, count in enumerate(counts):
             if count and len(found) < most:
                 rows = await scripts.run(scripts.sync_take(p, LEASE_MS, most - len(found)))
-                found += [_telling(*row) for row in rows]
+                found += [telling(*row) for row in rows]
         return found
 
     async def told(self, telling: Telling) -> None:
@@ -209,7 +212,7 @@ def _balance_wanted(p: int, drawn: Drawn) -> Wanted:
     """The new number has the oldest unpaid bill's words, and all that is owed."""
     a, s = drawn.record, drawn.share
     terms = [term for term in views.terms_of(a) if views.balance(a, term)] or views.terms_of(a)
-    name = views.blob(s).name if s else None
+    name = views.name_of(s, a) if s else None
     phone, email = s.get("a:phone"), s.get("a:email")
     named = a.get("nxk") == BillKind.CUSTOMER and name and (phone or email)
     return Wanted(
@@ -226,23 +229,6 @@ def _balance_wanted(p: int, drawn: Drawn) -> Wanted:
         phone=phone if named else None,
         email=email if named else None,
     )
-
-
-def _telling(number: str, version: str, account: Mapping[str, str]) -> Telling:
-    state = account.get("st")
-    owed = sum(views.balance(account, term) for term in views.terms_of(account))
-    if state == "open" and owed > 0:
-        telling = Telling(number=number, version=version, amount=from_minor(owed, account["cur"]))
-        if "heal" not in account:
-            return telling
-        term = views.terms_of(account)[-1]
-        words, mode = account.get(f"tx:{term}"), BillMode(account[f"tm:{term}"])
-        return msgspec.structs.replace(telling, description=words, mode=mode)
-    # A customer's number is theirs for good; only who cancels it closes it.
-    over = state == "settled" and account["kind"] == BillKind.ORDER
-    if state is None or over or account.get("cxl") == "1":
-        return Telling(number=number, version=version, status="INACTIVE")
-    return Telling(number=number, version=version)
 
 
 def _pair(address: str) -> tuple[str, str]:

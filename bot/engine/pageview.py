@@ -81,7 +81,7 @@ def page(p: int, fields: Fields, account: Fields, payments: Sequence[Fields]) ->
         number=fields["num"],
         token=keys.token(p, fields["sid"]),
         locale=fields["loc"],
-        name=views.blob(fields).name,
+        name=views.name_of(fields, account),
         status=views.status(account),
         renewing="nxk" in account and account["st"] == "closed",
         kind=BillKind(account["kind"]),

@@ -167,10 +167,12 @@ class Payments:
     async def match(self, payment_id: str, number: str, *, by: str) -> SettleResult:
         """Staff give a kept payment to a bill, whatever spoke against it.
 
-        Raises NotFound, Conflict (given to another already), Refused (it is no money: failed, pending or returned).
+        Raises NotFound, Conflict (given to another already), Refused (it is no money: failed, pending or returned; or
+        none that this bill could count).
         """
-        await self._records.account(number)
+        account = await self._records.account(number)
         p, fields = await self._find(payment_id)
+        _check_match(fields, account["cur"])
         await self._decide(p, payment_id, number, "reserve")
         of = {} if fields["num"] == number else {"of": payment_id}
         result = await self._settle(_as_event(fields, number), force=True, extra=of)
@@ -216,6 +218,20 @@ class Payments:
             raise Refused(Problem(field="payment", message=f"no money to give: its status is {reply[1]}"))
         if reply[0] == "unknown":
             raise NotFound(f"no payment {payment_id}")
+
+
+def _check_match(fields: dict[str, str], currency: str) -> None:
+    """What cannot be counted is not reserved for the bill either: it stays where staff see it."""
+    if fields["st"] not in _COUNTS:
+        return  # the script says that it is no money
+    if not int(fields["am"] or 0):
+        message = "cannot be counted: ClickPesa named no amount"
+        right = "a payment whose amount is known; look at ClickPesa's dashboard, and enter it as cash"
+        raise Refused(Problem(field="payment", message=message, expected=right))
+    if fields["cur"] != currency:
+        message = f"cannot be counted: it is in {fields['cur']}, the bill in {currency}"
+        right = "money of the bill's currency; give it back, or enter its worth as cash, and dismiss it"
+        raise Refused(Problem(field="payment", message=message, expected=right))
 
 
 def _check_cash(account: dict[str, str], cash: Cash) -> None:

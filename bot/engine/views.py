@@ -38,6 +38,8 @@ KIND = {"sms": "phone", "whatsapp": "phone", "email": "email", "telegram": "tele
 
 # Costs are kept in ten-thousandths, so that a price of 0.0075 is exact.
 COST_UNIT = 10_000
+# The contact that a number was first shared with, see lua/_lib.lua.
+FIRST_CONTACT = "1"
 
 
 class Blob(msgspec.Struct, kw_only=True):
@@ -86,12 +88,17 @@ def balance(account: Fields, term: str) -> int:
 
 def total(account: Fields, term: str) -> int:
     """The amount of one term with what was paid for it under numbers before this one, in minor units."""
-    return minor(account, f"ta:{term}") + max(minor(account, f"tb:{term}"), 0)
+    return minor(account, f"ta:{term}") + paid_before(account, term)
 
 
 def paid(account: Fields, term: str) -> int:
     """What was paid for one term under this number and those before it, in minor units."""
-    return minor(account, f"tp:{term}") + max(minor(account, f"tb:{term}"), 0)
+    return minor(account, f"tp:{term}") + paid_before(account, term)
+
+
+def paid_before(account: Fields, term: str) -> int:
+    """What was paid for one term under the numbers before this one, in minor units."""
+    return max(minor(account, f"tb:{term}"), 0)
 
 
 def term_of(account: Fields, term: str) -> str:
@@ -135,8 +142,8 @@ def term(account: Fields, name: str, shares: Sequence[Fields] = ()) -> TermView:
     currency = account["cur"]
     return TermView(
         term=name,
-        amount=plain(minor(account, f"ta:{name}"), currency),
-        paid=plain(minor(account, f"tp:{name}"), currency),
+        amount=plain(total(account, name), currency),
+        paid=plain(paid(account, name), currency),
         balance=plain(balance(account, name), currency),
         due_at=moment(account.get(f"td:{name}")),
         description=account.get(f"tx:{name}"),
@@ -301,6 +308,19 @@ def blob(fields: Fields) -> Blob:
     return msgspec.json.decode(fields["b"], type=Blob)
 
 
+def name_of(share: Fields, account: Fields) -> str | None:
+    """What a share's contact is called: as it says, else as the number was made for, if that is the same person."""
+    if name := blob(share).name:
+        return name
+    mine = {account.get(f"k:{kind}:{share.get(f'a:{kind}')}") for kind in ("phone", "email", "telegram")}
+    return account.get("nm") if FIRST_CONTACT in mine else None
+
+
+def customer(account: Fields, shares: Sequence[Fields]) -> str | None:
+    """The name that a bill is found by."""
+    return next((name for s in shares if (name := blob(s).name)), account.get("nm"))
+
+
 def bill(number: str, account: Fields, shares: Sequence[Fields], payments: list[PaymentView]) -> BillView:
     """All that is known of one control number."""
     currency, names = account["cur"], terms_of(account)
@@ -312,13 +332,13 @@ def bill(number: str, account: Fields, shares: Sequence[Fields], payments: list[
         currency=currency,
         status=status(account),
         balance=plain(sum(balance(account, name) for name in names), currency),
-        paid=plain(minor(account, "paid"), currency),
+        paid=plain(minor(account, "paid") + sum(paid_before(account, name) for name in names), currency),
         credit=plain(minor(account, "credit"), currency),
         terms=[term(account, name, shares) for name in names],
         payments=payments,
         shares=[s["id"] for s in shares],
         contacts=[mask(address) for _, address in contacts_of(account)],
-        customer=next((name for s in shares if (name := blob(s).name)), None),
+        customer=customer(account, shares),
         next_reminder_at=min(upcoming, default=None),
         previous=account.get("prev"),
         next=account.get("next"),

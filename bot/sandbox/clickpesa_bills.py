@@ -81,7 +81,7 @@ class Payment:
 class Bill:
     """A control number. `source` says who told the sandbox: `api`, `demo`, or `read` in a message.
 
-    `closed`: it takes no more money, whatever `status` shows.
+    `closed`: it takes no more money, whatever `status` shows. `before`: what was paid when the amount was last said.
     """
 
     number: str
@@ -96,6 +96,7 @@ class Bill:
     status: str = "ACTIVE"
     source: str = "api"
     closed: bool = False
+    before: Decimal = Decimal(0)
     created: datetime | None = None
     payments: list[Payment] = field(default_factory=list)
 
@@ -108,6 +109,11 @@ class Bill:
     def paid(self) -> Decimal:
         """What was collected."""
         return sum((each.amount for each in self.payments if each.counts), Decimal(0))
+
+    @property
+    def owed(self) -> Decimal | None:
+        """What is left of the amount: of one that was changed, what was not paid since."""
+        return None if self.amount is None else max(self.amount - (self.paid - self.before), Decimal(0))
 
     @property
     def remaining(self) -> Decimal | None:
@@ -200,6 +206,8 @@ def patch(bill: Bill, body: Mapping[str, Any]) -> None:
     )
     description = _words(body, "billDescription", 500) or bill.description
     _check_cap(Bill(number=bill.number, kind=bill.kind, amount=amount, cap=cap, mode=mode))
+    if "billAmount" in body:
+        bill.before = bill.paid
     bill.status, bill.mode, bill.amount, bill.cap, bill.description = status, mode, amount, cap, description
 
 

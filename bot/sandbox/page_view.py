@@ -193,7 +193,7 @@ def _loose(city: Sandbox, shown: set[str], find: str) -> list[Bill]:
 
 
 def _bill(city: Sandbox, bill: Bill) -> Json:
-    owed = None if bill.amount is None else max(bill.amount - bill.paid, bill.amount * 0)
+    owed = bill.owed
     return {
         "number": bill.number,
         "kind": None if bill.source == "read" else bill.kind,  # no message tells a customer that

@@ -15,7 +15,7 @@ from bot.domain.cash import Cash
 from bot.domain.message import Kind, Outcome, State
 from bot.domain.share import Reminders
 from bot.engine.changes import HEALS_AFTER_MS
-from bot.engine.scripts import put_clock_forward, put_clock_right
+from bot.engine.scripts import now_ms, put_clock_forward, put_clock_right
 from bot.errors import NotFound, ProviderAway, Refused, StoreUnavailable
 from tests.bills.conftest import Office, Open, at_clickpesa, until_found
 from tests.bills.test_successor import all_handed, handed_text, messages, queued
@@ -47,12 +47,12 @@ async def sent(office: Office) -> None:
     """All that waits now goes out."""
     scripts = office.engine.records.scripts
     for p in range(office.engine.partitions):
-        held, _ = await scripts.run(scripts.hand_out(p, 10**13 // 5, "sms", "sent", (100, 100)))
+        held, _ = await scripts.run(scripts.hand_out(p, now_ms(), "sms", "sent", (100, 100)))
         results = [
             {"id": h.id, "a": str(h.attempt), "r": "sent", "pid": "x", "dl": "sent", "dr": "3", "seg": "1",
              "txt": "x", "ok": "1", "why": "", "err": ""} for h in held
         ]  # fmt: skip
-        assert await scripts.run(scripts.finish(p, 10**13 // 5, results)) == []
+        assert await scripts.run(scripts.finish(p, now_ms(), results)) == []
 
 
 async def changed(office: Office, desk: BillDesk, number: str, **fields: object) -> ChangedBill:
@@ -127,6 +127,34 @@ async def test_inactive_ends_everything_here_and_at_clickpesa(office: Office, de
     again = await changed(office, desk, number, status="ACTIVE")
     assert (again.bill.status, office.bills[number].status) == ("open", "ACTIVE")
     assert again.bill.next_reminder_at is not None
+
+
+async def test_who_was_not_told_before_the_bill_was_cancelled_is_told_when_it_goes_on(
+    office: Office, desk: BillDesk
+) -> None:
+    async with office.making():
+        number = await at_clickpesa(office, due_in=None)
+    await changed(office, desk, number, status="INACTIVE")
+    assert await all_handed(office) == []
+    assert (await changed(office, desk, number, status="ACTIVE")).messages == 1
+    [message] = await queued(office, number, Kind.INSTRUCTIONS)
+    assert message.state is State.QUEUED
+    await sent(office)
+    # Who has heard of it is told nothing of a cancel that was taken back, as of the cancel itself.
+    await changed(office, desk, number, status="INACTIVE")
+    assert (await changed(office, desk, number, status="ACTIVE")).messages == 0
+
+
+async def test_who_was_told_to_pay_no_more_hears_what_is_to_be_paid_when_the_bill_goes_on(
+    office: Office, desk: BillDesk
+) -> None:
+    number = await made(office, kind=BillKind.CUSTOMER)
+    await changed(office, desk, number, status="INACTIVE")
+    await office.engine.payments.settle(paid(number, "10000"))
+    assert "Huhitaji kulipa zaidi" in await handed_text(office)
+    assert (await changed(office, desk, number, status="ACTIVE")).messages == 1
+    text = await handed_text(office)
+    assert ("35,000" in text, number in text) == (True, True)
 
 
 async def _status(office: Office, number: str, status: str) -> bool:
@@ -221,6 +249,134 @@ async def test_a_part_paid_bill_that_becomes_exact_can_be_paid(office: Office, d
     assert (await office.pays(number, 15000)).outcome == "settled"
 
 
+async def exact(office: Office) -> str:
+    return await made(office, kind=BillKind.CUSTOMER, amount=20000, bill_mode=BillMode.EXACT)
+
+
+async def told(office: Office) -> None:
+    """ClickPesa hears all that it must."""
+    async with office.making():
+        await until_found(lambda: _nothing_to_tell(office))
+
+
+async def rest_is_paid(office: Office, number: str, rest: int) -> None:
+    """What is left can be paid at ClickPesa, whose wallet takes nothing but the amount that it has."""
+    await told(office)
+    assert (await office.pays(number, rest)).outcome == "settled"
+    assert (await office.engine.ledger.check()).differences == []
+
+
+async def test_the_rest_of_an_exact_bill_can_be_paid_after_staff_matched_a_wrong_amount(
+    office: Office,
+) -> None:
+    number = await exact(office)
+    kept = await office.engine.payments.settle(paid(number, "5000"))
+    assert (kept.outcome, kept.reason) == ("unmatched", "wrong amount on an exact bill")
+    assert (await office.engine.payments.match(kept.payment, number, by="cli")).outcome == "partial"
+    await rest_is_paid(office, number, 15000)
+
+
+async def test_the_rest_of_an_exact_bill_can_be_paid_after_a_match_from_elsewhere(office: Office) -> None:
+    number = await exact(office)
+    kept = await office.engine.payments.settle(paid("NOBODY7", "5000"))
+    await office.engine.payments.match(kept.payment, number, by="cli")
+    await rest_is_paid(office, number, 15000)
+
+
+async def test_the_rest_of_an_exact_bill_can_be_paid_after_cash_for_its_oldest_term(
+    office: Office, desk: BillDesk
+) -> None:
+    number = await exact(office)
+    await changed(office, desk, number, term="2", amount=Decimal(60000))
+    await office.engine.payments.add(number, Cash(id="1", amount=Decimal(20000), note=None), by="cli")
+    await rest_is_paid(office, number, 60000)
+
+
+async def test_the_rest_of_an_exact_bill_can_be_paid_after_an_old_amount_came_late(
+    office: Office, desk: BillDesk
+) -> None:
+    number = await exact(office)
+    await changed(office, desk, number, term="2", amount=Decimal(60000))
+    # The wallet was asked before the next term came.
+    assert (await office.engine.payments.settle(paid(number, "20000"))).outcome == "partial"
+    await rest_is_paid(office, number, 60000)
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+async def test_all_of_an_exact_bill_can_be_paid_after_cash_was_taken_back(
+    office: Office, stopped: bool
+) -> None:
+    number = await exact(office)
+    kept = await office.engine.payments.settle(paid(number, "5000"))
+    await office.engine.payments.match(kept.payment, number, by="cli")
+    cash = await office.engine.payments.add(number, Cash(id="1", amount=Decimal(15000), note=None), by="cli")
+    await told(office)
+    if stopped:
+        await office.engine.bills.stop(number, by="cli")
+    await office.engine.payments.take_back(cash.payment, "typo", by="cli")
+    await rest_is_paid(office, number, 15000)
+
+
+async def test_all_of_an_exact_bill_can_be_paid_after_a_reversal(office: Office) -> None:
+    number = await exact(office)
+    first = paid(number, "5000", id="p1")
+    kept = await office.engine.payments.settle(first)
+    await office.engine.payments.match(kept.payment, number, by="cli")
+    await told(office)
+    assert office.bills[number].amount == Decimal(15000)
+    await office.engine.payments.settle(paid(number, "5000", id="p1", status="REVERSED"))
+    await rest_is_paid(office, number, 20000)
+
+
+async def test_the_rest_of_an_exact_bill_can_be_paid_after_credit(office: Office, desk: BillDesk) -> None:
+    number = await exact(office)
+    kept = await office.engine.payments.settle(paid(number, "25000"))
+    assert (await office.engine.payments.match(kept.payment, number, by="cli")).outcome == "over"
+    await changed(office, desk, number, term="2", amount=Decimal(60000))
+    await rest_is_paid(office, number, 55000)
+
+
+async def test_the_rest_of_an_exact_bill_can_be_paid_when_it_is_taken_up_again(
+    office: Office, desk: BillDesk
+) -> None:
+    number = await exact(office)
+    await changed(office, desk, number, status="INACTIVE")
+    kept = await office.engine.payments.settle(paid(number, "5000"))
+    await office.engine.payments.match(kept.payment, number, by="cli")
+    await told(office)
+    assert office.bills[number].status == "INACTIVE"
+    assert (await changed(office, desk, number, status="ACTIVE")).clickpesa == "updated"
+    await rest_is_paid(office, number, 15000)
+
+
+async def test_a_stopped_exact_bill_can_still_be_paid_the_rest(office: Office) -> None:
+    number = await exact(office)
+    kept = await office.engine.payments.settle(paid(number, "5000"))
+    await office.engine.bills.stop(number, by="cli")
+    await office.engine.payments.match(kept.payment, number, by="cli")
+    await rest_is_paid(office, number, 15000)
+
+
+@pytest.mark.parametrize("mode", list(BillMode))
+async def test_a_share_of_another_term_is_known_at_clickpesa(office: Office, mode: BillMode) -> None:
+    phone = "+255754990004"
+    number = await made(office, kind=BillKind.CUSTOMER, amount=20000, bill_mode=mode, phone=phone)
+    await office.engine.shares.accept(
+        job(number, kind=BillKind.CUSTOMER, term="2", amount="60000", bill_mode=mode, description="Term 3",
+            phone=phone)
+    )  # fmt: skip
+    await told(office)
+    at = office.bills[number]
+    if mode is BillMode.PARTIAL:
+        assert (at.description, at.amount) == ("Term 3", Decimal(80000))
+        return
+    # It takes one amount: what was asked for first, and then the rest.
+    assert (at.description, at.amount) == ("Term 2 fees", Decimal(20000))
+    assert (await office.pays(number, 20000)).outcome == "partial"
+    await rest_is_paid(office, number, 60000)
+    assert at.description == "Term 3"
+
+
 async def test_a_next_term_after_all_was_paid_wakes_the_share(office: Office, desk: BillDesk) -> None:
     number = await made(office, kind=BillKind.CUSTOMER)
     await office.pays(number, 45000)
@@ -271,6 +427,49 @@ async def test_a_next_term_that_credit_pays_whole_asks_for_nothing(office: Offic
     assert (await office.engine.ledger.check()).differences == []
 
 
+PAID = " (imelipwa / paid)"
+
+
+async def test_a_next_term_that_credit_pays_whole_is_paid_at_clickpesa_too(
+    office: Office, desk: BillDesk
+) -> None:
+    number = await made(office, kind=BillKind.CUSTOMER, amount=45000)
+    await office.pays(number, 65000)
+    await changed(office, desk, number, term="2", amount=Decimal(15000), description="Term 3")
+    at = office.bills[number]
+    assert (at.description, at.amount, at.open) == (f"Term 3{PAID}", Decimal(15000), True)
+    await changed(office, desk, number, amount=Decimal(25000))
+    assert (at.description, at.amount) == ("Term 3", Decimal(5000))
+    assert (await office.engine.ledger.stats()).clickpesa_to_tell == 0
+
+
+async def test_a_next_term_without_words_does_not_keep_those_of_the_old_one(
+    office: Office, desk: BillDesk
+) -> None:
+    number = await made(office, kind=BillKind.CUSTOMER, amount=45000)
+    assert office.bills[number].description == "Term 2 fees"
+    result = await changed(office, desk, number, term="2026-3", amount=Decimal(15000))
+    at = office.bills[number]
+    assert (at.description, result.bill.terms[1].description) == ("Bili / bill 2026-3", None)
+    await changed(office, desk, number, term="1", description="Corrected")
+    assert at.description == "Bili / bill 2026-3"
+
+
+async def test_a_customer_number_that_cash_paid_says_so_until_something_is_owed(
+    office: Office, desk: BillDesk
+) -> None:
+    number = await made(office, kind=BillKind.CUSTOMER, amount=45000)
+    entered = await office.engine.payments.add(
+        number, Cash(id="1", amount=Decimal(45000), note=None), by="cli"
+    )
+    await told(office)
+    at = office.bills[number]
+    assert (at.description, at.open) == (f"Term 2 fees{PAID}", True)
+    await office.engine.payments.take_back(entered.payment, "typo", by="cli")
+    await told(office)
+    assert (at.description, at.amount) == ("Term 2 fees", Decimal(45000))
+
+
 @pytest.mark.parametrize(("amount", "balance", "settled"), [(60000, "55000", False), (5000, "0", True)])
 async def test_a_share_of_another_term_uses_credit_too(
     office: Office, amount: int, balance: str, settled: bool
@@ -285,6 +484,9 @@ async def test_a_share_of_another_term_uses_credit_too(
     bill = await office.engine.bills.get(number)
     assert (bill.balance, bill.credit, bill.status == "settled") == (balance, "0", settled)
     assert (await office.engine.ledger.check()).differences == []
+    await told(office)
+    assert office.bills[number].description == "Term 2 fees" + PAID * settled
+    assert office.bills[number].amount == Decimal(amount if settled else balance)
 
 
 async def test_a_payment_that_goes_back_takes_its_credit_with_it(office: Office, desk: BillDesk) -> None:
@@ -573,15 +775,140 @@ async def test_a_cancelled_number_has_no_next_term_until_it_is_active(office: Of
     assert (await office.engine.bills.get(number)).status == "stopped"
 
 
-async def test_an_amount_is_not_changed_by_a_number_that_was_replaced(office: Office, desk: BillDesk) -> None:
+async def part_paid(office: Office) -> tuple[str, str]:
+    """A bill of 45000 of which 20000 were paid, and the number of its balance."""
+    number = await made(office)
+    await office.engine.payments.settle(paid(number, "20000", id="p1"))
     async with office.making():
-        number = await at_clickpesa(office)
-        await office.pays(number, 20000)
         new = await office.successor(number)
-    with pytest.raises(Refused, match=f"{new} asks for its balance"):
-        await changed(office, desk, number, amount=Decimal(40000))
-    assert (await changed(office, desk, new, amount=Decimal(15000))).bill.balance == "15000"
-    assert office.bills[new].amount == Decimal(15000)
+    await sent(office)
+    return number, new
+
+
+async def stands(office: Office, number: str) -> tuple[str, str, str]:
+    """Total, paid and balance, which page, bill and ClickPesa must agree on."""
+    bill = await office.engine.bills.get(number)
+    [term] = bill.terms
+    page = await office.engine.shares.by_token((await office.engine.shares.get(bill.shares[0])).token)
+    shown = (term.amount, term.paid, term.balance)
+    assert (page.total, page.paid, page.amount) == tuple(map(Decimal, shown))
+    assert (bill.balance, bill.paid) == (term.balance, term.paid)
+    if bill.status == "open":
+        assert office.bills[number].amount == Decimal(term.balance)
+    return shown
+
+
+@pytest.mark.parametrize("named", ["old", "new"])
+async def test_a_new_amount_counts_what_the_old_number_took(
+    office: Office, desk: BillDesk, named: str
+) -> None:
+    old, new = await part_paid(office)
+    assert await stands(office, new) == ("45000", "20000", "25000")
+    await changed(office, desk, old if named == "old" else new, amount=Decimal(60000))
+    assert await stands(office, new) == ("60000", "20000", "40000")
+    text = await handed_text(office)
+    assert ("40,000" in text, "60,000" in text) == (True, False)
+    assert (await office.pays(new, 40000)).outcome == "settled"
+    assert await stands(office, new) == ("60000", "60000", "0")
+    assert (await office.engine.ledger.check()).differences == []
+
+
+async def test_a_new_amount_below_what_the_old_number_took_is_refused(office: Office, desk: BillDesk) -> None:
+    _, new = await part_paid(office)
+    with pytest.raises(Refused, match="less than the 20000 paid under the number before"):
+        await changed(office, desk, new, amount=Decimal(15000))
+    assert office.bills[new].amount == Decimal(25000)
+    result = await changed(office, desk, new, amount=Decimal(20000))
+    assert (result.bill.status, result.bill.balance, result.clickpesa) == ("settled", "0", "later")
+    async with office.making():
+        await until_found(lambda: _status(office, new, "INACTIVE"))
+
+
+async def test_a_new_amount_after_the_old_payment_went_back_is_owed_whole(
+    open_office: Open,
+) -> None:
+    office = await open_office(on_reversal="resume")
+    desk = BillDesk(office.client, office.engine.changes, office.engine.bills)
+    old, new = await part_paid(office)
+    await office.engine.payments.settle(paid(old, "20000", id="p1", status="REVERSED"))
+    await told(office)
+    assert await stands(office, new) == ("45000", "0", "45000")
+    await changed(office, desk, new, amount=Decimal(40000))
+    assert await stands(office, new) == ("40000", "0", "40000")
+
+
+@pytest.mark.parametrize(("amount", "fine"), [("45000", True), ("25000", True), ("30000", False)])
+async def test_a_share_of_a_balance_may_name_the_bill_or_what_is_left(
+    office: Office, amount: str, fine: bool
+) -> None:
+    _, new = await part_paid(office)
+    following = job(new, amount=amount, phone="+255754990020", additional_contact=True)
+    if fine:
+        assert (await office.engine.shares.accept(following)).state == "active"
+        return
+    with pytest.raises(Refused, match="expected 45000"):
+        await office.engine.shares.accept(following)
+
+
+# What an order number that took money cannot do any more
+
+
+async def test_a_cancelled_order_number_that_took_money_says_what_to_do_instead(
+    office: Office, desk: BillDesk
+) -> None:
+    number = await made(office)
+    await changed(office, desk, number, status="INACTIVE")
+    await told(office)
+    await office.engine.payments.settle(paid(number, "10000"))
+    await told(office)
+    with pytest.raises(Refused, match="another bill for the 35000 that are left: tuma bill create"):
+        await changed(office, desk, number, status="ACTIVE")
+    assert office.bills[number].status == "INACTIVE"
+    await office.engine.payments.add(number, Cash(id="1", amount=Decimal(35000), note=None), by="cli")
+    with pytest.raises(Refused, match="nothing is owed for this one"):
+        await changed(office, desk, number, status="ACTIVE")
+
+
+async def test_a_cancelled_order_number_is_dead_also_when_staff_put_its_money_aside(
+    office: Office, desk: BillDesk
+) -> None:
+    number = await made(office, bill_mode=BillMode.EXACT)
+    await changed(office, desk, number, status="INACTIVE")
+    kept = await office.engine.payments.settle(paid(number, "10000"))
+    await office.engine.payments.dismiss(kept.payment, by="cli")
+    await told(office)
+    with pytest.raises(Refused, match=r"is closed.* another bill for the 45000"):
+        await changed(office, desk, number, status="ACTIVE")
+    assert (await office.engine.bills.get(number)).status == "stopped"
+
+
+@pytest.mark.parametrize("how", ["stop", "cancel"])
+async def test_a_number_that_took_a_part_is_dead_also_when_its_bill_is_stopped_before_it_has_another(
+    office: Office, desk: BillDesk, how: str
+) -> None:
+    number = await made(office)
+    await office.pays(number, 20000)
+    if how == "stop":
+        await office.engine.bills.stop(number, by="cli")
+    else:
+        await changed(office, desk, number, status="INACTIVE")
+    with pytest.raises(Refused, match="another bill for the 25000 that are left"):
+        await changed(office, desk, number, status="ACTIVE")
+    assert (await office.engine.bills.get(number)).status == "stopped"
+    assert office.bills[number].status == "INACTIVE"
+
+
+async def test_a_change_while_the_balance_gets_its_number_is_told_to_wait(
+    office: Office, desk: BillDesk
+) -> None:
+    number = await made(office)
+    await office.engine.payments.settle(paid(number, "20000"))
+    with pytest.raises(Refused, match="wait a moment"):
+        await changed(office, desk, number, amount=Decimal(60000))
+    async with office.making():
+        new = await office.successor(number)
+    await changed(office, desk, number, amount=Decimal(60000))
+    assert await stands(office, new) == ("60000", "20000", "40000")
 
 
 async def test_a_cancelled_number_takes_no_share_of_another_term_until_it_is_active(

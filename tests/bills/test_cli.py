@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import shlex
 from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -41,6 +42,30 @@ async def test_one_bill_is_made_and_made_once(cli: Tuma, city: Sandbox) -> None:
     assert (first.code, first.json["state"]) == (0, "open")
     assert (second.json["number"], second.json["repeated"]) == (first.json["number"], True)
     assert list(city.clickpesa.bills) == [first.json["number"]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "who"),
+    [
+        ("order", ()),
+        ("order", ("--email", "asha@example.com", "--term", "it's 2")),
+        ("customer", ("--name", "Asha Juma", "--phone", "0754 123 456")),
+        ("customer", ("--name", "Asha Juma", "--email", "asha@example.com", "--mode", "exact")),
+    ],
+)
+async def test_the_command_that_shares_a_new_bill_runs_as_printed(
+    cli: Tuma, kind: str, who: tuple[str, ...]
+) -> None:
+    arguments = ("bill", "create", "--kind", kind, "--amount", "45000", "--due-at", "2027-01-15", *who)
+    made = await run(cli, *arguments)
+    cli.env |= {"SMTP_URL": "smtp://127.0.0.1:9", "EMAIL_FROM": "bills@example.com"}
+    program, *words = shlex.split(made.out.splitlines()[-1])
+    assert (program, "PHONE" in words) == ("tuma", not who)
+    shared = await run(cli, *(word.replace("PHONE", "0754123456") for word in words), "--json")
+    assert (shared.code, shared.json["state"]) == (0, "active")
+    shown = await run(cli, "bill", "show", shared.json["number"], "--json")
+    assert (len(shown.json["terms"]), shown.json["kind"]) == (1, kind)
+    assert shown.json["next_reminder_at"] is not None
 
 
 async def test_a_file_of_bills_is_made_and_its_bad_rows_are_given_back(cli: Tuma, city: Sandbox) -> None:
@@ -90,6 +115,29 @@ async def test_a_share_row_that_repeats_one_whose_number_is_to_be_made_is_named(
     assert len(city.clickpesa.bills) == 1
     Path("again.csv").write_text(f"create,amount,phone\n{row}")
     assert (await run(cli, "share", "again.csv", "--json")).lines[0]["repeated"] is True
+
+
+@pytest.mark.parametrize(
+    ("options", "columns"),
+    [
+        (("--channels", "sms"), "channels"),
+        (("--dry-run", "--additional-contact", "--data", "a=b"), "additional_contact, any of your own"),
+        (("--due-at", "2027-01-15", "--id", "x"), "due_at, id"),
+    ],
+)
+async def test_options_of_one_bill_beside_a_file_are_named_with_the_columns_for_them(
+    cli: Tuma, options: tuple[str, ...], columns: str
+) -> None:
+    Path("bills.csv").write_text("number,amount,phone\n55042914871931,1000,0754123456\n")
+    ran = await run(cli, "share", "bills.csv", *options)
+    assert (ran.code, ran.err.rstrip().endswith(f"use its columns: {columns}")) == (2, True)
+    assert all(word in ran.err for word in options if word.startswith("--") and word != "--dry-run")
+
+
+async def test_an_amount_beside_a_file_of_bills_is_named_with_its_column(cli: Tuma) -> None:
+    Path("bills.csv").write_text("amount,description\n1000,Fees\n")
+    ran = await run(cli, "bill", "create", "bills.csv", "--kind", "order", "--amount", "5", "--json")
+    assert (ran.code, "leave out --amount and use its columns: amount" in ran.json["error"]) == (2, True)
 
 
 @pytest.mark.parametrize(("column", "cell"), [("kind", "orders"), ("create", "orders"), ("amount", "1")])

@@ -18,6 +18,7 @@ from bot.engine import keys
 from bot.engine.inbox import Inbox
 from bot.errors import Refused
 from tests.bills.conftest import Office, Open, job, to_make, until_found
+from tests.bills.test_successor import all_handed
 
 
 async def test_a_share_gets_its_number_and_goes_on(office: Office) -> None:
@@ -44,6 +45,36 @@ async def test_a_share_says_what_its_bill_did_not_say_when_it_was_made(office: O
     assert (term.due_at.date(), term.description) == (first.bill.due_at.date(), "Term 2 fees")  # type: ignore[union-attr]
     await engine.shares.accept(job(number, due_in=timedelta(days=9), phone="+255754990010"))
     assert (await engine.bills.get(number)).terms == [term]
+
+
+async def test_the_name_that_a_bill_was_made_with_is_known_here(office: Office) -> None:
+    engine = office.engine
+    asked = {"id": "b1", "create": "order", "amount": "45000", "customer": {"name": "Neema"}}
+    asked["customer"] |= {"phone": "+255754990011"}  # type: ignore[operator]
+    async with office.making():
+        number = (await engine.bill_claims.create(bill_job(asked, settings=engine.settings))).number
+        assert (await engine.bills.get(number)).customer == "Neema"
+        assert [hit.name for hit in await engine.bills.search("neema")] == ["Neema"]
+        # Who it was made for is first, and needs no name again; another contact is not called by theirs.
+        mine = await engine.shares.accept(job(number, name=None, phone="+255754990011", due_in=None))
+        other = await engine.shares.accept(
+            job(number, name=None, phone="+255754990012", due_in=None, additional_contact=True)
+        )
+        assert [(await engine.shares.by_token(each.token)).name for each in (mine, other)] == [
+            "Neema",
+            None,
+        ]
+        texts = await all_handed(office)
+        assert (len(texts), sum("Neema" in text for text in texts)) == (2, 1)
+        await office.pays(number, 20000)
+        new = await office.successor(number)
+    assert (await engine.bills.get(new)).customer == "Neema"
+    assert {hit.number for hit in await engine.bills.search("neem")} == {number, new}
+    texts = await all_handed(office)
+    assert (len(texts), sum("Neema" in text for text in texts)) == (2, 1)
+    await engine.contacts.forget("+255754990011", by="cli")
+    assert {(await engine.bills.get(each)).customer for each in (number, new)} == {None}
+    assert await engine.bills.search("neema") == []
 
 
 async def test_number_share_and_claim_share_a_partition(office: Office) -> None:

@@ -10,7 +10,7 @@ from decimal import Decimal
 import msgspec
 import pytest
 
-from bot.cli.reconcile import of_day, write_csv
+from bot.cli.reconcile import _print, of_day, write_csv
 from bot.domain.bill import BillKind
 from bot.domain.cash import Cash
 from bot.domain.reconciliation import Day, reconcile
@@ -82,6 +82,42 @@ async def test_another_amount_or_a_return_is_named(office: Office) -> None:
         "here SUCCESS, at ClickPesa REVERSED",
     ]
     assert day.totals[0].adds_up
+    out = io.StringIO()
+    write_csv(out, day)
+    rows = csv.DictReader(io.StringIO(out.getvalue()))
+    assert {row["number"]: (row["state"], row["difference"]) for row in rows} == {
+        one: ("counted", "here TZS 44000, at ClickPesa TZS 45000"),
+        two: ("counted", "here SUCCESS, at ClickPesa REVERSED"),
+    }
+
+
+async def test_each_currency_has_its_own_differences(
+    office: Office, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with office.making():
+        number = await at_clickpesa(office, kind=BillKind.CUSTOMER)
+    listed = await office.city.wallet.pay(number, 45000, notify=False)
+    await office.engine.payments.settle(paid(number, "45000", ids=(listed.id,), currency="USD"))
+    await office.city.wallet.pay(number, 100, notify=False)
+    await office.engine.payments.settle(paid(number, "7", currency="USD"))
+    day = await today(office)
+    assert {each.currency: (each.received, each.differing, each.adds_up) for each in day.totals} == {
+        "TZS": (Decimal(0), Decimal(-45100), True),
+        "USD": (Decimal(45007), Decimal(45007), True),
+    }
+    _print(day, to_stderr=True)
+    assert capsys.readouterr().err.splitlines() == [
+        f"{day.date}: TZS 0 received, 2 difference(s).",
+        f"{day.date}: USD 45007 received, 2 difference(s).",
+    ]
+    out = io.StringIO()
+    write_csv(out, day)
+    rows = list(csv.DictReader(io.StringIO(out.getvalue())))
+    assert sorted((row["currency"], row["amount"], bool(row["difference"])) for row in rows) == [
+        ("TZS", "100", True),
+        ("USD", "45000", True),
+        ("USD", "7", True),
+    ]
 
 
 async def test_money_that_staff_gave_to_another_bill_counts_once(office: Office) -> None:

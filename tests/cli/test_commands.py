@@ -48,9 +48,14 @@ def on_engine(tuma: Tuma, work: Callable[[Engine], Awaitable[Any]]) -> Any:
     return asyncio.run(run())
 
 
-def pay(tuma: Tuma, number: str, amount: str) -> None:
+def pay(tuma: Tuma, number: str, amount: str | None, currency: str = "TZS") -> None:
     event = PaymentEvent(
-        event="received", ids=("P1",), number=number, status="SUCCESS", amount=Decimal(amount), currency="TZS"
+        event="received",
+        ids=("P1",),
+        number=number,
+        status="SUCCESS",
+        amount=Decimal(amount) if amount else None,
+        currency=currency,
     )
     on_engine(tuma, lambda engine: engine.payments.settle(event))
 
@@ -147,6 +152,19 @@ def test_a_dismissed_payment_is_off_the_list_and_counts_for_nothing(tuma: Tuma, 
 def test_a_payment_that_is_none_cannot_be_matched(tuma: Tuma, bill: dict[str, Any]) -> None:
     ran = tuma("payments", "match", "pay_x", NUMBER, "--json")
     assert (ran.code, ran.json["ok"]) == (1, False)
+
+
+@pytest.mark.parametrize("number", ["999", NUMBER])
+@pytest.mark.parametrize(("amount", "why"), [("45000", "it is in USD, the bill in TZS"), (None, "no amount")])
+def test_a_match_that_counts_nothing_fails_and_says_why(
+    tuma: Tuma, bill: dict[str, Any], number: str, amount: str | None, why: str
+) -> None:
+    pay(tuma, number, amount, "USD")
+    [payment] = tuma("payments", "unmatched", "--json").lines
+    ran = tuma("payments", "match", payment["id"], NUMBER)
+    assert (ran.code, why in ran.err, "expected" in ran.err) == (1, True, True)
+    assert [p["id"] for p in tuma("payments", "unmatched", "--json").lines] == [payment["id"]]
+    assert tuma("payments", "dismiss", payment["id"]).code == 0
 
 
 def test_dead_letters_are_listed(tuma: Tuma) -> None:

@@ -81,7 +81,7 @@ def job(
             due_at=datetime.now(UTC) + due_in if due_in is not None else None,
             mode=BillMode.PARTIAL,
         ),
-        **of(("kind", "term", "currency", "due_at")),
+        **of(("kind", "term", "currency", "due_at", "description")),
     )
     if "bill_mode" in changes:
         bill = msgspec.structs.replace(bill, mode=BillMode(changes.pop("bill_mode")))

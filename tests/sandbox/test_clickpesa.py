@@ -243,6 +243,21 @@ async def test_a_patch_changes_the_bill(client: Client) -> None:
     }
 
 
+async def test_what_was_paid_before_an_amount_was_said_is_not_taken_off_it(
+    city: Sandbox, client: Client
+) -> None:
+    names = {"customerName": "Neema", "customerPhone": "255713000002"}
+    await client.call("POST", CUSTOMER, {"billReference": "KILEO7", "billAmount": 100, **names})
+    bill = city.clickpesa.bills["KILEO7"]
+    await city.wallet.pay("KILEO7", 70, notify=False)
+    assert bill.owed == 30
+    await client.call("PATCH", "/billpay/KILEO7", {"billAmount": 60})
+    assert bill.owed == 60
+    await client.call("PATCH", "/billpay/KILEO7", {"billDescription": "Lunch"})
+    await city.wallet.pay("KILEO7", 25, notify=False)
+    assert bill.owed == 35
+
+
 @pytest.mark.parametrize(
     "body", [{}, {"billStatus": "PAID"}, {"billAmount": 0}, {"billDescription": "x" * 501}]
 )

@@ -604,6 +604,9 @@ local function others_of(a, id)
   return list
 end
 
+-- Whom a number was made for: the contact that it was first shared with, and whose name (nm) it may have from then.
+local FIRST_CONTACT = '1'
+
 -- Who a share's contact is on its number: shares of one contact have one group.
 local function group_of(a, s)
   for _, kind in ipairs({ 'phone', 'email', 'telegram' }) do
@@ -679,11 +682,12 @@ local function keep_for_staff(number, a, pid, why, now)
   return { 'unmatched', why, 0, 0 }
 end
 
--- An order number takes one payment: from then on nobody can pay to it, whatever we make of the money.
+-- An order number takes one payment: from then on (shut) nobody can pay to it, whatever we make of the money, and also
+-- if staff stop the bill before its balance has a new number.
 local function close(number, a, now)
   if a.st == 'open' then count('open', -1) end
   a.st = 'closed'
-  redis.call('HSET', P .. 'a:' .. number, 'st', 'closed')
+  redis.call('HSET', P .. 'a:' .. number, 'st', 'closed', 'shut', '1')
   redis.call('EXPIRE', P .. 'a:' .. number, KEEP_ACCOUNT_S)
   note_owed(number, a)
   changed(number)
@@ -774,6 +778,13 @@ local function use_credit(number, a)
   end
 end
 
+local function has_exact(a)
+  for _, term in ipairs(terms_of(a)) do
+    if a['tm:' .. term] == 'exact' then return true end
+  end
+  return false
+end
+
 -- Give one payment to the bills of its number, oldest unpaid first.
 -- force: staff decided, so neither the exact amount nor a closed number stands in the way.
 -- Returns { outcome, reason, canceled, receipts }.
@@ -826,8 +837,9 @@ local function allocate(number, a, p, force, now)
   end
   note_owed(number, a)
   changed(number)
-  -- ClickPesa knows what was paid to the number itself; of other money it must be told.
-  if not here and (a.kind == 'order' or owed > 0) and a.st ~= 'closed' then tell_clickpesa(number, now) end
+  -- ClickPesa knows what was paid to the number itself; of other money it must be told. An exact number takes nothing
+  -- but the amount that it has there, so there it must be the rest.
+  if a.st ~= 'closed' and (not here or (owed > 0 and has_exact(a))) then tell_clickpesa(number, now) end
   local canceled = end_shares(number, a, closed and 'number closed' or 'paid', now)
   for _, sid in ipairs(shares_of(a)) do
     local s = share(sid)
@@ -928,7 +940,7 @@ local function take_back(number, p, now)
   end
   note_owed(number, a)
   changed(number)
-  if a.st == 'open' then tell_clickpesa(number, now) end
+  if owed > 0 and a.st ~= 'closed' then tell_clickpesa(number, now) end
   if policy.back == 'hold' then
     keep_for_staff(number, a, p.pid, 'returned: ' .. string.lower(p.st), now)
     redis.call('HSET', P .. 'p:' .. p.pid, 'm', '1')

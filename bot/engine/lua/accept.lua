@@ -42,10 +42,11 @@ if a then
   if a.cur ~= job.cur then return { 'refused', 'currency', a.cur } end
   if a.kind ~= job.kind then return { 'refused', 'kind', a.kind } end
   local known = a['ta:' .. term]
+  local whole = known and int(num(known) + math.max(num(a['tb:' .. term]), 0))
   -- ClickPesa takes no payment for it: only who cancelled it can let it go on.
   if a.cxl == '1' then return { 'refused', 'dead', 'cancelled' } end
   if a.kind == 'order' and a.st ~= 'open' then return { 'refused', 'dead', a.st } end
-  if known and known ~= job.amount then return { 'refused', 'amount', known } end
+  if known and known ~= job.amount and whole ~= job.amount then return { 'refused', 'amount', whole } end
   if known and (a.st == 'stopped' or balance(a, term) <= 0) then
     return { 'refused', 'dead', a.st == 'stopped' and 'stopped' or 'settled' }
   end
@@ -94,6 +95,7 @@ end
 add('sh:' .. job.sid, term)
 redis.call('HSET', key, unpack(added))
 if fresh then use_credit(job.num, a) end
+if fresh and earlier then tell_clickpesa(job.num, now) end
 if earlier then changed(job.num) end
 
 local s = { sid = job.sid, id = job.id, num = job.num, term = term, st = 'active', ln = job.lane, rm = job.route,

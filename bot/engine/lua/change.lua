@@ -2,7 +2,7 @@
 -- change: a bill says something else from now on: amount, words, due time, mode, or a customer number's next term. What
 -- waits is rendered when it is sent, so it says the new things; reminders are planned anew.
 -- KEYS    1 partition prefix
--- ARGV    1 now ms  2 number  3 change: JSON object of texts: term ('' the newest), amount (minor units or ''), desc,
+-- ARGV    1 now ms  2 number  3 change: JSON object of texts: term ('' the newest), amount (of the whole bill, minor units or ''), desc,
 --         due (ms or ''), mode, nodue ('1': it is due at no time any more), active ('1': it was cancelled or stopped and goes on), replan ('1'), plans (object: sid to
 --         plan), rem (reminder plan or ''), notify ('1'), valid (ms until which a message about it is worth sending),
 --         told (minor units that ClickPesa was told are owed, or ''), policy
@@ -16,13 +16,19 @@ if not a then return { 'unknown' } end
 local key, terms = P .. 'a:' .. number, terms_of(a)
 local term = c.term ~= '' and c.term or terms[#terms]
 local fresh = not a['ta:' .. term]
-local gone = a.kind == 'order' and (a.st == 'closed' or a.st == 'settled')
-if gone then return { 'refused', 'number', 'is ' .. a.st .. '; an order number takes one payment' } end
+local gone = a.kind == 'order' and (a.st == 'closed' or a.st == 'settled' or (a.shut == '1' and c.active == '1'))
+if gone then
+  local st = a.st == 'settled' and 'settled' or 'closed'
+  return { 'refused', 'number', 'is ' .. st .. '; an order number takes one payment' }
+end
 if fresh and a.cxl == '1' and c.active ~= '1' then
   return { 'refused', 'status', 'is INACTIVE: the bill was cancelled; ACTIVE lets it go on' }
 end
 if fresh and a.kind == 'order' then return { 'refused', 'term', 'an order number is one bill' } end
 if fresh and c.amount == '' then return { 'refused', 'amount', 'is missing: a next term has its own' } end
+-- The whole amount was given; what was paid under the numbers before this one is not asked for again.
+if c.amount ~= '' then c.amount = int(num(c.amount) - math.max(num(a['tb:' .. term]), 0)) end
+if num(c.amount) < 0 then return { 'refused', 'amount', 'is less than what was paid under the number before' } end
 
 local mine, newest = {}, {}
 for _, sid in ipairs(shares_of(a)) do
@@ -85,7 +91,8 @@ for _, s in ipairs(mine) do
   end
 end
 local owed = total_balance(a)
-if c.active == '1' or fresh then redis.call('HDEL', key, 'cxl', 'halt') end
+local resumed = c.active == '1' and a.st == 'stopped'
+if c.active == '1' or fresh then redis.call('HDEL', key, 'cxl', 'halt', 'late') end
 if owed > 0 and (a.st == 'settled' or a.st == 'open' or fresh or (a.st == 'stopped' and c.active == '1')) then
   reopen(number, a, now, a.st ~= 'open' or c.active == '1' or fresh)
 elseif owed <= 0 and a.st == 'open' then
@@ -115,12 +122,28 @@ local function say(s, kind)
   end
   return made
 end
-local made = 0
+-- What was to be said when the bill was stopped was not.
+local function unheard(s)
+  for _, ch in ipairs(voices(s)) do
+    local last = s['l:' .. ch] and message(s.sid .. '.' .. s['l:' .. ch])
+    if last and last.o == 'sent' then return false end
+  end
+  return true
+end
+local made, about = 0, {}
+for _, s in ipairs(mine) do about[s.sid] = true end
+for _, sid in ipairs(shares_of(a)) do
+  local s = share(sid)
+  if c.notify == '1' and s and s.num == number and payable(a, s) then
+    if (fresh and about[sid]) or (resumed and unheard(s)) then
+      made = made + say(s, 'instructions')
+    elseif (news_for_customer and about[sid]) or (resumed and a.late == '1') then
+      made = made + say(s, 'bill_changed')
+    end
+  end
+end
 for _, s in ipairs(mine) do
   s = share(s.sid)
-  if c.notify == '1' and news_for_customer and payable(a, s) then
-    made = made + say(s, fresh and 'instructions' or 'bill_changed')
-  end
   event(s, 'bill.changed', now, { term = term, balance_minor = int(owed), currency = a.cur, status = a.st })
 end
 return { 'ok', number, int(made), int(canceled) }

@@ -8,12 +8,18 @@ local now, number, kind, to = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local a = account(number)
 local changed, others, kept = 0, {}, {}
 
+local function off_number(as, address)
+  local known = as .. ':' .. address
+  if a['k:' .. known] == FIRST_CONTACT then redis.call('HDEL', P .. 'a:' .. number, 'nm') end
+  redis.call('HDEL', P .. 'a:' .. number, 'k:' .. known, 'ko:' .. known)
+end
+
 local function erase(s)
   for _, other in ipairs({ 'phone', 'email', 'telegram' }) do
     local known = s['a:' .. other]
     if known and known ~= '' then
       if other ~= kind then others[other .. ':' .. known] = true end
-      redis.call('HDEL', P .. 'a:' .. number, 'k:' .. other .. ':' .. known, 'ko:' .. other .. ':' .. known)
+      off_number(other, known)
     end
   end
   hush(s, 'the contact was forgotten', now)
@@ -28,13 +34,14 @@ end
 for _, sid in ipairs(a and shares_of(a) or {}) do
   local s = share(sid)
   if s and s['a:' .. kind] == to then
-    redis.call('HDEL', P .. 'a:' .. number, 'k:' .. kind .. ':' .. to, 'ko:' .. kind .. ':' .. to)
     changed = changed + 1
     erase(s)
   elseif s then
     for _, other in ipairs({ 'phone', 'email', 'telegram' }) do kept[other .. ':' .. (s['a:' .. other] or '')] = true end
   end
 end
+-- Also where the share is on another number by now.
+if a then off_number(kind, to) end
 for _, name in ipairs(cjson.decode(ARGV[5])) do redis.call('ZREM', P .. 'names', name .. '\31' .. number) end
 if a then
   for _, pid in ipairs(redis.call('ZRANGE', P .. 'pn:' .. number, 0, -1)) do

@@ -119,6 +119,8 @@ if was_stopped then
   if redis.call('HGET', P .. 'a:' .. number, 'st') == 'stopped' then
     count('open', -1)
     redis.call('ZREM', P .. 'owe', number)
+    -- Its receipt says that no more is to be paid.
+    redis.call('HSET', P .. 'a:' .. number, 'late', '1')
   end
 end
 return { result[1], pid, result[2], result[3], result[4], '' }

@@ -43,6 +43,7 @@ for _, term in ipairs(terms_of(a)) do
     end
   end
 end
+if a.nm then redis.call('HSET', key, 'nm', a.nm) end
 redis.call('HSET', key, 'T', table.concat(kept, '\31'))
 for field, value in pairs(a) do
   if string.match(field, '^ko?:') then redis.call('HSET', key, field, value) end
