@@ -24,9 +24,9 @@ from bot.render.look import GREEN
 
 LANGUAGES = ("sw", "en")
 _FOLDER = "pages"
-# What a text may name. `channel`, `code` and `whole` stay as they are until one of several is wanted.
+# What a text may name. `channel`, `code`, `whole` and `count` stay as they are until one of several is wanted.
 _BLANK = dict.fromkeys(("merchant", "tin", "amount", "total", "paid", "due", "channels", "ending"), "")
-_BLANK |= {"channel": "{channel}", "code": "{code}", "whole": "{whole}"}
+_BLANK |= {"channel": "{channel}", "code": "{code}", "whole": "{whole}", "count": "{count}"}
 _ROOT = re.compile(r":root\s*\{([^}]*)\}")
 _DEFINED = re.compile(r"(--[\w-]+)\s*:\s*([^;]+?)\s*(?:;|$)")
 _VARIABLE = re.compile(r"var\((--[\w-]+)\)")
