@@ -120,7 +120,8 @@ class _Sheet:
     def _people(self, room: float) -> None:
         """Who owes, for what, until when; what is missing leaves no gap."""
         invoice, due = self._invoice, self._invoice.due_at
-        when = formats.long_date(invoice.locale, due, self._zone) if due and not self._receipt else ""
+        payable = invoice.state == "open"
+        when = formats.long_date(invoice.locale, due, self._zone) if due and payable else ""
         rows = (("to", invoice.name), ("about", invoice.description), ("due_label", when))
         for label, value in rows:
             if value:
@@ -143,7 +144,8 @@ class _Sheet:
             older = [("older", invoice.older)] if invoice.older > 0 else []
             whole = ("this_bill" if older else "total", invoice.total)
             so_far = [("paid_so_far", invoice.paid)] if invoice.paid > 0 else []
-            self._pairs(*older, whole, *so_far, ("left", invoice.amount))
+            left = [("left", invoice.amount)] if invoice.amount > 0 else []
+            self._pairs(*older, whole, *so_far, *left)
         if invoice.credit > 0:
             self._pairs(("over", invoice.credit))
         self._y -= 6

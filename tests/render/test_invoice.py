@@ -119,6 +119,14 @@ def test_a_part_payment_says_what_was_paid_and_what_is_left() -> None:
     assert "5504 2914 8719 31" in text
 
 
+@pytest.mark.parametrize("state", ["stopped", "held"])
+def test_a_bill_that_nobody_may_pay_says_what_was_paid_and_asks_for_nothing(state: str) -> None:
+    text = text_of(drawn(replace(CLOSED, state=state, older=Decimal(5000))))
+    assert "Whole bill TZS 45,000 Paid so far TZS 20,000" in text
+    for asked in ("25,000", "5,000 ", "Still to pay", "Pay by", "December"):
+        assert asked not in text.replace("45,000", "")
+
+
 def test_long_names_and_large_amounts_stay_on_the_page_and_apart() -> None:
     long = replace(
         OPEN,
@@ -330,6 +338,17 @@ def test_a_receipt_that_closed_its_number_is_a_warning() -> None:
     assert invoices.of_message(replace(told, amount=Decimal(25000)), "en").state == "open"
     told = paid(Kind.RECEIPT, ChannelName.EMAIL, balance=Decimal(0), number_closed=True)
     assert invoices.of_message(told, "en").state == "paid"
+
+
+def test_a_receipt_of_a_bill_that_was_stopped_does_not_say_that_it_is_paid() -> None:
+    told = paid(Kind.RECEIPT, ChannelName.EMAIL, balance=Decimal(0), amount=Decimal(20000), ended=True)
+    made = invoices.of_message(
+        replace(told, amount=Decimal(25000), total=Decimal(45000), paid=Decimal(20000)), "en"
+    )
+    text = text_of(drawn(made))
+    assert "This bill has been stopped Whole bill TZS 45,000 Paid so far TZS 20,000" in text
+    assert "Paid. Thank you!" not in text
+    assert "25,000" not in text
 
 
 def test_a_receipt_of_a_bill_that_is_paid_asks_for_no_other_bill() -> None:

@@ -22,6 +22,7 @@ from bot.render.look import LARGEST_LOGO
 from channels.base import ChannelName
 from tests.engine.conftest import paid
 from tests.engine.test_worker import Scripted, until, working
+from tests.render.test_invoice import text_of
 from tests.web.conftest import Lonely, Serve, Site, a_share, shared
 
 VOID = {"meta", "input", "br", "link", "img"}
@@ -136,6 +137,27 @@ async def test_a_stopped_bill_says_whom_to_ask(serve: Serve) -> None:
     assert "This bill has been stopped" in page.text
     assert "Questions? Ask Shule: +255 22 212 3456" in page.text
     assert answer["number"] not in page.html
+
+
+async def test_page_pdf_and_json_of_a_stopped_bill_say_what_was_paid_and_ask_for_nothing(site: Site) -> None:
+    bill = {"number": "880012", "kind": "customer", "amount": "45000", "due_at": "2026-12-01T09:00:00+03:00"}
+    answer = await shared(site, bill=bill)
+    await site.engine.payments.settle(paid("880012", "20000"))
+    await site.engine.bills.stop("880012", by="test")
+    page = await get(site, f"/pay/{answer['token']}")
+    assert "The whole bill is TZS 45,000. You have paid TZS 20,000." in page.text
+    frame = await get(site, f"/pay/{answer['token']}/embed")
+    assert "The whole bill is TZS 45,000. You have paid TZS 20,000." in frame.text
+    async with site.stranger.get(f"/pay/{answer['token']}/invoice.pdf") as response:
+        drawn = text_of(await response.read())
+    assert "Whole bill TZS 45,000 Paid so far TZS 20,000" in drawn
+    async with site.stranger.get(f"/pay/{answer['token']}/bill.json") as response:
+        told = await response.json()
+    asked = ("status", "amount", "older", "total", "paid", "due_at", "number")
+    assert [told[name] for name in asked] == ["stopped", "0", "0", "45000", "20000", None, None]
+    for text in (page.text, frame.text, drawn):
+        for word in ("25,000", "Still to pay", "Pay by", "December", "880012"):
+            assert word not in text
 
 
 async def test_a_failed_attempt_is_no_payment(site: Site) -> None:
