@@ -23,7 +23,7 @@ from channels.base import ChannelName
 from tests.engine.conftest import paid
 from tests.engine.test_worker import Scripted, until, working
 from tests.render.test_invoice import text_of
-from tests.web.conftest import Lonely, Serve, Site, a_share, shared
+from tests.web.conftest import PUBLIC_URL, Lonely, Serve, Site, a_share, shared
 
 VOID = {"meta", "input", "br", "link", "img"}
 
@@ -410,6 +410,33 @@ async def test_a_forgotten_bill_looks_like_one_that_never_was(site: Site) -> Non
     gone = await get(site, f"/pay/{answer['token']}", 404)
     never = await get(site, f"/pay/{token(p, fresh_sid())}", 404)
     assert gone.html == never.html
+
+
+async def test_after_forget_no_address_of_the_bill_is_there_but_the_other_guardians(site: Site) -> None:
+    bill = {"number": "8819", "kind": "customer", "amount": "45000", "description": "Fees of Juma"}
+    customer = {"phone": "0754700001", "email": "asha8819@example.com", "locale": "en"}
+    answer = await shared(site, bill=bill, customer=customer)
+    other = await shared(site, bill=bill, customer={"phone": "0754700002"}, additional_contact=True)
+    await site.engine.payments.settle(paid("8819", "20000"))
+    await site.engine.bills.stop("8819", by="test")
+    async with site.stranger.get(
+        f"/pay/{answer['token']}/live?seen={await version(site, answer)}"
+    ) as open_page:
+        assert await site.engine.contacts.forget("+255754700001", by="test") == 1
+        async with asyncio.timeout(20):
+            assert b"data: changed" in await open_page.read()
+    for path in ("", "/embed", "/invoice.pdf", "/live", "/bill.json", "/snippet.html"):
+        async with site.stranger.get(f"/pay/{answer['token']}{path}") as response:
+            assert response.status == 404, path
+            assert "Juma" not in await response.text()
+    await get(site, f"/out/{answer['token']}", 404)
+    async with site.stranger.get(f"/oembed?url={PUBLIC_URL}/pay/{answer['token']}") as response:
+        assert response.status == 404
+    assert "Fees of Juma" in (await get(site, f"/pay/{other['token']}")).text
+
+
+async def version(site: Site, answer: dict[str, Any]) -> str:
+    return (await site.engine.shares.by_token(answer["token"])).version
 
 
 @pytest.mark.parametrize("path", ["", "/embed", "/invoice.pdf", "/live", "/bill.json", "/snippet.html"])
