@@ -205,10 +205,11 @@ async def test_the_page_is_complete_without_script_and_from_nowhere_else(site: S
         html, headers = await response.text(), response.headers
     names = {tag for tag, _ in Page(html).tags}
     assert not names & {"img", "iframe", "object", "form", "input"}
-    # A link for programs; nothing is loaded by it.
-    links = [attributes for tag, attributes in Page(html).tags if tag == "link"]
-    assert [link["rel"] for link in links] == ["alternate"]
-    rest = html.replace(str(links[0]["href"]), "")
+    # An icon that is none, or browsers ask for one; and a link for programs, by which nothing is loaded.
+    links = {link["rel"]: link["href"] for tag, link in Page(html).tags if tag == "link"}
+    assert links.keys() == {"icon", "alternate"}
+    assert links["icon"] == "data:,"
+    rest = html.replace(str(links["alternate"]), "")
     assert "http://" not in rest
     assert "https://" not in rest
     assert headers["Referrer-Policy"] == "no-referrer"
@@ -238,6 +239,14 @@ async def test_an_unknown_token_gets_a_kind_page_in_both_languages(site: Site, p
     page = await get(site, f"{path}/{token}", 404)
     assert "Hatujapata ukurasa huu" in page.text
     assert "We could not find this page" in page.text
+
+
+async def test_a_page_that_is_not_there_says_whom_to_ask_never_the_sender(serve: Serve) -> None:
+    site = await serve(merchant_contact="+255 22 212 3456")
+    page = await get(site, "/pay/x", 404)
+    assert "Una swali? Wasiliana na Shule: +255 22 212 3456" in page.text
+    assert "Questions? Ask Shule: +255 22 212 3456" in page.text
+    assert "whoever" not in page.text  # who sent a forged message is the last to ask
 
 
 async def test_when_redis_is_away_people_are_asked_to_wait(lonely: Lonely) -> None:
