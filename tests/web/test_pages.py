@@ -17,8 +17,10 @@ from PIL import Image
 from redis.asyncio import Redis
 
 from bot.engine.keys import fresh_sid, parse_token, prefix, token
+from bot.errors import TemplateError
 from bot.render.library import templates_dir
 from bot.render.look import LARGEST_LOGO
+from bot.render.pagefiles import PageFiles
 from channels.base import ChannelName
 from tests.engine.conftest import paid
 from tests.engine.test_worker import Scripted, until, working
@@ -266,6 +268,25 @@ async def test_a_merchants_own_folder_replaces_a_page(serve: Serve, tmp_path: An
     site = await serve(templates=tmp_path)
     answer = await shared(site)
     assert "OURS TZS 45,000" in (await get(site, f"/pay/{answer['token']}")).text
+
+
+async def test_a_merchants_own_words_replace_those_that_they_name(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "pages").mkdir()
+    (tmp_path / "pages" / "words.toml").write_text('[en]\nhow = "Pay at any of these"')
+    site = await serve(templates=tmp_path)
+    answer = await shared(site)
+    page = await get(site, f"/pay/{answer['token']}")
+    assert "Pay at any of these" in page.text
+    assert "Amount to pay" in page.text
+    assert "Jinsi ya kulipa" in (await get(site, f"/pay/{answer['token']}?lang=sw")).text
+
+
+@pytest.mark.parametrize("text", ["[en", 'en = "x"'])
+def test_own_words_that_are_none_are_found_at_once(tmp_path: Path, text: str) -> None:
+    (tmp_path / "pages").mkdir()
+    (tmp_path / "pages" / "words.toml").write_text(text)
+    with pytest.raises(TemplateError, match=r"pages/words\.toml"):
+        PageFiles(tmp_path)
 
 
 def test_both_languages_have_the_same_texts_with_the_same_facts() -> None:
