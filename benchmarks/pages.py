@@ -2,8 +2,10 @@
 
 Both are asked in turn by the same client over kept connections, compressed as a phone gets it, and the share of the
 bare server is the figure. `python -m benchmarks.pages [SECONDS [CONNECTIONS]]` prints one JSON object a page; rates are
-pages a second of that run, `of_bare` tuma's over the bare server's, `wire` bytes of the body. Last comes the PDF, drawn
-in this process: its bytes, and the milliseconds of CPU time in the middle of fifteen.
+pages a second of that run, `of_bare` tuma's over the bare server's, `wire` bytes of the body. Then comes the PDF, drawn
+in this process: its bytes, and the milliseconds of CPU time in the middle of fifteen. Last, in the middle of five
+starts of `tuma up --roles api`: wall seconds until it is ready, and milliseconds of the first PDF, a second later, and
+of the next one.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ from bot.render.payment_methods import methods
 from bot.settings import load
 
 _GZIP = {"Accept-Encoding": "gzip"}
-_ROUNDS, _DRAWN = 3, 15
+_ROUNDS, _DRAWN, _STARTS = 3, 15, 5
 _ZONE = "Africa/Dar_es_Salaam"
 _BARE = """
 import sys
@@ -65,6 +67,15 @@ class Drawn(msgspec.Struct, frozen=True, kw_only=True):
     page: str
     wire: int
     ms: float
+
+
+class First(msgspec.Struct, frozen=True, kw_only=True):
+    """The first PDF of a process, asked for a second after it was ready, and the next one."""
+
+    page: str
+    ready_s: float
+    first_ms: float
+    next_ms: float
 
 
 def _pdf() -> Drawn:
@@ -161,15 +172,7 @@ def measure(seconds: float, connections: int) -> Iterator[Measured]:
         url, _ = stack.enter_context(valkey())
         port = free_port()
         base = f"http://127.0.0.1:{port}"
-        environment = {
-            "REDIS_URL": url,
-            "PUBLIC_URL": base,
-            "TUMA_LISTEN": f"127.0.0.1:{port}",
-            "TUMA_LOG_LEVEL": "warning",
-            "TWILIO_ACCOUNT_SID": "AC" + "0" * 32,
-            "TWILIO_AUTH_TOKEN": "secret",
-            "TWILIO_SMS_FROM": "SHULE",
-        }
+        environment = _environment(url, port)
         token = asyncio.run(_shared(url, environment))
         stack.enter_context(running("-m", "bot", "up", "--roles", "api", environment=environment))
         for page in ("", "/embed", "/bill.json"):
@@ -183,11 +186,52 @@ def measure(seconds: float, connections: int) -> Iterator[Measured]:
                     yield asyncio.run(_measure(page or "/", address, bare, seconds, connections))
 
 
+async def _timed(url: str) -> float:
+    """Milliseconds of one answer on a new connection."""
+    began = time.perf_counter()
+    async with aiohttp.ClientSession() as session, session.get(url) as answer:
+        answer.raise_for_status()
+        await answer.read()
+    return 1000 * (time.perf_counter() - began)
+
+
+def _environment(url: str, port: int) -> dict[str, str]:
+    return {
+        "REDIS_URL": url,
+        "PUBLIC_URL": f"http://127.0.0.1:{port}",
+        "TUMA_LISTEN": f"127.0.0.1:{port}",
+        "TUMA_LOG_LEVEL": "warning",
+        "TWILIO_ACCOUNT_SID": "AC" + "0" * 32,
+        "TWILIO_AUTH_TOKEN": "secret",
+        "TWILIO_SMS_FROM": "SHULE",
+    }
+
+
+def _first() -> First:
+    found = []
+    with valkey() as (url, _):
+        token = asyncio.run(_shared(url, _environment(url, free_port())))
+        for _ in range(_STARTS):
+            port = free_port()
+            base, began = f"http://127.0.0.1:{port}", time.perf_counter()
+            with running("-m", "bot", "up", "--roles", "api", environment=_environment(url, port)):
+                asyncio.run(_body(f"{base}/readyz"))
+                ready = time.perf_counter() - began
+                time.sleep(1)
+                invoice = f"{base}/pay/{token}/invoice.pdf"
+                found.append((ready, asyncio.run(_timed(invoice)), asyncio.run(_timed(invoice))))
+    ready, first, following = (statistics.median(column) for column in zip(*found, strict=True))
+    return First(
+        page="/invoice.pdf", ready_s=round(ready, 2), first_ms=round(first, 1), next_ms=round(following, 1)
+    )
+
+
 def main(seconds: float, connections: int) -> None:
     """Measure the pages and the PDF."""
     for made in measure(seconds, connections):
         print(msgspec.json.encode(made).decode())
     print(msgspec.json.encode(_pdf()).decode())
+    print(msgspec.json.encode(_first()).decode())
 
 
 if __name__ == "__main__":

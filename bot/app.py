@@ -12,6 +12,7 @@ import asyncio
 import os
 import secrets
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -353,20 +354,37 @@ def _api(
     async def run(stop: asyncio.Event) -> None:
         from aiohttp import web
 
+        from bot.web.pages import WARM
         from bot.web.server import build as build_web
         from bot.web.server import runner as runner_of
 
         host, _, port = settings.listen.rpartition(":")
-        runner = runner_of(build_web(engine, settings, made, updates=updates, roles=sorted(roles), desk=desk))
+        server = build_web(engine, settings, made, updates=updates, roles=sorted(roles), desk=desk)
+        runner = runner_of(server)
         await runner.setup()
+        warming: asyncio.Task[None] | None = None
         try:
             await _listen(web.TCPSite(runner, host.strip("[]"), int(port)), settings.listen)
             _log.info("api_listens", address=settings.listen)
+            warming = asyncio.create_task(_warm(server[WARM]))
             await stop.wait()
         finally:
+            if warming is not None:
+                warming.cancel()
             await runner.cleanup()
 
     return run
+
+
+async def _warm(draw: Callable[[], None]) -> None:
+    """Have the first PDF drawn before somebody asks for one, beside all that is served."""
+    began = time.perf_counter()
+    try:
+        await asyncio.to_thread(draw)
+    except Exception as error:
+        _log.error("pdf_cannot_be_drawn", error=mask_text(f"{type(error).__name__}: {error}"))
+    else:
+        _log.info("pdf_warm", ms=round(1000 * (time.perf_counter() - began)))
 
 
 async def _listen(site: Any, address: str) -> None:

@@ -145,7 +145,8 @@ def _print_edited(edited: ShareContact) -> None:
 def forget_command(contact: Address, as_json: JsonFlag = False) -> None:
     """Erase a contact's personal data everywhere.
 
-    Bills and payments stay, without name and address, and so does an opt-out. What waits for the contact is canceled.
+    Bills and payments stay, without name and address, and so does an opt-out. What waits for the contact is canceled,
+    and the page that their messages link to is gone.
     """
     settings = runtime.settings()
     address = normalised(contact, settings.region)

@@ -14,6 +14,7 @@ from bot.domain.message import Kind
 from bot.render import locale as formats
 from bot.render.facts import Facts, PaymentFacts
 
+_UNASKED = {"held", "stopped"}
 _WITH_INVOICE = {Kind.INSTRUCTIONS, Kind.REMINDER, Kind.BILL_CHANGED, Kind.RECEIPT}
 
 
@@ -32,7 +33,8 @@ class Received:
 class Invoice:
     """What the page says of a bill. `state`: open, paid, closed, held, stopped. `url` is where the QR code leads.
 
-    `older`, of `amount`, is left of earlier bills of the number. `renewing`: a new number is being made.
+    `amount` is to be paid; `older`, of it, is left of earlier bills of the number. `renewing`: a new number is being
+    made. Of a bill that is stopped or under check nothing is asked: both are 0, and nothing is due.
     """
 
     locale: str
@@ -52,6 +54,11 @@ class Invoice:
     payments: tuple[Received, ...]
     url: str | None
     renewing: bool = False
+
+    def __post_init__(self) -> None:
+        if self.state in _UNASKED:
+            for name, nothing in (("amount", Decimal(0)), ("older", Decimal(0)), ("due_at", None)):
+                object.__setattr__(self, name, nothing)
 
     @property
     def note(self) -> str:
@@ -104,6 +111,8 @@ def of_message(facts: Facts, locale: str) -> Invoice:
 
 def _state(facts: Facts) -> str:
     payment = facts.payment
+    if payment is not None and payment.ended:
+        return "stopped"
     if payment is None or (payment.next_number and payment.balance > 0):
         return "open"
     # What is owed besides may be a bill of its own.

@@ -2,6 +2,7 @@
 
 A4, the 14 standard fonts alone, so a page is a few kilobytes and opens anywhere; a letter that those fonts lack is
 written without its marks, or as a question mark. The number and the steps are left out when nobody may pay to it.
+Every way to pay is on it: where its steps do not fit, they stand in brief, and past payments make room for them.
 Nothing is looked up, and the same facts make the same bytes.
 
 Source: ISO 32000-1 (standard fonts, WinAnsi); ISO/IEC 18004 through segno (QR code).
@@ -12,6 +13,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from bot.render import locale as formats
@@ -28,7 +30,14 @@ _INNER = _WIDTH - 2 * _MARGIN
 _BAND, _QR, _FOOT = 92.0, 112.0, 62.0
 _PLAIN, _BOLD, _MONO = "Helvetica", "Helvetica-Bold", "Courier-Bold"
 _INK, _SOFT, _LINE, _PAPER, _WARN = "#1b1f24", "#565f6b", "#d9d4c7", "#f4f1ea", "#9a3412"
-_PAYMENTS_SHOWN = 12
+# Of an open bill that many payments are shown at most: what is left to pay needs the page more.
+_PAYMENTS_SHOWN, _PAYMENTS_OF_OPEN = 12, 4
+_SIZES, _COLUMNS, _GAP = (8.5, 7.5), (2, 3), 18.0
+# What stands above the payments and the steps, and below them; a line of steps and what follows a block of them.
+_ABOVE_PAYMENTS, _BELOW_PAYMENTS, _ABOVE_STEPS, _BELOW_BLOCK = 24.0, 10.0, 32.0, 9.0
+_LEADING = 3.0
+# A line of text: text, font, size in points.
+_Line = tuple[str, str, float]
 
 
 def pdf(
@@ -111,7 +120,8 @@ class _Sheet:
     def _people(self, room: float) -> None:
         """Who owes, for what, until when; what is missing leaves no gap."""
         invoice, due = self._invoice, self._invoice.due_at
-        when = formats.long_date(invoice.locale, due, self._zone) if due and not self._receipt else ""
+        payable = invoice.state == "open"
+        when = formats.long_date(invoice.locale, due, self._zone) if due and payable else ""
         rows = (("to", invoice.name), ("about", invoice.description), ("due_label", when))
         for label, value in rows:
             if value:
@@ -134,7 +144,8 @@ class _Sheet:
             older = [("older", invoice.older)] if invoice.older > 0 else []
             whole = ("this_bill" if older else "total", invoice.total)
             so_far = [("paid_so_far", invoice.paid)] if invoice.paid > 0 else []
-            self._pairs(*older, whole, *so_far, ("left", invoice.amount))
+            left = [("left", invoice.amount)] if invoice.amount > 0 else []
+            self._pairs(*older, whole, *so_far, *left)
         if invoice.credit > 0:
             self._pairs(("over", invoice.credit))
         self._y -= 6
@@ -150,16 +161,16 @@ class _Sheet:
         state = self._invoice.state
         if state == "open":
             self._number()
-        elif state != "paid":
-            self._text(self._words[self._invoice.note], _INNER, size=12, font=_BOLD)
-        if state == "paid":
-            self._text(self._words["paid_note"], _INNER, size=12)
-        if state != "open":
-            self._y -= 4
-            self._text(self._words["ending"], _INNER, size=10.5, colour=_SOFT)
-        self._received()
-        if state == "open":
-            self._steps()
+            self._pay()
+            return
+        note = self._words["paid_note" if state == "paid" else self._invoice.note]
+        self._text(note, _INNER, size=12, font=_PLAIN if state == "paid" else _BOLD)
+        self._y -= 4
+        self._text(self._words["ending"], _INNER, size=10.5, colour=_SOFT)
+        self._received(self._payments_in(self._room(), _PAYMENTS_SHOWN))
+
+    def _room(self) -> float:
+        return self._y - _FOOT - 20
 
     def _number(self) -> None:
         note = "exact" if self._invoice.exact else "once" if self._invoice.order_number else None
@@ -175,19 +186,72 @@ class _Sheet:
             self._y -= 2
             self._text(self._words[note], _INNER, size=10.5, font=_BOLD)
 
-    def _received(self) -> None:
-        """The payments, the newest at the end; more than fit are left out from the front."""
-        invoice = self._invoice
-        if not invoice.payments:
-            return
+    def _pay(self) -> None:
+        """What was paid, and every way to pay the rest, as large as there is room for."""
+        most = self._payments_in(self._room(), _PAYMENTS_OF_OPEN)
+        least = min(most, 1)
+        for size in _SIZES:
+            arranged = [self._columns(columns, size) for columns in _COLUMNS]
+            for shown, placed in product(range(most, least - 1, -1), arranged):
+                high = max((y + _tall(block) for _, y, block in placed), default=0.0)
+                if high <= self._room() - self._high(shown) - _ABOVE_STEPS:
+                    self._received(shown)
+                    self._heading("how")
+                    for x, y, block in placed:
+                        self._lines(block, x, self._y - y)
+                    return
+        self._brief(least)
+
+    def _brief(self, shown: int) -> None:
+        """The ways to pay on a line or two each; if that is still too much, that there are more."""
+        blocks = [self._in_brief(method) for method in self._methods]
+        wanted = sum(map(_tall, blocks)) + _ABOVE_STEPS
+        self._received(shown if wanted <= self._room() - self._high(shown) else 0)
+        self._heading("how")
+        more = [(line, _BOLD, 9.0) for line in lines(self._words["more_ways"], _BOLD, 9.0, _INNER, 2)]
+        for at, block in enumerate(blocks):
+            rest = sum(map(_tall, blocks[at:]))
+            if rest > self._room() and _tall(block) + _tall(more) > self._room():
+                self._lines(more, _MARGIN, self._y)
+                return
+            self._y = self._lines(block, _MARGIN, self._y)
+
+    def _heading(self, word: str) -> None:
         self._y -= 24
+        self._write(self._words[word], _MARGIN, self._y, _BOLD, 12, _INK)
+        self._y -= 8
+
+    def _payments_in(self, room: float, most: int) -> int:
+        """How many payments fit, `most` at most."""
+        return next(
+            (n for n in range(min(most, len(self._invoice.payments)), 0, -1) if self._high(n) <= room), 0
+        )
+
+    def _high(self, shown: int) -> float:
+        """How high that many payments are, the newest, with their heading and with how many are not shown."""
+        if not shown:
+            return 0.0
+        payments = self._invoice.payments
+        rows = sum(30.0 if self._part(each) else 18.0 for each in payments[-shown:])
+        more = 18.0 if shown < len(payments) else 0.0
+        return _ABOVE_PAYMENTS + rows + more + _BELOW_PAYMENTS
+
+    def _received(self, shown: int) -> None:
+        """The newest payments, and how many came before them."""
+        if not shown:
+            return
+        invoice = self._invoice
+        self._y -= _ABOVE_PAYMENTS
         self._write(self._words["payments"], _MARGIN, self._y, _BOLD, 12, _INK)
-        most = _PAYMENTS_SHOWN if invoice.state != "open" else 4
-        for each in invoice.payments[-most:]:
+        if before := len(invoice.payments) - shown:
+            self._y -= 18
+            word = self._words["payments_before"].replace("{count}", str(before))
+            self._write(word, _MARGIN, self._y, _PLAIN, 10.5, _SOFT)
+        for each in invoice.payments[-shown:]:
             self._y -= 18
             day = formats.date(invoice.locale, each.at, self._zone)
             self._write(day, _MARGIN, self._y, _PLAIN, 10.5, _INK)
-            [reference] = lines(each.reference or "-", _PLAIN, 10.5, 240, 1)
+            reference = next(iter(lines(each.reference or "", _PLAIN, 10.5, 240, 1)), "-")
             self._write(reference, _MARGIN + 110, self._y, _PLAIN, 10.5, _SOFT)
             self._canvas.setFillColor(_INK)
             self._canvas.setFont(_BOLD, 10.5)
@@ -197,7 +261,7 @@ class _Sheet:
                 self._y -= 12
                 self._write(part, _MARGIN + 110, self._y, _PLAIN, 9, _SOFT)
             self._rule(self._y - 6)
-        self._y -= 10
+        self._y -= _BELOW_PAYMENTS
 
     def _part(self, each: Received) -> str:
         """That not all of a payment counts for this bill."""
@@ -206,36 +270,37 @@ class _Sheet:
         word = self._words["part_of" if each.amount > 0 else "elsewhere"]
         return word.replace("{whole}", formats.money(self._invoice.locale, each.whole, each.currency))
 
-    def _steps(self) -> None:
-        """Ways to pay in two columns, as many as there is room for; the page behind the QR code has them all."""
-        self._y -= 24
-        self._write(self._words["how"], _MARGIN, self._y, _BOLD, 12, _INK)
-        self._y -= 8
-        gap = 22.0
-        room, top = (_INNER - gap) / 2, self._y
-        columns: list[float] = [top, top]
+    def _columns(self, columns: int, size: float) -> list[tuple[float, float, list[_Line]]]:
+        """Every way to pay with its steps: how far from the left, how far down, and its lines."""
+        wide = (_INNER - (columns - 1) * _GAP) / columns
+        ends, placed = [0.0] * columns, []
         for method in self._methods:
-            block = self._block(method, room)
-            at = 0 if columns[0] >= columns[1] else 1
-            high = sum(size + 3 for _, _, size in block) + 9
-            if columns[at] - high < _FOOT + 20:
-                continue
-            columns[at] = self._column(block, _MARGIN + at * (room + gap), columns[at] - 4)
+            block = self._block(method, wide, size)
+            at = ends.index(min(ends))
+            placed.append((_MARGIN + at * (wide + _GAP), ends[at], block))
+            ends[at] += _tall(block)
+        return placed
 
-    def _block(self, method: Method, room: float) -> list[tuple[str, str, float]]:
-        """The lines of one way to pay: text, font, size in points."""
+    def _block(self, method: Method, room: float, size: float) -> list[_Line]:
+        """One way to pay, step by step."""
         amount = self._invoice.money(self._invoice.amount)
         steps = method.fill(self._invoice.locale, "ussd", number=self._invoice.number, amount=amount)
-        block = [(method.name, _BOLD, 10.0)]
+        block: list[_Line] = [(method.name, _BOLD, size + 1.5)]
         for at, step in enumerate(steps, 1):
-            block += [(line, _PLAIN, 8.5) for line in lines(f"{at}. {step}", _PLAIN, 8.5, room, 2)]
+            block += [(line, _PLAIN, size) for line in lines(f"{at}. {step}", _PLAIN, size, room, 4)]
         return block
 
-    def _column(self, block: list[tuple[str, str, float]], x: float, y: float) -> float:
+    def _in_brief(self, method: Method) -> list[_Line]:
+        """One way to pay as its menu path alone."""
+        amount = self._invoice.money(self._invoice.amount)
+        path = method.line(self._invoice.locale, number=self._invoice.number, amount=amount)
+        return [(line, _PLAIN, 9.0) for line in lines(f"{method.name}: {path}", _PLAIN, 9.0, _INNER, 4)]
+
+    def _lines(self, block: Sequence[_Line], x: float, y: float) -> float:
         for line, font, size in block:
-            y -= size + 3
+            y -= size + _LEADING
             self._write(line, x, y, font, size, _INK)
-        return y - 5
+        return y - _BELOW_BLOCK
 
     def _foot(self) -> None:
         look, y = self._look, _FOOT
@@ -288,6 +353,10 @@ class _Sheet:
         self._canvas.setStrokeColor(_LINE)
         self._canvas.setLineWidth(0.7)
         self._canvas.line(_MARGIN, y, _WIDTH - _MARGIN, y)
+
+
+def _tall(block: Sequence[_Line]) -> float:
+    return sum(size + _LEADING for _, _, size in block) + _BELOW_BLOCK
 
 
 def _runs(row: Sequence[Any]) -> list[tuple[int, int]]:

@@ -23,10 +23,10 @@ from bot.render.library import templates_dir
 from bot.render.look import GREEN
 
 LANGUAGES = ("sw", "en")
-_FOLDER = "pages"
-# What a text may name. `channel`, `code` and `whole` stay as they are until one of several is wanted.
+_FOLDER, _WORDS = "pages", "words.toml"
+# What a text may name. `channel`, `code`, `whole` and `count` stay as they are until one of several is wanted.
 _BLANK = dict.fromkeys(("merchant", "tin", "amount", "total", "paid", "due", "channels", "ending"), "")
-_BLANK |= {"channel": "{channel}", "code": "{code}", "whole": "{whole}"}
+_BLANK |= {"channel": "{channel}", "code": "{code}", "whole": "{whole}", "count": "{count}"}
 _ROOT = re.compile(r":root\s*\{([^}]*)\}")
 _DEFINED = re.compile(r"(--[\w-]+)\s*:\s*([^;]+?)\s*(?:;|$)")
 _VARIABLE = re.compile(r"var\((--[\w-]+)\)")
@@ -39,7 +39,7 @@ def language(name: str, otherwise: str = LANGUAGES[0]) -> str:
 
 
 class PageFiles:
-    """Reads and renders the page files. Raises TemplateError at once if there are no words."""
+    """Reads and renders the page files. Raises TemplateError at once if the words cannot be read."""
 
     def __init__(self, overrides: Path | None = None, colour: str = GREEN) -> None:
         own = [overrides / _FOLDER] if overrides is not None else []
@@ -65,7 +65,7 @@ class PageFiles:
             try:
                 filled[name] = text.format_map(known)
             except (KeyError, ValueError, IndexError) as error:
-                raise TemplateError(f"{_FOLDER}/words.toml: {lang}.{name}: {error}") from error
+                raise TemplateError(f"{_FOLDER}/{_WORDS}: {lang}.{name}: {error}") from error
         return filled
 
     def render(self, name: str, style: str, values: Mapping[str, Any], script: str | None = None) -> str:
@@ -89,14 +89,19 @@ class PageFiles:
         return text
 
     def _read_words(self) -> dict[str, dict[str, str]]:
-        try:
-            words = tomllib.loads(self._read("words.toml"))
-        except tomllib.TOMLDecodeError as error:
-            raise TemplateError(f"{_FOLDER}/words.toml: not valid TOML: {error}") from error
-        missing = [lang for lang in LANGUAGES if not isinstance(words.get(lang), dict)]
-        if missing:
-            raise TemplateError(f"{_FOLDER}/words.toml: no section {missing[0]}")
-        return {lang: words[lang] for lang in LANGUAGES}
+        """The shipped texts and, over them, those of the merchant's own file, which need not have all."""
+        words: dict[str, dict[str, str]] = {lang: {} for lang in LANGUAGES}
+        for path in [folder / _WORDS for folder in reversed(self._folders) if (folder / _WORDS).is_file()]:
+            try:
+                own = tomllib.loads(_text(path, path.stat().st_mtime_ns))
+            except tomllib.TOMLDecodeError as error:
+                raise TemplateError(f"{_FOLDER}/{_WORDS}: not valid TOML: {error}") from error
+            for lang in LANGUAGES:
+                section = own.get(lang, {})
+                if not isinstance(section, dict):
+                    raise TemplateError(f"{_FOLDER}/{_WORDS}: {lang} is no section")
+                words[lang] |= section
+        return words
 
 
 @lru_cache(maxsize=16)

@@ -17,8 +17,11 @@ def width(text: str, font: str, size: float) -> float:
 
 def lines(text: str, font: str, size: float, room: float, most: int) -> list[str]:
     """Text on at most `most` lines of `room` points; a word too long for one is broken, what is left over cut."""
+    words = writable(text).split()
+    if width(whole := " ".join(words), font, size) <= room:
+        return [whole] if whole else []  # as most texts
     made = [""]
-    for word in writable(text).split():
+    for word in words:
         joined = f"{made[-1]} {word}".strip()
         if width(joined, font, size) <= room:
             made[-1] = joined

@@ -31,7 +31,8 @@ class BillForm(msgspec.Struct, frozen=True, kw_only=True):
     """A bill for other programs. `status`: open, paid, closed, held, stopped; only an open one has its `number`.
 
     Amounts are decimal strings in the major unit. `amount` is what is to be paid now: `older`, left of earlier bills of
-    the number, and what `paid` leaves of `total`. `url` opens the customer's page.
+    the number, and what `paid` leaves of `total`; of a held or stopped bill nothing is asked, so both are 0 and nothing
+    is due. `url` opens the customer's page.
     """
 
     merchant: str
@@ -124,17 +125,17 @@ def invoice(page: Page, lang: str, url: str | None) -> Invoice:
 def form(page: Page, merchant: str, origin: str) -> BillForm:
     """The same bill for other programs; `origin` is where this server is from outside."""
     url = f"{origin}/pay/{page.token}"
-    payable = state(page) == "open"
+    bill, payable = invoice(page, "en", url), state(page) == "open"
     return BillForm(
         merchant=merchant,
         status=state(page),
         number=page.number if payable else None,
-        amount=_plain(page.amount, page.currency),
-        older=_plain(page.older, page.currency),
+        amount=_plain(bill.amount, page.currency),
+        older=_plain(bill.older, page.currency),
         total=_plain(page.total, page.currency),
         paid=_plain(page.paid, page.currency),
         currency=page.currency,
-        due_at=page.due_at.isoformat() if page.due_at else None,
+        due_at=bill.due_at.isoformat() if bill.due_at else None,
         once=page.kind is BillKind.ORDER,
         exact=page.mode is BillMode.EXACT,
         url=url,

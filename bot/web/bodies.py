@@ -17,6 +17,7 @@ from multidict import MultiDict
 
 from bot.web.problems import Rejected
 
+FORM, JSON = "application/x-www-form-urlencoded", "application/json"
 _MAX_FIELDS = 200
 _JSON = msgspec.json.Decoder(dict[str, Any])
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from bot.engine.pageview import Page
     from bot.settings import Settings
 
-# Tall enough for every state in both languages from 280 px on; tests/web/test_embed_browser.py holds it to that.
+# Tall enough for every state in both languages from 280 px on; tests/web/test_pages_browser.py holds it to that.
 WIDTH, HEIGHT = 544, 440
 _CACHE_S = 60
 

@@ -15,6 +15,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Middleware
 
 from bot.web import auth, problems
+from bot.web.bodies import FORM
 from bot.web.metrics import Metrics
 from bot.web.routes import Handler, Route
 
@@ -99,7 +100,12 @@ class Gate:
 
 
 def _for_people(request: web.Request, route: Route | None) -> bool:
-    """Whether a page is expected: at an address of pages, or by a browser that was led to no address of ours."""
+    """Whether a page is expected: at an address of pages, or by a browser that was led to no address of ours.
+
+    Whoever sends a body that is no form is a program.
+    """
+    if request.body_exists and request.content_type != FORM:
+        return False
     if route is not None and (route.html or route.tag != "pages"):
         return route.html
     return request.method in ("GET", "HEAD") and "text/html" in request.headers.get("Accept", "")

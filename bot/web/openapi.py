@@ -151,7 +151,8 @@ def _answer(answer: Answer, refs: Mapping[Any, _JSON]) -> _JSON:
     if answer.body is None and answer.media_type == "application/json":
         return {"description": answer.meaning}
     schema = refs[answer.body] if answer.body is not None else _TEXT
-    return {"description": answer.meaning, "content": {answer.media_type: {"schema": schema}}}
+    page = {"text/html": {"schema": _TEXT}} if answer.page else {}
+    return {"description": answer.meaning, "content": {answer.media_type: {"schema": schema}, **page}}
 
 
 _TEXT: _JSON = {"type": "string"}

@@ -11,19 +11,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from aiohttp import web
 
+from bot.domain.message import Kind
 from bot.engine.live import Word
 from bot.errors import NotFound
+from bot.render.invoice import of_message
 from bot.render.invoice_pdf import pdf
 from bot.render.payment_methods import Method
+from bot.render.samples import sample_facts
 from bot.web import billpage
 from bot.web.pagewriter import SCRIPT, PageWriter, route
 from bot.web.routes import Answer, Route
+from channels.base import ChannelName
 
 if TYPE_CHECKING:
     from bot.engine.engine import Engine
@@ -32,6 +36,8 @@ if TYPE_CHECKING:
 
 _BEAT_S = 25.0
 _LONGEST_S = 900.0
+# What a process does once it listens, in a thread: it takes a good part of a second.
+WARM: web.AppKey[Callable[[], None]] = web.AppKey("warm")
 # PDFs are drawn beside the event loop, a few at once.
 _DRAWN_AT_ONCE = 2
 
@@ -93,6 +99,16 @@ class Pages:
         name = f"{words['receipt_title' if facts.state == 'paid' else 'bill'].lower()}-{page.number[-4:]}.pdf"
         shown = {"Content-Disposition": f'inline; filename="{name}"'}
         return web.Response(body=body, content_type="application/pdf", headers=shown)
+
+    def warm(self) -> None:
+        """Draw one bill and throw it away, which loads all that drawing needs: the first customer does not wait for it.
+
+        Raises TemplateError if a word is missing.
+        """
+        lang = self._writer.default
+        facts = of_message(sample_facts(Kind.INSTRUCTIONS, ChannelName.EMAIL, lang), lang)
+        words = self._writer.words(lang, facts.facts(self._zone))
+        pdf(facts, self._writer.look, self._methods, words, self._zone)
 
     async def live(self, request: web.Request) -> web.StreamResponse:
         """Say once that the bill is no longer what `seen` was; nothing is read while it stays so."""

@@ -79,7 +79,7 @@ class PageWriter:
 
     def _sorry(self, lang: str, name: str) -> dict[str, str]:
         words = self.words(lang)
-        return {"lang": lang, "title": words[name], "note": words[f"{name}_note"]}
+        return {"lang": lang, "title": words[name], "note": words[f"{name}_note"], "ask": words["ask"]}
 
     def _common(self, lang: str, facts: Mapping[str, str] | None) -> dict[str, Any]:
         other = next(code for code in LANGUAGES if code != lang)

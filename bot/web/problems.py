@@ -46,6 +46,7 @@ KINDS: Mapping[str, Kind] = {
     "too-large": Kind(413, "The body is too large", "Send less at once."),
     "unsupported-media-type": Kind(415, "This content type is not taken", "Use one that `detail` names."),
     "refused": Kind(422, "The input cannot be taken", "Correct each field in `errors` and send it again."),
+    "too-often": Kind(429, "Too many questions", "Ask again after the seconds that `Retry-After` names."),
     "error": Kind(500, "Something went wrong here", "Send it again later; the same id is never taken twice."),
     "not-implemented": Kind(501, "That format is not there", "Ask for one that `detail` names."),
     "provider-away": Kind(503, "ClickPesa cannot be asked now", "Nothing was changed; send it again soon."),

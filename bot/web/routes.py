@@ -13,11 +13,15 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """One documented answer: what it means, and the type of its JSON body if it has one."""
+    """One documented answer: what it means, and the type of its JSON body if it has one.
+
+    `page`: who sent a form gets a page instead.
+    """
 
     meaning: str
     body: Any = None
     media_type: str = "application/json"
+    page: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

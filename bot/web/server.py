@@ -24,7 +24,7 @@ from bot.web.gate import Gate, headers
 from bot.web.letters import Letters
 from bot.web.metrics import Metrics
 from bot.web.optout import OptOut
-from bot.web.pages import Pages
+from bot.web.pages import WARM, Pages
 from bot.web.pagewriter import PageWriter
 from bot.web.routes import Route
 from bot.web.system import System
@@ -60,8 +60,9 @@ def build(
     metrics = Metrics()
     writer = PageWriter(settings, renderer.look)
     check = Check(engine, writer, settings.proxies)
+    bill = Pages(engine, settings, renderer.merchant.methods, writer)
     pages = [
-        *Pages(engine, settings, renderer.merchant.methods, writer).routes(),
+        *bill.routes(),
         *Embeds(engine, settings, writer).routes(),
         *OptOut(engine, writer).routes(),
         *check.routes(),
@@ -70,6 +71,7 @@ def build(
     gate = Gate(engine.api_keys, metrics, writer.error_page)
     app = web.Application(middlewares=gate.middlewares(), client_max_size=_MAX_BODY)
     app[LIMITS] = limits or Limits()
+    app[WARM] = bill.warm
     hooks = Webhooks(engine, settings, metrics, updates, check)
     bills = BillApi(engine, settings, desk or BillDesk(None, engine.changes, engine.bills))
     api = [

@@ -43,6 +43,8 @@ def test_up_says_what_is_on_and_ends_with_0_on_sigterm(tmp_path: Path, redis_url
         said = json.loads(up.stdout.readline())
         assert (said["roles"], said["on"]) == (["scheduler", "api"], [])
         assert next(line for line in up.stderr if "api_listens" in line)
+        # Only then: being ready does not wait for what the first PDF needs, and its reader need not either.
+        assert next((line for line in up.stderr if "pdf_warm" in line), None)
         up.send_signal(signal.SIGTERM)
         assert up.wait(20) == 0
 
@@ -67,6 +69,8 @@ def test_a_mapping_that_is_not_there_turns_whatsapp_off_and_nothing_else(
         told = next(line for line in up.stderr if "whatsapp is off" in line)
         assert f"WHATSAPP_TEMPLATES: there is no file {gone}" in told
         assert next(line for line in up.stderr if "api_listens" in line)
+        # Only then: being ready does not wait for what the first PDF needs, and its reader need not either.
+        assert next((line for line in up.stderr if "pdf_warm" in line), None)
         up.send_signal(signal.SIGTERM)
         assert up.wait(20) == 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import urlencode
 from xml.etree import ElementTree
 
@@ -10,8 +11,9 @@ from aiohttp.test_utils import make_mocked_request
 
 from bot.engine.checks import MOST
 from bot.web.check import asker
+from bot.web.problems import MEDIA_TYPE
 from tests.engine.conftest import paid
-from tests.web.conftest import Serve, Site, a_share, shared
+from tests.web.conftest import Lonely, Serve, Site, a_share, shared
 from tests.web.test_pages import Page
 from tests.web.test_twilio import FORM, message, sign
 
@@ -83,6 +85,78 @@ async def test_who_asks_too_often_must_wait_and_others_need_not(serve: Serve) ->
     assert "try again in an hour" in page.text
     assert "TZS" not in page.text
     assert "Yes, this is a bill" in (await ask(site, "8833", through="198.51.100.8")).text
+
+
+async def tell(site: Site, body: object, status: int = 200) -> dict[str, Any]:
+    """Ask as a program does; the answer, whatever it is."""
+    async with site.stranger.post("/check?lang=en", json=body) as response:
+        assert response.status == status, await response.text()
+        assert response.content_type == ("application/json" if status == 200 else MEDIA_TYPE)
+        answer: dict[str, Any] = await response.json()
+        return answer
+
+
+async def test_a_program_that_asks_in_json_is_answered_in_json(site: Site) -> None:
+    await shared(site, bill={"number": "55042914871931", "amount": "45000", "description": "Fees of Juma"})
+    assert await tell(site, {"number": "5504 2914 8719 31"}) == {
+        "merchant": "Shule",
+        "known": True,
+        "status": "open",
+        "amount": "45000",
+        "currency": "TZS",
+        "text": "Yes, this is a bill from Shule. Amount to pay: TZS 45,000.",
+    }
+    await site.engine.bills.stop("55042914871931", by="test")
+    told = await tell(site, {"number": "55042914871931"})
+    assert (told["status"], told["amount"]) == ("stopped", None)
+
+
+async def test_a_program_learns_nothing_of_a_number_that_is_not_ours(site: Site) -> None:
+    told = await tell(site, {"number": "8832"})
+    assert (told["known"], told["status"], told["amount"], told["currency"]) == (False, None, None, None)
+    assert "Shule has no such number" in told["text"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "words"),
+    [
+        ({}, 422, "as text"),
+        ({"number": 55042914871931}, 422, "as text"),
+        ({"number": " "}, 422, "as text"),
+        ([], 400, "object"),
+        ({"number": "x" * 5000}, 413, "4096"),
+    ],
+)
+async def test_a_program_that_asks_wrongly_is_told_what_is_right(
+    site: Site, body: object, status: int, words: str
+) -> None:
+    assert words in str(await tell(site, body, status))
+
+
+@pytest.mark.parametrize("media", ["text/plain", "multipart/form-data; boundary=x", "application/xml"])
+async def test_a_question_in_another_form_is_told_which_ones_are_taken(site: Site, media: str) -> None:
+    headers = {"Content-Type": media}
+    async with site.stranger.post("/check", data=b"number=8833", headers=headers) as response:
+        assert (response.status, response.content_type) == (415, MEDIA_TYPE)
+        detail = (await response.json())["detail"]
+    assert "application/x-www-form-urlencoded" in detail
+    assert "application/json" in detail
+
+
+async def test_programs_are_counted_with_the_pages_askers(site: Site) -> None:
+    for n in range(MOST["web"] - 1):
+        await ask(site, f"{n}")
+    await tell(site, {"number": "8833"})
+    async with site.stranger.post("/check", json={"number": "8833"}) as response:
+        assert (response.status, response.content_type) == (429, MEDIA_TYPE)
+        assert response.headers["Retry-After"] == "3600"
+    await ask(site, "8833", status=429)
+
+
+async def test_a_program_too_is_asked_to_wait_while_redis_is_away(lonely: Lonely) -> None:
+    site, server = lonely
+    server.process.kill()
+    assert (await tell(site, {"number": "8833"}, 503))["type"] == "/docs#unavailable"
 
 
 @pytest.mark.parametrize(

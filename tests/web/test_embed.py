@@ -118,7 +118,7 @@ async def test_scripts_of_configured_sites_alone_may_read_it(serve: Serve) -> No
 async def test_the_page_tells_where_its_oembed_answer_is_and_it_holds_a_frame(site: Site) -> None:
     answer = await shared(site)
     page = await get(site, f"/pay/{answer['token']}")
-    [link] = [attributes for tag, attributes in page.tags if tag == "link"]
+    [link] = [found for tag, found in page.tags if tag == "link" and found["rel"] == "alternate"]
     assert link["type"] == "application/json+oembed"
     found = await as_json(site, str(link["href"]).removeprefix(PUBLIC_URL))
     assert (found["type"], found["version"], found["provider_name"]) == ("rich", "1.0", "Shule")

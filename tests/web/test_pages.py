@@ -17,12 +17,15 @@ from PIL import Image
 from redis.asyncio import Redis
 
 from bot.engine.keys import fresh_sid, parse_token, prefix, token
+from bot.errors import TemplateError
 from bot.render.library import templates_dir
 from bot.render.look import LARGEST_LOGO
+from bot.render.pagefiles import PageFiles
 from channels.base import ChannelName
 from tests.engine.conftest import paid
 from tests.engine.test_worker import Scripted, until, working
-from tests.web.conftest import Lonely, Serve, Site, a_share, shared
+from tests.render.test_invoice import text_of
+from tests.web.conftest import PUBLIC_URL, Lonely, Serve, Site, a_share, shared
 
 VOID = {"meta", "input", "br", "link", "img"}
 
@@ -138,6 +141,27 @@ async def test_a_stopped_bill_says_whom_to_ask(serve: Serve) -> None:
     assert answer["number"] not in page.html
 
 
+async def test_page_pdf_and_json_of_a_stopped_bill_say_what_was_paid_and_ask_for_nothing(site: Site) -> None:
+    bill = {"number": "880012", "kind": "customer", "amount": "45000", "due_at": "2026-12-01T09:00:00+03:00"}
+    answer = await shared(site, bill=bill)
+    await site.engine.payments.settle(paid("880012", "20000"))
+    await site.engine.bills.stop("880012", by="test")
+    page = await get(site, f"/pay/{answer['token']}")
+    assert "The whole bill is TZS 45,000. You have paid TZS 20,000." in page.text
+    frame = await get(site, f"/pay/{answer['token']}/embed")
+    assert "The whole bill is TZS 45,000. You have paid TZS 20,000." in frame.text
+    async with site.stranger.get(f"/pay/{answer['token']}/invoice.pdf") as response:
+        drawn = text_of(await response.read())
+    assert "Whole bill TZS 45,000 Paid so far TZS 20,000" in drawn
+    async with site.stranger.get(f"/pay/{answer['token']}/bill.json") as response:
+        told = await response.json()
+    asked = ("status", "amount", "older", "total", "paid", "due_at", "number")
+    assert [told[name] for name in asked] == ["stopped", "0", "0", "45000", "20000", None, None]
+    for text in (page.text, frame.text, drawn):
+        for word in ("25,000", "Still to pay", "Pay by", "December", "880012"):
+            assert word not in text
+
+
 async def test_a_failed_attempt_is_no_payment(site: Site) -> None:
     answer = await shared(site)
     await site.engine.payments.settle(paid(answer["number"], None, event="failed", status="FAILED"))
@@ -183,10 +207,11 @@ async def test_the_page_is_complete_without_script_and_from_nowhere_else(site: S
         html, headers = await response.text(), response.headers
     names = {tag for tag, _ in Page(html).tags}
     assert not names & {"img", "iframe", "object", "form", "input"}
-    # A link for programs; nothing is loaded by it.
-    links = [attributes for tag, attributes in Page(html).tags if tag == "link"]
-    assert [link["rel"] for link in links] == ["alternate"]
-    rest = html.replace(str(links[0]["href"]), "")
+    # An icon that is none, or browsers ask for one; and a link for programs, by which nothing is loaded.
+    links = {link["rel"]: link["href"] for tag, link in Page(html).tags if tag == "link"}
+    assert links.keys() == {"icon", "alternate"}
+    assert links["icon"] == "data:,"
+    rest = html.replace(str(links["alternate"]), "")
     assert "http://" not in rest
     assert "https://" not in rest
     assert headers["Referrer-Policy"] == "no-referrer"
@@ -218,6 +243,14 @@ async def test_an_unknown_token_gets_a_kind_page_in_both_languages(site: Site, p
     assert "We could not find this page" in page.text
 
 
+async def test_a_page_that_is_not_there_says_whom_to_ask_never_the_sender(serve: Serve) -> None:
+    site = await serve(merchant_contact="+255 22 212 3456")
+    page = await get(site, "/pay/x", 404)
+    assert "Una swali? Wasiliana na Shule: +255 22 212 3456" in page.text
+    assert "Questions? Ask Shule: +255 22 212 3456" in page.text
+    assert "whoever" not in page.text  # who sent a forged message is the last to ask
+
+
 async def test_when_redis_is_away_people_are_asked_to_wait(lonely: Lonely) -> None:
     site, server = lonely
     answer = await shared(site)
@@ -235,6 +268,25 @@ async def test_a_merchants_own_folder_replaces_a_page(serve: Serve, tmp_path: An
     site = await serve(templates=tmp_path)
     answer = await shared(site)
     assert "OURS TZS 45,000" in (await get(site, f"/pay/{answer['token']}")).text
+
+
+async def test_a_merchants_own_words_replace_those_that_they_name(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "pages").mkdir()
+    (tmp_path / "pages" / "words.toml").write_text('[en]\nhow = "Pay at any of these"')
+    site = await serve(templates=tmp_path)
+    answer = await shared(site)
+    page = await get(site, f"/pay/{answer['token']}")
+    assert "Pay at any of these" in page.text
+    assert "Amount to pay" in page.text
+    assert "Jinsi ya kulipa" in (await get(site, f"/pay/{answer['token']}?lang=sw")).text
+
+
+@pytest.mark.parametrize("text", ["[en", 'en = "x"'])
+def test_own_words_that_are_none_are_found_at_once(tmp_path: Path, text: str) -> None:
+    (tmp_path / "pages").mkdir()
+    (tmp_path / "pages" / "words.toml").write_text(text)
+    with pytest.raises(TemplateError, match=r"pages/words\.toml"):
+        PageFiles(tmp_path)
 
 
 def test_both_languages_have_the_same_texts_with_the_same_facts() -> None:
@@ -388,6 +440,33 @@ async def test_a_forgotten_bill_looks_like_one_that_never_was(site: Site) -> Non
     gone = await get(site, f"/pay/{answer['token']}", 404)
     never = await get(site, f"/pay/{token(p, fresh_sid())}", 404)
     assert gone.html == never.html
+
+
+async def test_after_forget_no_address_of_the_bill_is_there_but_the_other_guardians(site: Site) -> None:
+    bill = {"number": "8819", "kind": "customer", "amount": "45000", "description": "Fees of Juma"}
+    customer = {"phone": "0754700001", "email": "asha8819@example.com", "locale": "en"}
+    answer = await shared(site, bill=bill, customer=customer)
+    other = await shared(site, bill=bill, customer={"phone": "0754700002"}, additional_contact=True)
+    await site.engine.payments.settle(paid("8819", "20000"))
+    await site.engine.bills.stop("8819", by="test")
+    async with site.stranger.get(
+        f"/pay/{answer['token']}/live?seen={await version(site, answer)}"
+    ) as open_page:
+        assert await site.engine.contacts.forget("+255754700001", by="test") == 1
+        async with asyncio.timeout(20):
+            assert b"data: changed" in await open_page.read()
+    for path in ("", "/embed", "/invoice.pdf", "/live", "/bill.json", "/snippet.html"):
+        async with site.stranger.get(f"/pay/{answer['token']}{path}") as response:
+            assert response.status == 404, path
+            assert "Juma" not in await response.text()
+    await get(site, f"/out/{answer['token']}", 404)
+    async with site.stranger.get(f"/oembed?url={PUBLIC_URL}/pay/{answer['token']}") as response:
+        assert response.status == 404
+    assert "Fees of Juma" in (await get(site, f"/pay/{other['token']}")).text
+
+
+async def version(site: Site, answer: dict[str, Any]) -> str:
+    return (await site.engine.shares.by_token(answer["token"])).version
 
 
 @pytest.mark.parametrize("path", ["", "/embed", "/invoice.pdf", "/live", "/bill.json", "/snippet.html"])

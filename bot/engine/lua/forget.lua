@@ -6,7 +6,7 @@
 -- Return  { shares changed, 'kind:address' of what else was erased ... }. Cost O(messages of the number's shares).
 local now, number, kind, to = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local a = account(number)
-local changed, others, kept = 0, {}, {}
+local forgotten, others, kept = 0, {}, {}
 
 local function off_number(as, address)
   local known = as .. ':' .. address
@@ -34,7 +34,7 @@ end
 for _, sid in ipairs(a and shares_of(a) or {}) do
   local s = share(sid)
   if s and s['a:' .. kind] == to then
-    changed = changed + 1
+    forgotten = forgotten + 1
     erase(s)
   elseif s then
     for _, other in ipairs({ 'phone', 'email', 'telegram' }) do kept[other .. ':' .. (s['a:' .. other] or '')] = true end
@@ -49,7 +49,8 @@ if a then
     redis.call('HDEL', P .. 'p:' .. pid, 'ph', 'nm', 'note')
   end
 end
-local reply = { changed }
+if forgotten > 0 then changed(number) end
+local reply = { forgotten }
 for other in pairs(others) do
   -- Another contact of this number may have the same address (two guardians, one mailbox).
   if not kept[other] then reply[#reply + 1] = other end
