@@ -239,8 +239,9 @@ async def open_app(
         if Role.WORKER in roles:
             opened = await stack.enter_async_context(open_channels(settings, channels, engine))
             composer = Composer(engine.records, made, settings)
-            tasks["worker"] = _worker(engine, composer, settings, opened, consumer).run
-            tasks["asking"] = Asker(engine.records, engine.receipts, composer, settings, opened).run
+            asker = Asker(engine.records, engine.receipts, composer, settings, opened)
+            tasks["worker"] = _worker(engine, composer, settings, opened, consumer, asker).run
+            tasks["asking"] = asker.run
             tasks["healing"] = Healer(engine.channels, opened).run
         if Role.INTAKE in roles:
             tasks["intake"] = Inbox(engine.records, engine.shares, settings, consumer).run
@@ -279,8 +280,10 @@ def _worker(
     settings: Settings,
     channels: Mapping[ChannelName, Channel],
     consumer: str,
+    asker: Asker,
 ) -> Worker:
-    return Worker(engine.records, engine.contacts, engine.channels, composer, settings, channels, consumer)
+    parts = engine.records, engine.contacts, engine.channels, composer, settings, channels, consumer
+    return Worker(*parts, asker.desks)
 
 
 def _making(

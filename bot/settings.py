@@ -661,6 +661,13 @@ class Settings:
         60_000,
         parse=_whole,
     )
+    in_doubt_fresh_ms: int = _setting(
+        "TUMA_IN_DOUBT_FRESH_MS",
+        "How old the provider's last answer that it does not have a message may be when that is sent again, in ms. "
+        "One that waited for longer, whatever for, is asked about once more first.",
+        5_000,
+        parse=_whole,
+    )
     early_payment_ms: int = _setting(
         "TUMA_EARLY_PAYMENT_MS",
         "How long before its share a payment on a customer number may have come and still count for it, in ms.",
