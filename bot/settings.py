@@ -613,6 +613,13 @@ class Settings:
         1000,
         parse=_whole,
     )
+    start_wait_s: int = _setting(
+        "TUMA_START_WAIT_S",
+        "How long `tuma up` waits at its start for a Redis that does not answer, in seconds, before it ends with an "
+        "error. Meanwhile `/readyz` is 503.",
+        300,
+        parse=_whole,
+    )
     lease_ms: int = _setting(
         "TUMA_LEASE_MS",
         "Longest time between handing a message out and starting to send it, in ms.",

@@ -318,6 +318,7 @@ class Telling(Scripted):
     answers: list[Accepted | ChannelError | None] = field(default_factory=list)
     traces: list[Trace] = field(default_factory=list)
     gate_to_find: asyncio.Event | None = None
+    gate_after: int = 0
     asked_now: dict[str, int] = field(default_factory=dict)
     most_at_once: int = 0
     doubts_first: bool = False
@@ -333,7 +334,7 @@ class Telling(Scripted):
         self.most_at_once = max(self.most_at_once, *self.asked_now.values())
         try:
             await asyncio.sleep(0)
-            if self.gate_to_find is not None:
+            if self.gate_to_find is not None and len(self.traces) > self.gate_after:
                 await self.gate_to_find.wait()
             answer = self.answers.pop(0) if self.answers else None
         finally:
