@@ -242,7 +242,7 @@ async def open_app(
         if Role.WORKER in roles:
             opened = await stack.enter_async_context(open_channels(settings, channels, engine))
             composer = Composer(engine.records, made, settings)
-            asker = Asker(engine.records, engine.receipts, composer, settings, opened)
+            asker = Asker(engine.records, engine.contacts, engine.receipts, composer, settings, opened)
             tasks["worker"] = _worker(engine, composer, settings, opened, consumer, asker).run
             tasks["asking"] = asker.run
             tasks["healing"] = Healer(engine.channels, opened).run

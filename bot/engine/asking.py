@@ -20,6 +20,7 @@ import structlog
 
 from bot.engine import doubt, keys, views
 from bot.engine.compose import Composer, retained
+from bot.engine.contacts import Contacts
 from bot.engine.receipts import Receipts
 from bot.engine.records import Records
 from bot.engine.scheduler import every
@@ -47,6 +48,7 @@ class Asker:
     def __init__(
         self,
         records: Records,
+        contacts: Contacts,
         receipts: Receipts,
         composer: Composer,
         settings: Settings,
@@ -54,7 +56,7 @@ class Asker:
     ) -> None:
         self._look_s = min(_LOOK_S, max(settings.in_doubt_wait_ms / 10_000, 0.02))
         self.desks = {
-            name: Desk(records, receipts, composer, settings, channel)
+            name: Desk(records, contacts, receipts, composer, settings, channel)
             for name, channel in channels.items()
             if name in doubt.ASKED
         }
@@ -73,12 +75,13 @@ class Desk:
     def __init__(
         self,
         records: Records,
+        contacts: Contacts,
         receipts: Receipts,
         composer: Composer,
         settings: Settings,
         channel: Channel,
     ) -> None:
-        self._records, self._receipts, self._composer = records, receipts, composer
+        self._records, self._contacts, self._receipts, self._composer = records, contacts, receipts, composer
         self._channel, self._wait_ms = channel, settings.in_doubt_wait_ms
         self._limit_s = _REQUESTS * channel.request_timeout_s
         self._lease_ms = int((self._limit_s + _LEASE_MARGIN_S) * 1000)
@@ -156,6 +159,7 @@ class Desk:
     async def _trace(self, question: Question) -> Trace:
         held = question.held
         m, doubtful = held.message, held.message.get("hd") or held.message["hat"]
+        on = await self._contacts.numbers_of(m["to"])
         at = views.moment(doubtful)
         assert at is not None  # noqa: S101 - what is in doubt was handed out
         having = (m.get("pv") or "*").split()
@@ -169,6 +173,7 @@ class Desk:
             likely=self._texts(question, await self._composer.username()),
             alone=question.alone,
             providers=None if "*" in having else frozenset(having),
+            others=frozenset(on) - {m["num"], m.get("nn", "")},
         )
 
     def _texts(self, question: Question, username: str | None) -> tuple[str, ...]:

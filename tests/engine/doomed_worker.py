@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 
 from bot.engine.engine import Engine
@@ -13,8 +14,8 @@ from tests.engine.conftest import settings_for
 from tests.engine.test_worker import hands
 
 
-async def main(url: str, base: str, fresh_ms: str = "5000") -> None:
-    engine = await Engine.open(settings_for(url, in_doubt_fresh_ms=int(fresh_ms)))
+async def main(url: str, base: str, changes: str) -> None:
+    engine = await Engine.open(settings_for(url, **json.loads(changes)))
     account = TwilioAccount()
     config = TwilioConfig(
         account_sid=account.sid,

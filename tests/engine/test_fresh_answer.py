@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 
@@ -21,7 +18,7 @@ from channels.base import Accepted, Delivery, Outgoing, SmsContent
 from channels.errors import Throttled, Unaskable, Unavailable
 from channels.sms import Sms
 from tests.engine.conftest import job, paid
-from tests.engine.test_asking import PHONE, Desk, Telling, doubtful, opened, told, twilio
+from tests.engine.test_asking import PHONE, Desk, Telling, doomed, doubtful, opened, told, twilio
 from tests.engine.test_worker import settled, until, working
 
 FRESH_MS = 400
@@ -124,17 +121,6 @@ async def test_nothing_goes_out_while_the_provider_cannot_be_asked_once_more(des
     assert (desk.taken, (await desk.view(message)).possible_duplicate) == ({message: 1}, False)
 
 
-@asynccontextmanager
-async def _doomed(desk: Desk) -> AsyncIterator[None]:
-    command = [sys.executable, "-m", "tests.engine.doomed_worker", desk.engine.settings.redis_url or ""]
-    process = subprocess.Popen([*command, desk.city.urls["twilio"], str(FRESH_MS)])
-    try:
-        yield
-    finally:
-        process.kill()
-        process.wait()
-
-
 @pytest.mark.parametrize("there", [True, False])
 async def test_a_worker_killed_between_question_and_sending_leaves_it_to_be_asked_again(
     desk: Desk, there: bool
@@ -144,7 +130,7 @@ async def test_a_worker_killed_between_question_and_sending_leaves_it_to_be_aske
         await _taken_late(desk, message)
     desk.city.faults.next("twilio", "query-timeout")
     await desk.engine.channels.resume("sms", by="cli")
-    async with _doomed(desk):
+    async with doomed(desk):
         await until(lambda: _stalled(desk), 60)
         assert await _state(desk, message, State.IN_DOUBT)
         assert (await desk.engine.ledger.check()).differences == []

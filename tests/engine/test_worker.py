@@ -64,7 +64,7 @@ def hands(engine: Engine, *channels: Channel, consumer: str = "test") -> tuple[W
     """A worker, and who asks beside it."""
     composer = Composer(engine.records, renderer(engine.settings), engine.settings)
     named = {c.name: c for c in channels}
-    asker = Asker(engine.records, engine.receipts, composer, engine.settings, named)
+    asker = Asker(engine.records, engine.contacts, engine.receipts, composer, engine.settings, named)
     parts = engine.records, engine.contacts, engine.channels, composer, engine.settings, named, consumer
     return Worker(*parts, asker.desks), asker
 

@@ -618,10 +618,13 @@ local function put_question(id, m, s, now, lease)
     return o.ch == m.ch and o.to == m.to and num(o.a) > 0 and not told(o) and num(o.hat) > num(m.hd or m.hat) - NEAR_MS
   end
   local owned, alone = {}, '1'
-  for _, o in ipairs(others_of(account(s.num), id)) do
-    if told(o) then owned[#owned + 1] = o.pid end
-    for _, pid in ipairs(words(o.pid2)) do owned[#owned + 1] = pid end
-    if unknown(o) then alone = '0' end
+  -- What is about an old number belongs to a share that has moved on to the new one.
+  for _, number in ipairs(m.num == s.num and { s.num } or { s.num, m.num }) do
+    for _, o in ipairs(others_of(account(number) or {}, id)) do
+      if told(o) then owned[#owned + 1] = o.pid end
+      for _, pid in ipairs(words(o.pid2)) do owned[#owned + 1] = pid end
+      if unknown(o) then alone = '0' end
+    end
   end
   return { int(token), redis.call('HGETALL', key), redis.call('HGETALL', P .. 's:' .. s.sid),
     redis.call('HGETALL', P .. 'a:' .. s.num), owned, alone }
