@@ -14,16 +14,22 @@ from pathlib import Path
 
 import pytest
 import redis
-import redis.asyncio
 import structlog
 from hypothesis import HealthCheck, settings
 
 from bot.engine.embedded import find_server
+from bot.engine.store import connect
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--forgeries", default="3000", help="How many forged webhooks tests/web/test_forgery.py sends."
+    )
+    parser.addoption(
+        "--store",
+        choices=("single", "cluster"),
+        default="single",
+        help="What `redis_url` leads to: a server, or a cluster of three primaries (make test-cluster).",
     )
 
 
@@ -103,9 +109,36 @@ def valkey() -> Iterator[Valkey]:
     shutil.rmtree(folder)
 
 
+@pytest.fixture(scope="session")
+def _cluster() -> Iterator[str]:
+    from tests import clusters
+
+    with contextlib.ExitStack() as stack:
+        nodes = []
+        for _ in range(3):
+            folder = tempfile.TemporaryDirectory(prefix="tuma-cluster-", ignore_cleanup_errors=True)
+            nodes.append(clusters.node(Path(stack.enter_context(folder)), timeout_ms=5000))
+            stack.callback(nodes[-1].process.wait)
+            stack.callback(nodes[-1].process.kill)
+        yield clusters.join(nodes)
+
+
 @pytest.fixture
-async def redis_url(valkey: Valkey) -> str:
-    """URL of an empty database on the tests' own server."""
-    async with redis.asyncio.Redis.from_url(valkey.url) as client:
-        await client.flushall()
-    return valkey.url
+async def cluster(_cluster: str) -> str:
+    """URL of an empty cluster of three primaries."""
+    return await _emptied(_cluster)
+
+
+@pytest.fixture
+async def redis_url(request: pytest.FixtureRequest) -> str:
+    """URL of an empty database on the tests' own server, or of an empty cluster (--store)."""
+    if request.config.getoption("--store") == "single":
+        return await _emptied(request.getfixturevalue("valkey").url)
+    return await _emptied(request.getfixturevalue("_cluster"))
+
+
+async def _emptied(url: str) -> str:
+    client = connect(url)
+    await client.flushall()
+    await client.aclose()
+    return url

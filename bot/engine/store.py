@@ -89,6 +89,20 @@ def guard() -> Iterator[None]:
         if word == "OOM":
             raise StoreFull(_FULL) from error
         raise StoreUnavailable(f"Redis cannot take this now: {word}") from error
+    except (RuntimeError, AttributeError) as error:
+        if not _closed_meanwhile(error):
+            raise
+        raise StoreUnavailable("Redis cannot answer now: the connection was closed") from error
+
+
+def _closed_meanwhile(error: Exception) -> bool:
+    """Whether a connection was closed just as it was written to, for which the library has no error of its own.
+
+    uvloop raises RuntimeError then, and where the library itself has dropped the writer, that is None.
+    """
+    if isinstance(error, AttributeError):
+        return error.obj is None and error.name in ("writelines", "drain")
+    return "the handler is closed" in str(error)
 
 
 @contextmanager
