@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,8 +27,8 @@ def node(folder: Path, *options: str, timeout_ms: int = 1000, port: int | None =
 
 
 def _port_pair() -> int:
-    """A free pair of neighbouring ports; the second is the cluster bus."""
-    for port in range(17000, 19000, 2):
+    """A free pair of neighbouring ports; the second is the cluster bus. Others look for one at the same time."""
+    for port in random.sample(range(17000, 19000, 2), 1000):
         with contextlib.suppress(OSError), socket.socket() as a, socket.socket() as b:
             a.bind(("127.0.0.1", port))
             b.bind(("127.0.0.1", port + 1))

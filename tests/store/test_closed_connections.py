@@ -24,6 +24,7 @@ async def _drop(connection: Any) -> None:
     asyncio.get_running_loop().call_soon(setattr, connection, "_writer", None)
 
 
+@pytest.mark.single
 @pytest.mark.parametrize("end", [_close, _drop])
 def test_it_is_redis_that_cannot_answer(redis_url: str, end: Callable[[Any], Awaitable[None]]) -> None:
     """The library lets RuntimeError and AttributeError through; a role that met one would end, a webhook be 500."""
