@@ -8,10 +8,10 @@ export UV_PYTHON_DOWNLOADS := never
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check chaos bench up lock pictures clean
+.PHONY: help setup demo test test-cluster check chaos bench up lock pictures clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo '  ARGS="..." is handed on, for example: make demo ARGS="--once --json"'
 
 $(BIN)/uv:
@@ -39,6 +39,9 @@ up: $(VENV)/.run ## Run tuma with the settings in .env
 
 test: $(VENV)/.dev ## Run every test, on a Valkey that the tests start
 	$(BIN)/pytest $(ARGS)
+
+test-cluster: $(VENV)/.dev ## Run the engine's tests on a cluster of three primaries, and those of failovers
+	$(BIN)/pytest --store cluster tests/engine tests/store $(ARGS)
 
 chaos: $(VENV)/.dev ## Kill, freeze and starve everything for ten minutes, and judge what was sent (docs/proofs)
 	$(BIN)/python -m tests.chaos $(ARGS)

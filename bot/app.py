@@ -9,12 +9,13 @@ A process may play any mix of roles, and any number of processes may run. All st
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -33,7 +34,7 @@ from bot.engine.inbox import Inbox
 from bot.engine.scheduler import Scheduler, every
 from bot.engine.scripts import now_ms
 from bot.engine.worker import Worker
-from bot.errors import ConfigError
+from bot.errors import ConfigError, StoreUnavailable
 from bot.render.look import Look, read_logo
 from bot.render.templates import Renderer
 from bot.settings import Settings
@@ -52,6 +53,7 @@ from channels.registry import (
 )
 
 _FORMAT_LOOK_S = 30.0
+_START_LOOK_S, _TELL_S = 1.0, 10.0
 _log = structlog.get_logger(__name__)
 
 
@@ -240,8 +242,9 @@ async def open_app(
         if Role.WORKER in roles:
             opened = await stack.enter_async_context(open_channels(settings, channels, engine))
             composer = Composer(engine.records, made, settings)
-            tasks["worker"] = _worker(engine, composer, settings, opened, consumer).run
-            tasks["asking"] = Asker(engine.records, engine.receipts, composer, settings, opened).run
+            asker = Asker(engine.records, engine.contacts, engine.receipts, composer, settings, opened)
+            tasks["worker"] = _worker(engine, composer, settings, opened, consumer, asker).run
+            tasks["asking"] = asker.run
             tasks["healing"] = Healer(engine.channels, opened).run
         if Role.INTAKE in roles:
             tasks["intake"] = Inbox(engine.records, engine.shares, settings, consumer).run
@@ -263,6 +266,49 @@ async def open_app(
         yield App(engine, frozenset(roles), tasks)
 
 
+@asynccontextmanager
+async def open_app_in_time(
+    settings: Settings, roles: Collection[Role], channels: Collection[str] | None, stop: asyncio.Event
+) -> AsyncIterator[App | None]:
+    """As `open_app`, but a Redis that is away, loading or failing over is waited for, so that processes and server may
+    start in any order. None if `stop` was set meanwhile. Raises StoreUnavailable once `start_wait_s` are over.
+    """
+    async with AsyncExitStack() as stack:
+        async with AsyncExitStack() as meanwhile:
+            app = await _opened(settings, roles, channels, stop, stack, meanwhile)
+        yield app
+
+
+async def _opened(
+    settings: Settings,
+    roles: Collection[Role],
+    channels: Collection[str] | None,
+    stop: asyncio.Event,
+    stack: AsyncExitStack,
+    meanwhile: AsyncExitStack,
+) -> App | None:
+    until, told = time.monotonic() + settings.start_wait_s, -math.inf
+    while not stop.is_set():
+        try:
+            return await stack.enter_async_context(open_app(settings, roles, channels))
+        except StoreUnavailable as error:
+            left_s = until - time.monotonic()
+            if left_s <= 0 or settings.redis_url is None:
+                raise
+            if told == -math.inf and Role.API in roles:
+                from bot.web.waiting import waiting_room
+
+                with _listening_on(settings.listen):
+                    await meanwhile.enter_async_context(waiting_room(*_host_and_port(settings)))
+            if time.monotonic() > told + _TELL_S:
+                told = time.monotonic()
+                _log.warning("waits_for_redis_to_start", error=str(error), gives_up_in_s=round(left_s))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(left_s, _START_LOOK_S)):
+                    await stop.wait()
+    return None
+
+
 async def _durable(engine: Engine) -> None:
     """Refuse a server that deletes bills when it is full; say aloud what else it may lose."""
     found = await inspect(engine.records)
@@ -280,8 +326,10 @@ def _worker(
     settings: Settings,
     channels: Mapping[ChannelName, Channel],
     consumer: str,
+    asker: Asker,
 ) -> Worker:
-    return Worker(engine.records, engine.contacts, engine.channels, composer, settings, channels, consumer)
+    parts = engine.records, engine.contacts, engine.channels, composer, settings, channels, consumer
+    return Worker(*parts, asker.desks)
 
 
 def _making(
@@ -358,13 +406,13 @@ def _api(
         from bot.web.server import build as build_web
         from bot.web.server import runner as runner_of
 
-        host, _, port = settings.listen.rpartition(":")
         server = build_web(engine, settings, made, updates=updates, roles=sorted(roles), desk=desk)
         runner = runner_of(server)
         await runner.setup()
         warming: asyncio.Task[None] | None = None
         try:
-            await _listen(web.TCPSite(runner, host.strip("[]"), int(port)), settings.listen)
+            with _listening_on(settings.listen):
+                await web.TCPSite(runner, *_host_and_port(settings)).start()
             _log.info("api_listens", address=settings.listen)
             warming = asyncio.create_task(_warm(server[WARM]))
             await stop.wait()
@@ -387,8 +435,14 @@ async def _warm(draw: Callable[[], None]) -> None:
         _log.info("pdf_warm", ms=round(1000 * (time.perf_counter() - began)))
 
 
-async def _listen(site: Any, address: str) -> None:
+def _host_and_port(settings: Settings) -> tuple[str, int]:
+    host, _, port = settings.listen.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+@contextmanager
+def _listening_on(address: str) -> Iterator[None]:
     try:
-        await site.start()
+        yield
     except OSError as error:
         raise ConfigError(f"TUMA_LISTEN: cannot listen on {address}: {error.strerror}") from error

@@ -613,6 +613,13 @@ class Settings:
         1000,
         parse=_whole,
     )
+    start_wait_s: int = _setting(
+        "TUMA_START_WAIT_S",
+        "How long `tuma up` waits at its start for a Redis that does not answer, in seconds, before it ends with an "
+        "error. Meanwhile `/readyz` is 503.",
+        300,
+        parse=_whole,
+    )
     lease_ms: int = _setting(
         "TUMA_LEASE_MS",
         "Longest time between handing a message out and starting to send it, in ms.",
@@ -659,6 +666,13 @@ class Settings:
         "TUMA_IN_DOUBT_WAIT_MS",
         "How long to wait for a callback, and to ask the provider four times, before that policy applies, in ms.",
         60_000,
+        parse=_whole,
+    )
+    in_doubt_fresh_ms: int = _setting(
+        "TUMA_IN_DOUBT_FRESH_MS",
+        "How old the provider's last answer that it does not have a message may be when that is sent again, in ms. "
+        "One that waited for longer, whatever for, is asked about once more first.",
+        5_000,
         parse=_whole,
     )
     early_payment_ms: int = _setting(

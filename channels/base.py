@@ -174,7 +174,8 @@ class Trace:
     the control number that is in the body in any case. `handed_out_at` is aware: nothing the provider took before it
     can be this message. `exclude` holds provider ids that other messages already own. `alone`: no other message with
     this number can have reached this person without its provider id being known, so that the number in a body says
-    enough. `providers` names the SMS providers that may have it, None where nobody knows which.
+    enough, unless one of `others`, this person's other control numbers, stands there too. `providers` names the SMS
+    providers that may have it, None where nobody knows which.
     Errors: ValueError for a time without a zone.
     """
 
@@ -187,6 +188,7 @@ class Trace:
     likely: tuple[str, ...] = ()
     alone: bool = True
     providers: frozenset[str] | None = None
+    others: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         if self.handed_out_at.utcoffset() is None:

@@ -64,7 +64,7 @@ class Flight:
         """Nothing that the kernel still holds of the request leaves once its connection closes."""
         found = self.transport.get_extra_info("socket") if self.transport is not None else None
         if found is not None:
-            with suppress(OSError):  # closed already
+            with suppress(OSError, ValueError):  # closed already; ValueError is uvloop's
                 found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _DROP)
 
 

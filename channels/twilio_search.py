@@ -2,7 +2,8 @@
 
 Promises never to name a message that another one owns, that came in, or that is older than the hand-out. A body is
 compared as a whole where it is known as sent; where Twilio itself made it of a template, or nobody knows it any more,
-the control number in it decides, unless another message with that number may be meant. Pure: asks nobody.
+the control number in it decides, unless another message with that number may be meant, or the body shows another number
+of the same person: a description may name an earlier bill. Pure: asks nobody.
 
 Source: Twilio message resource, https://www.twilio.com/docs/messaging/api/message-resource (`direction`,
 `date_created` in RFC 2822), and its list operation.
@@ -89,8 +90,10 @@ def _bodies(trace: Trace, *, templated: bool) -> list[Callable[[str], bool]]:
         likely = {_lines(each) for each in trace.likely}
         signs.append(lambda body: _lines(body) in likely)
     if trace.alone and (trace.text is None or templated):
-        number = _number(trace.number)
-        signs.append(lambda body: number.search(body) is not None)
+        number, others = _number(trace.number), [_number(other) for other in trace.others]
+        signs.append(
+            lambda body: bool(number.search(body)) and not any(other.search(body) for other in others)
+        )
     return signs
 
 

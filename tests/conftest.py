@@ -24,6 +24,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--forgeries", default="3000", help="How many forged webhooks tests/web/test_forgery.py sends."
     )
+    parser.addoption(
+        "--store",
+        choices=("single", "cluster"),
+        default="single",
+        help="What `redis_url` leads to: a server, or a cluster of three primaries (make test-cluster).",
+    )
 
 
 # A loaded machine is slow, not wrong: what a property test judges is never how long an example took.
@@ -41,8 +47,13 @@ _LONGEST = (
 )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The longest files first; each is given to a process as a whole."""
+    if config.getoption("--store") == "cluster":
+        skip = pytest.mark.skip(reason="looks at one server itself")
+        for item in items:
+            if item.get_closest_marker("single"):
+                item.add_marker(skip)
     order = {name: n for n, name in enumerate(_LONGEST)}
     items.sort(key=lambda item: order.get("/".join(item.path.with_suffix("").parts[-2:]), len(order)))
 
@@ -102,9 +113,34 @@ def valkey() -> Iterator[Valkey]:
     shutil.rmtree(folder)
 
 
+@pytest.fixture(scope="session")
+def _cluster() -> Iterator[str]:
+    from tests import clusters
+
+    with contextlib.ExitStack() as stack:
+        nodes = []
+        for _ in range(3):
+            folder = tempfile.TemporaryDirectory(prefix="tuma-cluster-", ignore_cleanup_errors=True)
+            nodes.append(clusters.node(Path(stack.enter_context(folder)), timeout_ms=5000))
+            stack.callback(nodes[-1].process.wait)
+            stack.callback(nodes[-1].process.kill)
+        yield clusters.join(nodes)
+
+
 @pytest.fixture
-def redis_url(valkey: Valkey) -> str:
-    """URL of an empty database on the tests' own server."""
-    with redis.Redis.from_url(valkey.url) as client:
+def cluster(_cluster: str) -> str:
+    """URL of an empty cluster of three primaries."""
+    with redis.RedisCluster.from_url(_cluster.replace("+cluster", "", 1)) as client:
         client.flushall()
-    return valkey.url
+    return _cluster
+
+
+@pytest.fixture
+def redis_url(request: pytest.FixtureRequest) -> str:
+    """URL of an empty database on the tests' own server, or of an empty cluster (--store)."""
+    if request.config.getoption("--store") == "cluster":
+        return str(request.getfixturevalue("cluster"))
+    url = str(request.getfixturevalue("valkey").url)
+    with redis.Redis.from_url(url) as client:
+        client.flushall()
+    return url

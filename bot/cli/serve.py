@@ -44,7 +44,7 @@ def up_command(
     """Run tuma: take bills, send messages, take payments.
 
     All roles in one process, or with --roles some of them in each of many processes on one Redis. Ctrl-C or SIGTERM
-    finishes what is being sent, then ends.
+    finishes what is being sent, then ends. A Redis that is not there yet is waited for (TUMA_START_WAIT_S).
     """
     from bot.log import configure
 
@@ -92,13 +92,15 @@ def _announce(settings: Settings, roles: list[str], as_json: bool) -> None:
 
 
 async def _up(settings: Settings, roles: list[str], channels: list[str] | None) -> None:
-    from bot.app import Role, open_app
+    from bot.app import Role, open_app_in_time
 
     _may_open_many()
     stop = asyncio.Event()
     with stopped_by_signals(stop):
-        async with open_app(settings, [Role(role) for role in roles], channels) as app:
-            await app.run(stop)
+        chosen = [Role(role) for role in roles]
+        async with open_app_in_time(settings, chosen, channels, stop) as app:
+            if app is not None:
+                await app.run(stop)
 
 
 @contextmanager

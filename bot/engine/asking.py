@@ -1,9 +1,10 @@
 """Asking providers about messages in doubt, in the processes whose workers can send through them. Any number may run.
 
 What is found is recorded as if a callback had told it, so that a message which the provider took goes out once. What
-is not there after several questions is for the policy (lua/due). While a provider cannot be asked it is asked again,
-more and more slowly, for as long as the message is worth sending. A question that a lost process took along is asked
-again when its lease ends.
+is not there after several questions is for the policy (lua/due). What is sent again after that, and has waited for
+longer than an answer is good for, is asked about once more by the worker that is about to send it (`Desk.absent`).
+While a provider cannot be asked it is asked again, more and more slowly, for as long as the message is worth sending. A
+question that a lost process took along is asked again when its lease ends.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ import structlog
 
 from bot.engine import doubt, keys, views
 from bot.engine.compose import Composer, retained
+from bot.engine.contacts import Contacts
 from bot.engine.receipts import Receipts
 from bot.engine.records import Records
 from bot.engine.scheduler import every
-from bot.engine.scripts import Question, now_ms
+from bot.engine.scripts import Freshness, Question, now_ms
 from bot.errors import NotFound, StoreUnavailable, TemplateError
 from bot.settings import Settings
 from channels.base import Accepted, Askable, Channel, ChannelName, StatusUpdate, Trace
@@ -46,40 +48,44 @@ class Asker:
     def __init__(
         self,
         records: Records,
+        contacts: Contacts,
         receipts: Receipts,
         composer: Composer,
         settings: Settings,
         channels: Mapping[ChannelName, Channel],
     ) -> None:
         self._look_s = min(_LOOK_S, max(settings.in_doubt_wait_ms / 10_000, 0.02))
-        self._desks = [
-            _Desk(records, receipts, composer, settings, channel)
+        self.desks = {
+            name: Desk(records, contacts, receipts, composer, settings, channel)
             for name, channel in channels.items()
             if name in doubt.ASKED
-        ]
+        }
 
     async def run(self, stop: asyncio.Event) -> None:
         """Ask until `stop` is set; what is being asked then is still heard."""
         async with asyncio.TaskGroup() as group:
             group.create_task(stop.wait())  # a process without such a channel waits with the others
-            for desk in self._desks:
+            for desk in self.desks.values():
                 group.create_task(every(self._look_s, partial(desk.clear, stop), stop))
 
 
-class _Desk:
-    """The questions of one channel."""
+class Desk:
+    """The questions of one channel. `fresh`: for how long an answer is good, as `Scripts.hand_out` wants it."""
 
     def __init__(
         self,
         records: Records,
+        contacts: Contacts,
         receipts: Receipts,
         composer: Composer,
         settings: Settings,
         channel: Channel,
     ) -> None:
-        self._records, self._receipts, self._composer = records, receipts, composer
+        self._records, self._contacts, self._receipts, self._composer = records, contacts, receipts, composer
         self._channel, self._wait_ms = channel, settings.in_doubt_wait_ms
         self._limit_s = _REQUESTS * channel.request_timeout_s
+        self._lease_ms = int((self._limit_s + _LEASE_MARGIN_S) * 1000)
+        self.fresh = Freshness(settings.in_doubt_fresh_ms, self._lease_ms)
         self._most = max(1, min(_MOST, channel.concurrency // _PART))
         self._rests_until, self._unanswered = 0.0, 0
 
@@ -99,13 +105,33 @@ class _Desk:
         name, scripts = self._channel.name, self._records.scripts
         due = await self._records.asks(name, now_ms(), most)
         chosen = random.sample(due, min(most, len(due)))
-        lease_ms = int((self._limit_s + _LEASE_MARGIN_S) * 1000)
-        found = await scripts.run_many([scripts.ask(p, now_ms(), name, id, lease_ms) for p, id in chosen])
+        calls = [scripts.ask(p, now_ms(), name, id, self._lease_ms) for p, id in chosen]
+        found = await scripts.run_many(calls)
         return [question for question in found if question is not None]
 
     async def _ask(self, question: Question) -> None:
+        if await self._absent(question, self._limit_s):
+            await self.not_there(question)
+
+    async def absent(self, question: Question) -> bool:
+        """Ask at once, for no longer than a request may take: True if the provider does not have it.
+
+        Whatever else comes of it is on record then. Raises StoreUnavailable.
+        """
+        rest_s = self._rests_until - time.monotonic()
+        if rest_s > 0:
+            await self._note(question, "later", int(rest_s * 1000))
+            return False
+        return await self._absent(question, self._channel.request_timeout_s)
+
+    async def not_there(self, question: Question) -> None:
+        """The provider does not have it: count the answer. Raises StoreUnavailable."""
+        answers = int(question.held.message.get("aq") or 0) + 1
+        await self._note(question, "absent", doubt.pause_ms(answers, self._wait_ms))
+
+    async def _absent(self, question: Question, limit_s: float) -> bool:
         try:
-            async with asyncio.timeout(self._limit_s):
+            async with asyncio.timeout(limit_s):
                 found = await self._find(await self._trace(question))
         except Unaskable as error:
             await self._note(question, "unaskable", 0, str(error))
@@ -119,8 +145,11 @@ class _Desk:
             await self._later(question, Unavailable("ask", type(error).__name__))
         else:
             self._unanswered = 0
+            if found is None:
+                return True
             with suppress(NotFound):  # its retention ended meanwhile
-                await self._answered(question, found)
+                await self._adopt(question, found)
+        return False
 
     async def _find(self, trace: Trace) -> Accepted | None:
         if isinstance(self._channel, Askable):
@@ -130,6 +159,7 @@ class _Desk:
     async def _trace(self, question: Question) -> Trace:
         held = question.held
         m, doubtful = held.message, held.message.get("hd") or held.message["hat"]
+        on = await self._contacts.numbers_of(m["to"])
         at = views.moment(doubtful)
         assert at is not None  # noqa: S101 - what is in doubt was handed out
         having = (m.get("pv") or "*").split()
@@ -143,6 +173,7 @@ class _Desk:
             likely=self._texts(question, await self._composer.username()),
             alone=question.alone,
             providers=None if "*" in having else frozenset(having),
+            others=frozenset(on) - {m["num"], m.get("nn", "")},
         )
 
     def _texts(self, question: Question, username: str | None) -> tuple[str, ...]:
@@ -153,12 +184,8 @@ class _Desk:
                 texts.add(retained(self._composer.content(question.held, username, last_inbound, now)))
         return tuple(texts)
 
-    async def _answered(self, question: Question, found: Accepted | None) -> None:
+    async def _adopt(self, question: Question, found: Accepted) -> None:
         held = question.held
-        if found is None:
-            answers = int(held.message.get("aq") or 0) + 1
-            await self._note(question, "absent", doubt.pause_ms(answers, self._wait_ms))
-            return
         update = StatusUpdate(
             keys.message_id(held.partition, held.id), found.provider_id, found.delivery, found.error
         )

@@ -29,7 +29,7 @@ from bot.engine.records import Records
 from bot.engine.replicas import Replicas
 from bot.engine.scripts import Scripts
 from bot.engine.shares import Shares
-from bot.engine.store import Client, check_ready, connect, first, fix_partitions, guard
+from bot.engine.store import Client, check_ready, connect, first, fix_partitions, guard, naming
 from bot.engine.suggestions import Suggestions
 from bot.engine.sweeps import Sweeps
 from bot.engine.tokens import Tokens
@@ -97,10 +97,11 @@ class Engine:
         server = await start(settings.data_dir) if settings.redis_url is None else None
         client = connect(settings.redis_url or (server.url if server else ""))
         try:
-            await check_ready(client)
-            scripts = Scripts(client, Replicas(client, settings.replicas, settings.replica_wait_ms))
-            records = Records(client, scripts, await fix_partitions(client, settings.partitions))
-            await check_format(records)
+            with naming(settings.redis_url):
+                await check_ready(client)
+                scripts = Scripts(client, Replicas(client, settings.replicas, settings.replica_wait_ms))
+                records = Records(client, scripts, await fix_partitions(client, settings.partitions))
+                await check_format(records)
         except BaseException:
             await client.aclose()
             if server:

@@ -71,7 +71,8 @@ class Replicas:
             return [("", None, prefix) for prefix in list(prefixes)[:1]]
         found = {}
         for prefix in prefixes:
-            node = self._client.get_node_from_key(prefix)
+            with guard():  # nobody may have the slot just now
+                node = self._client.get_node_from_key(prefix)
             if node is not None:
                 found[node.name] = (node.name, node, prefix)
         return list(found.values())

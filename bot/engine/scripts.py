@@ -94,12 +94,33 @@ class Drawn(msgspec.Struct, frozen=True):
 
 
 class Question(msgspec.Struct, frozen=True):
-    """A message in doubt that this process asks about; see lua/ask.lua. `token` is good until the lease ends."""
+    """A message in doubt that this process asks about; see lua/_lib.lua. `token` is good until the lease ends."""
 
     token: str
     held: HandedOut
     owned: Sequence[str]
     alone: bool
+
+
+class Freshness(msgspec.Struct, frozen=True):
+    """How old a provider's answer may be, in ms, when a message is sent again on it, and how long one is asked for."""
+
+    good_ms: int
+    lease_ms: int
+
+
+class More(msgspec.Struct, frozen=True):
+    """What a hand_out left: lanes (of 'u' and 'b') where more may wait, and what must be asked about before it goes."""
+
+    lanes: str
+    questions: Sequence[Question]
+
+
+def _question(p: int, message: str, reply: Sequence[Any]) -> Question:
+    token, m, s, a, owned, alone = reply
+    fields = pairs(m)
+    held = HandedOut(p, message, "", int(fields["a"]), fields["ln"], fields, pairs(s), pairs(a))
+    return Question(token, held, owned, alone == "1")
 
 
 def _dump(value: Any) -> str:
@@ -326,24 +347,29 @@ class Scripts:
         most: tuple[int, int],
         quiet_until: int | None = None,
         known_from: int | None = None,
-    ) -> Call[tuple[list[HandedOut], str]]:
-        """Claim up to `most` (in all, of them bulk) messages; and the lanes (of 'u' and 'b') where more may wait.
+        fresh: Freshness | None = None,
+        absent: Question | None = None,
+    ) -> Call[tuple[list[HandedOut], More]]:
+        """Claim up to `most` (in all, of them bulk) messages, what must be asked about first counted in.
 
         `quiet_until` is when the quiet hours end, in ms, None outside them; `known_from` until when payments must be
-        known for a reminder to go out, None if it need not.
+        known for a reminder to go out, None if it need not. `absent`: the provider was asked about this one just now
+        and does not have it, so it alone is claimed.
         """
 
-        def parse(reply: Any) -> tuple[list[HandedOut], str]:
+        def parse(reply: Any) -> tuple[list[HandedOut], More]:
             rows = [
                 HandedOut(p, row[0], row[1], int(row[2]), row[3], pairs(row[4]), pairs(row[5]), pairs(row[6]))
                 for row in reply[0]
             ]
-            return rows, reply[1]
+            return rows, More(reply[1], [_question(p, row[0], row[1:]) for row in reply[2]])
 
+        asked = (absent.held.id, absent.token) if absent is not None else ("", "")
+        good = (fresh.good_ms, fresh.lease_ms) if fresh is not None else ("", "")
         return Call(
             "hand_out",
             (keys.prefix(p),),
-            (now, channel, consumer, *most, text(quiet_until), text(known_from)),
+            (now, channel, consumer, *most, text(quiet_until), text(known_from), *good, *asked),
             parse,
         )
 
@@ -370,12 +396,7 @@ class Scripts:
         """Take a message in doubt to ask about it; None if there is nothing to ask now."""
 
         def parse(reply: Any) -> Question | None:
-            if not reply:
-                return None
-            token, m, s, a, owned, alone = reply
-            fields = pairs(m)
-            held = HandedOut(p, message, "", int(fields["a"]), fields["ln"], fields, pairs(s), pairs(a))
-            return Question(token, held, owned, alone == "1")
+            return _question(p, message, reply) if reply else None
 
         return Call("ask", (keys.prefix(p),), (now, channel, message, lease_ms), parse)
 

@@ -89,6 +89,20 @@ def guard() -> Iterator[None]:
         if word == "OOM":
             raise StoreFull(_FULL) from error
         raise StoreUnavailable(f"Redis cannot take this now: {word}") from error
+    except (RuntimeError, AttributeError) as error:
+        if not _closed_meanwhile(error):
+            raise
+        raise StoreUnavailable("Redis cannot answer now: the connection was closed") from error
+
+
+def _closed_meanwhile(error: Exception) -> bool:
+    """Whether a connection was closed just as it was written to, for which the library has no error of its own.
+
+    uvloop raises RuntimeError then, and where the library itself has dropped the writer, that is None.
+    """
+    if isinstance(error, AttributeError):
+        return error.obj is None and error.name in ("writelines", "drain")
+    return "the handler is closed" in str(error)
 
 
 @contextmanager
@@ -99,6 +113,30 @@ def guard_subscription() -> Iterator[None]:
             yield
     except RuntimeError as error:
         raise StoreUnavailable("Redis cannot answer now: the subscription ended") from error
+
+
+@contextmanager
+def naming(url: str | None) -> Iterator[None]:
+    """Say which server could not be reached, and what to do. Credentials in the address are not said.
+
+    A password that the server refuses is a ConfigError: it does not become right by waiting. None: tuma's own server.
+    """
+    try:
+        yield
+    except StoreUnavailable as error:
+        if url is None:
+            raise
+        where = f"REDIS_URL leads to {address(url)}"
+        if isinstance(error.__cause__, errors.AuthenticationError):
+            raise ConfigError(f"{where}, which refuses its user or password: correct them") from error
+        what = "see that the server runs and can be reached from here, or correct the address"
+        raise type(error)(f"{error}. {where}: {what}") from error
+
+
+def address(url: str) -> str:
+    """Hosts, ports and path of a Redis URL: nothing that is secret, nor what a log would take for it."""
+    parts = urlsplit(url)
+    return parts.netloc.rpartition("@")[2] + parts.path
 
 
 async def check_ready(client: Client) -> None:

@@ -12,20 +12,22 @@ import math
 import random
 import time
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
+from typing import Any
 
 import structlog
 
 from bot.domain.calendar import from_ms, quiet_until, to_ms
 from bot.engine import doubt, keys
+from bot.engine.asking import Desk
 from bot.engine.compose import Composer, retained, wallet
 from bot.engine.contacts import Contacts
 from bot.engine.control import Channels
 from bot.engine.limits import Lease, Limits
 from bot.engine.messages import confirms, reason
 from bot.engine.records import Records
-from bot.engine.scripts import HandedOut, now_ms
+from bot.engine.scripts import HandedOut, More, Question, now_ms
 from bot.engine.wakeups import BULK, SWEEP_S, URGENT, Wakeups, wake_word
 from bot.errors import StoreUnavailable, TemplateError
 from bot.render.segments import count
@@ -164,8 +166,11 @@ class Worker:
         settings: Settings,
         channels: Mapping[ChannelName, Channel],
         consumer: str,
+        desks: Mapping[ChannelName, Desk],
     ) -> None:
+        """`desks` of the `Asker` beside it: what is sent again must have been asked about a moment ago."""
         self._records, self._contacts, self._control = records, contacts, control
+        self._desks = desks
         self._composer, self._settings, self._channels = composer, settings, channels
         self._consumer = consumer
         self._wakeups = Wakeups(records, channels)
@@ -175,6 +180,7 @@ class Worker:
         self._not_before: dict[ChannelName, float] = dict.fromkeys(channels, 0.0)
         self._holds: set[str] = set()
         self._unanswered: set[tuple[ChannelName, int]] = set()
+        self._claiming = {name: asyncio.Lock() for name in channels}
         self._blaming: dict[ChannelName, set[str]] = {name: set() for name in channels}
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -246,26 +252,63 @@ class Worker:
         await self._wakeups.wait(name, lanes, min(waits, default=SWEEP_S), sending if no_slot else ())
 
     async def _take(self, channel: Channel, p: int, most: tuple[int, int]) -> int:
-        await self._recover(channel, p)
         for lane in (URGENT, BULK) if most[1] else (URGENT,):
             self._wakeups.forget(channel.name, lane, p)
-        # The lease counts from before the claim: it is an upper bound on what Redis recorded.
-        deadline, now = time.monotonic() + self._settings.lease_ms / 1000, now_ms()
-        call = self._records.scripts.hand_out(
-            p, now, channel.name, self._consumer, most, self._quiet_until(now), self._known_from(now)
-        )
-        try:
-            held, lanes = await self._records.scripts.run(call)
-        except StoreUnavailable:
-            self._unanswered.add((channel.name, p))
-            raise
-        for lane in lanes:
+        held, more, deadline = await self._hand_out(channel, p, most)
+        for lane in more.lanes:
             self._wakeups.mark(wake_word(channel.name, lane), p)
-        self._holds.update(h.id for h in held)
-        self._limits.used(channel.name, len(held))
+        taken = len(held) + len(more.questions)
+        self._limits.used(channel.name, taken)
+        for question in more.questions:
+            self._start(channel, self._ask_first(channel, question))
         if held:
             await self._begin(channel, held, deadline)
-        return len(held)
+        return taken
+
+    async def _hand_out(
+        self, channel: Channel, p: int, most: tuple[int, int], absent: Question | None = None
+    ) -> tuple[list[HandedOut], More, float]:
+        """What came, what else may, and the end of its lease on the monotonic clock."""
+        desk = self._desks.get(channel.name)
+        # One claim at a time: what another one brings just now must not be given back as lost.
+        async with self._claiming[channel.name]:
+            await self._recover(channel, p)
+            # The lease counts from before the claim: it is an upper bound on what Redis recorded.
+            deadline, now = time.monotonic() + self._settings.lease_ms / 1000, now_ms()
+            when = self._quiet_until(now), self._known_from(now)
+            fresh = desk.fresh if desk is not None else None
+            call = self._records.scripts.hand_out(
+                p, now, channel.name, self._consumer, most, *when, fresh, absent
+            )
+            try:
+                held, more = await self._records.scripts.run(call)
+            except StoreUnavailable:
+                self._unanswered.add((channel.name, p))
+                raise
+            self._holds.update(h.id for h in held)
+        return held, more, deadline
+
+    async def _ask_first(self, channel: Channel, question: Question) -> None:
+        """The last answer about it is too old to send it again on: ask, and send it if it is still not there."""
+        desk, p = self._desks[channel.name], question.held.partition
+        try:
+            if await desk.absent(question):
+                held, _, deadline = await self._hand_out(channel, p, (0, 0), question)
+                if held:
+                    await asyncio.gather(*await self._begin(channel, held, deadline))
+                    return
+                await desk.not_there(question)  # the channel was paused, or it ended meanwhile
+        except StoreUnavailable as error:
+            # It is in doubt, and asked about again when the lease of the question ends.
+            _log.warning("worker_waits", channel=channel.name, error=str(error))
+        self._limits.spent(channel.name, None)
+
+    def _start(self, channel: Channel, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Do it in one of the channel's slots."""
+        task = asyncio.create_task(work)
+        self._sending[channel.name].add(task)
+        task.add_done_callback(self._sending[channel.name].discard)
+        return task
 
     async def _recover(self, channel: Channel, p: int) -> None:
         """A claim whose answer was lost may have been made: what came with it was never sent, and waits again."""
@@ -288,7 +331,10 @@ class Worker:
         age_s = self._settings.payments_known_within_s
         return None if age_s is None else now - age_s * 1000
 
-    async def _begin(self, channel: Channel, held: list[HandedOut], deadline: float) -> None:
+    async def _begin(
+        self, channel: Channel, held: list[HandedOut], deadline: float
+    ) -> list[asyncio.Task[None]]:
+        begun: list[asyncio.Task[None]] = []
         try:
             addresses, wallets = [h.message["to"] for h in held], [wallet(h.message) for h in held]
             consents = await self._contacts.at_send(channel.name, addresses, wallets)
@@ -303,11 +349,9 @@ class Worker:
             if wait_s:
                 self._wait_for_chat(channel, h, wait_s)
                 continue
-            task = asyncio.create_task(
-                self._deliver(channel, h, deadline, username, inbound if allowed else -1)
-            )
-            self._sending[channel.name].add(task)
-            task.add_done_callback(self._sending[channel.name].discard)
+            work = self._deliver(channel, h, deadline, username, inbound if allowed else -1)
+            begun.append(self._start(channel, work))
+        return begun
 
     def _wait_for_chat(self, channel: Channel, held: HandedOut, wait_s: float) -> None:
         self._holds.discard(held.id)

@@ -17,9 +17,6 @@ from bot.engine.engine import Engine
 from bot.sandbox.city import Sandbox
 from tests.bills.conftest import Office, at_clickpesa, settings_at, until_found
 from tests.engine.conftest import paid
-from tests.engine.test_cluster import cluster
-
-__all__ = ["cluster"]
 
 
 @pytest.fixture

@@ -239,6 +239,19 @@ async def test_a_message_that_has_ended_is_found_with_how_it_ended(asked: Asked,
     assert found.delivery == status
 
 
+async def test_a_body_with_another_number_of_the_same_person_may_be_about_that_one(asked: Asked) -> None:
+    """A description may name an earlier bill."""
+    other = "55042914871948"
+    await asked.took(f"Pay to {other} (rest of {NUMBER}).")
+    found = await asked.sms.find(asked.trace(text=None))
+    assert found is not None
+    assert await asked.sms.find(asked.trace(text=None, others=frozenset({other}))) is None
+    mine = await asked.took(f"Pay to {NUMBER}.")
+    found = await asked.sms.find(asked.trace(text=None, others=frozenset({other})))
+    assert found is not None
+    assert found.provider_id == mine
+
+
 @pytest.mark.parametrize(
     "changes",
     [{"direction": "inbound"}, {"date_created": None}, {"date_created": "yesterday"}, {"body": None}],

@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import dataclasses
 import socket
+import struct
 from collections.abc import AsyncIterator
 
 import pytest
+import uvloop
 
 from channels.base import EmailContent
 from channels.config import SmtpConfig
@@ -94,3 +96,25 @@ async def test_a_mail_that_timed_out_does_not_go_on_leaving(deaf: socket.socket)
     with await silent as connection:
         async with asyncio.timeout(20):
             assert await received(connection) < size
+
+
+def test_a_reset_is_a_doubt_on_uvloop_too(deaf: socket.socket) -> None:
+    """Its sockets say ValueError once they are closed."""
+
+    async def ask() -> None:
+        exchange = HttpExchange("twilio", "Twilio", timeout_s=5, connections=1)
+        asking = asyncio.create_task(
+            exchange.request("GET", f"http://127.0.0.1:{deaf.getsockname()[1]}/", {})
+        )
+        loop = asyncio.get_running_loop()
+        connection, _ = await loop.sock_accept(deaf)
+        await loop.sock_recv(connection, 1)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+        try:
+            await asking
+        finally:
+            await exchange.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner, pytest.raises(Uncertain):
+        runner.run(ask())

@@ -15,7 +15,7 @@ import msgspec
 
 from tests.chaos import report
 from tests.chaos.lives import lives
-from tests.chaos.plan import FULL, QUICK, plan
+from tests.chaos.plan import CLUSTER, FULL, QUICK, SENTINEL, plan
 from tests.chaos.run import Outcome, run
 
 PROOFS = Path(__file__).parents[2] / "docs" / "proofs"
@@ -25,18 +25,18 @@ def main(arguments: list[str] | None = None) -> int:
     """Run, print, and write the proof where one is wanted. 0 if every promise was kept."""
     asked = _parser().parse_args(arguments)
     seed = secrets.randbelow(10**6) if asked.seed is None else asked.seed
-    scale = QUICK if asked.quick else FULL
+    scale = {"single": QUICK if asked.quick else FULL, "sentinel": SENTINEL, "cluster": CLUSTER}[asked.store]
     scale = replace(scale, shares=asked.shares or scale.shares)
     folder = Path(tempfile.mkdtemp(prefix="tuma-chaos-")) if asked.keep is None else asked.keep
     folder.mkdir(parents=True, exist_ok=True)
     say(f"seed {seed}; everything is kept in {folder} if a promise is broken")
     outcome = asyncio.run(run(plan(seed, scale), folder, say))
-    proof = report.proof(outcome, _command(asked.quick, seed))
+    proof = report.proof(outcome, _command(asked, seed))
     _show(outcome, proof, folder)
     where = asked.write or (None if asked.quick or asked.shares else PROOFS)
     if where is not None:
         report.write(proof, where)
-        say(f"written: {where / 'chaos.md'}")
+        say(f"written: {where}")
     if outcome.clean and asked.keep is None:
         shutil.rmtree(folder)
     return 0 if outcome.clean else 1
@@ -45,6 +45,12 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=main.__doc__)
     parser.add_argument("--quick", action="store_true", help="about a minute; writes nothing unless told")
+    parser.add_argument(
+        "--store",
+        choices=("single", "sentinel", "cluster"),
+        default="single",
+        help="two minutes on a pair under a Sentinel, or on a cluster with replicas, with failovers",
+    )
     parser.add_argument("--seed", type=int, help="what the plan follows from (default: a new one)")
     parser.add_argument("--shares", type=int, help="how many bills (default: what the run is made for)")
     parser.add_argument("--write", type=Path, metavar="DIR", help="where the proof goes")
@@ -52,8 +58,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _command(quick: bool, seed: int) -> str:
-    return f'make chaos ARGS="{"--quick " if quick else ""}--seed {seed}"'
+def _command(asked: argparse.Namespace, seed: int) -> str:
+    store = "" if asked.store == "single" else f"--store {asked.store} "
+    return f'make chaos ARGS="{store}{"--quick " if asked.quick else ""}--seed {seed}"'
 
 
 def _show(outcome: Outcome, proof: report.Proof, folder: Path) -> None:

@@ -7,15 +7,21 @@ import json
 import time
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 import aiohttp
-from redis.asyncio import Redis
+from redis.asyncio import RedisCluster
 from redis.exceptions import RedisError
 
+from bot.engine import keys
+from bot.engine.replicas import Replicas
+from bot.engine.store import Client, connect
+from bot.errors import StoreUnavailable
 from tests.chaos.plan import Customer, Plan, job
+from tests.chaos.stores import Store
 
 _AGAIN_S = 0.5
 
@@ -27,7 +33,7 @@ class Feeder:
     plan: Plan
     api: str
     key: str
-    redis_url: str
+    store: Store
     began_at: datetime
     taken: set[str] = field(default_factory=set)
     tries: Counter[str] = field(default_factory=Counter)
@@ -37,16 +43,20 @@ class Feeder:
         headers = {"Authorization": f"Bearer {self.key}"}
         async with (
             aiohttp.ClientSession(headers=headers, timeout=aiohttp.ClientTimeout(total=20)) as http,
-            Redis.from_url(self.redis_url) as redis,
+            aclosing(connect(self.store.url)) as redis,
             asyncio.TaskGroup() as group,
         ):
+            await redis.ping()  # a cluster's client learns who has which slot
+            replicas = Replicas(redis, self.store.replicas)
             for customer in self.plan.customers:
                 await asyncio.sleep(max(began + customer.fed_at_s - time.monotonic(), 0))
-                group.create_task(self._feed(customer, http, redis))
+                group.create_task(self._feed(customer, http, redis, replicas))
 
-    async def _feed(self, customer: Customer, http: aiohttp.ClientSession, redis: Redis) -> None:
-        told = job(customer, self.plan.scale.tempo, self.began_at)
-        while not await (self._post(http, told) if customer.by_http else self._add(redis, told)):
+    async def _feed(
+        self, customer: Customer, http: aiohttp.ClientSession, redis: Client, replicas: Replicas
+    ) -> None:
+        told, p = job(customer, self.plan.scale.tempo, self.began_at), customer.index % self.store.partitions
+        while not await (self._post(http, told) if customer.by_http else self._add(redis, replicas, p, told)):
             await asyncio.sleep(_AGAIN_S)
         self.taken.add(customer.share)
 
@@ -63,10 +73,18 @@ class Feeder:
             self.tries[f"HTTP {answer.status}"] += 1
         return answer.status == 202
 
-    async def _add(self, redis: Redis, told: Mapping[str, Any]) -> bool:
+    async def _add(self, redis: Client, replicas: Replicas, p: int, told: Mapping[str, Any]) -> bool:
+        """Into the inbox, on a cluster into that of a partition, and onto a replica where there is one."""
         try:
-            await redis.xadd("tuma:inbox", {"job": json.dumps(told)})
-        except (RedisError, OSError) as error:
+            pipe: Any = (
+                redis.pipeline() if isinstance(redis, RedisCluster) else redis.pipeline(transaction=False)
+            )
+            inbox = keys.inbox(p) if isinstance(redis, RedisCluster) else keys.INBOX
+            pipe.execute_command("XADD", inbox, "*", "job", json.dumps(told))
+            asked = await replicas.ask(pipe, [keys.prefix(p)])
+            _, *replies = await pipe.execute()
+            replicas.check(asked, replies)
+        except (RedisError, StoreUnavailable, OSError) as error:
             self.tries[type(error).__name__] += 1
             return False
         return True

@@ -10,12 +10,17 @@ nothing explains it; what is explained is counted in `after_lease`: a frozen pro
 request may be for its timeout; the sandbox kept everybody waiting who had come before (see probe.py). `receipts`: one
 each payment and channel, on a route `first` one each payment, neither missing nor double; those that no provider is
 known to have and that staff are shown are counted by the reason.
+
+`attempts_lost`: a primary that dies takes along what its replica had not received. Accept and settle wait for the
+replica, the record of an attempt does not: whoever was handed out a message in the last second before the death, and
+sent it, did so unknown to the promoted replica, which hands it out again. Only that, seen by when the first was taken,
+is counted here instead of as `twice` or `avoidable`.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -29,6 +34,9 @@ from tests.chaos.evidence import Case, Evidence, asks, takes
 
 _ASKABLE = ("sms", "whatsapp")
 _ARRIVED = ("delivered", "read")
+# How far behind a replica is at the very most: a run holds every second one for a second before its primary dies.
+_BEHIND = timedelta(seconds=1.5)
+_BY_AN_ATTEMPT_LOST = ("twice", "avoidable")
 _UNSENT = (Outcome.FAILED, Outcome.EXPIRED)
 # Why a message was taken although its lease had ended.
 FROZEN = "a frozen process held it"
@@ -76,6 +84,7 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     lost: int
     twice: int
     avoidable: int
+    attempts_lost: int
     handed_out_late: int
     taken_late: int
     after_lease: dict[str, int]
@@ -104,7 +113,8 @@ class Judge:
     """Looks at the evidence of one run.
 
     `frozen`: messages that a process held when it was frozen. `request`: how long a request may take by channel.
-    `held`: whether the sandbox kept those waiting who came by one time until another.
+    `held`: whether the sandbox kept those waiting who came by one time until another. `died`: when a primary that has a
+    replica was killed.
     """
 
     evidence: Evidence
@@ -112,10 +122,15 @@ class Judge:
     lease: timedelta
     request: Mapping[str, timedelta]
     held: Callable[[datetime, datetime], bool]
+    died: Sequence[datetime] = ()
 
     def judgement(self) -> Judgement:
         """Everything that can be said."""
-        offences = list(self._offences())
+        found = list(self._offences())
+        lost = self._attempts_lost(found)
+        offences = [
+            each for each in found if each.message not in lost or each.rule not in _BY_AN_ATTEMPT_LOST
+        ]
         rules = Counter(offence.rule for offence in offences)
         views = [view for _, view in self.evidence.messages()]
         receipts = [view for view in views if view.kind is Kind.RECEIPT]
@@ -123,6 +138,7 @@ class Judge:
             lost=rules["lost"],
             twice=rules["twice"],
             avoidable=rules["avoidable"],
+            attempts_lost=len(lost),
             handed_out_late=rules["handed out after payment"],
             taken_late=rules["taken after payment"],
             after_lease=_reasons(why for _, _, why in self._after_lease()),
@@ -224,6 +240,20 @@ class Judge:
         """Whether the provider had taken an attempt before the last one: Twilio was told which, else the time tells."""
         found, last = takes(self.evidence, view), self.evidence.handed_out.get(view.id)
         return len(found) > 1 or any(_before(each, view.attempts, last) for each in found)
+
+    def _attempts_lost(self, offences: Iterable[Offence]) -> set[str | None]:
+        """Messages sent twice because the record of the first attempt died with a primary."""
+        doubtful = {offence.message for offence in offences if offence.rule in _BY_AN_ATTEMPT_LOST}
+        return {
+            view.id
+            for _, view in self.evidence.messages()
+            if view.id in doubtful and self._died_with_one(view)
+        }
+
+    def _died_with_one(self, view: MessageView) -> bool:
+        first = min((message.at for message in takes(self.evidence, view)), default=None)
+        on_its_way = self.lease + self.request[view.channel]
+        return first is not None and any(at - _BEHIND <= first <= at + on_its_way for at in self.died)
 
     # After payment
 

@@ -1,4 +1,4 @@
-"""The server, the city and the processes of every role: started, struck, and started again whenever they end."""
+"""The city and the processes of every role: started, struck, and started again whenever they end."""
 
 from __future__ import annotations
 
@@ -19,37 +19,9 @@ import msgspec
 
 from tests.chaos.city import Progress, Spec
 from tests.chaos.plan import PROCESSES
-from tests.conftest import Valkey, start_valkey
 
 TUMA = str(Path(sys.executable).with_name("tuma"))
-_DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
 _STOP_S = 60.0
-
-
-class Server:
-    """A Valkey with fsync `always`, on one port and one folder however often it dies."""
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True)
-        self._folder = folder
-        self._valkey: Valkey = start_valkey(folder, *_DURABLE)
-
-    @property
-    def url(self) -> str:
-        """Where it listens."""
-        return self._valkey.url
-
-    async def outage(self, lasts_s: float) -> None:
-        """Kill it, and start it again after so many seconds."""
-        self.kill()
-        await asyncio.sleep(lasts_s)
-        port = self._valkey.port
-        self._valkey = await asyncio.to_thread(start_valkey, self._folder, *_DURABLE, port=port)
-
-    def kill(self) -> None:
-        """End it as a power cut does."""
-        self._valkey.process.kill()
-        self._valkey.process.wait()
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -35,11 +35,16 @@ _REMIND_S, _DUE_S, _AFTER_S = 30.0, 60.0, (1.0, 25.0)
 _PATIENCE_S = (5.0, 95.0)
 
 
+Kind = Literal["order", "customer"]
+StoreName = Literal["single", "sentinel", "cluster"]
+
+
 @dataclass(frozen=True, slots=True)
 class Scale:
     """How much of everything; times in seconds. Bills are fed evenly over `feed_s`, strikes end with `storm_s`, all
     must rest `calm_s` later. `doubt_s` is how long tuma asks about a message in doubt; `tempo` shortens the time
-    between reminders and until customers pay.
+    between reminders and until customers pay. On a `store` that fails over, an outage ends with its replica promoted;
+    `migrations` are slots that move.
     """
 
     shares: int
@@ -51,14 +56,28 @@ class Scale:
     calm_s: float
     doubt_s: float
     tempo: float = 1.0
+    store: StoreName = "single"
+    migrations: int = 0
 
 
 FULL = Scale(shares=5000, kills=100, freezes=20, outages=5, feed_s=422, storm_s=505, calm_s=300, doubt_s=15)
 QUICK = Scale(
     shares=60, kills=8, freezes=2, outages=1, feed_s=5, storm_s=17, calm_s=100, doubt_s=6, tempo=0.18
 )
+SENTINEL = Scale(
+    shares=350,
+    kills=16,
+    freezes=4,
+    outages=4,
+    feed_s=70,
+    storm_s=100,
+    calm_s=200,
+    doubt_s=8,
+    tempo=0.5,
+    store="sentinel",
+)
+CLUSTER = replace(SENTINEL, store="cluster", migrations=8)
 
-Kind = Literal["order", "customer"]
 Act = Literal["pay", "halves", "part", "fail", "none"]
 
 
@@ -90,10 +109,10 @@ class Customer:
 
 @dataclass(frozen=True, slots=True)
 class Strike:
-    """Something that happens to a process, or to the server (`what` outage). `lasts_s`: a freeze, an outage."""
+    """Something that happens to a process, or to the server (outage, migrate). `lasts_s`: a freeze, an outage."""
 
     at_s: float
-    what: Literal["kill", "freeze", "outage"]
+    what: Literal["kill", "freeze", "outage", "migrate"]
     whom: str
     lasts_s: float = 0.0
 
@@ -154,6 +173,7 @@ def _strikes(dice: random.Random, scale: Scale) -> list[Strike]:
         Strike(dice.uniform(*window), "outage", "server", dice.uniform(0.2, 2.0))
         for _ in range(scale.outages)
     ]
+    strikes += [Strike(dice.uniform(*window), "migrate", "server") for _ in range(scale.migrations)]
     return sorted(strikes, key=lambda strike: strike.at_s)
 
 

@@ -14,8 +14,9 @@ import msgspec
 from bot.engine.embedded import find_server
 from bot.settings import IN_DOUBT
 from tests.chaos.judge import FROZEN, KEPT_WAITING, ON_ITS_WAY, Duplicates, Offence, WithStaff
-from tests.chaos.plan import CHANNELS, PROCESSES
+from tests.chaos.plan import CHANNELS, PROCESSES, StoreName
 from tests.chaos.run import Outcome
+from tests.chaos.stores import NAMED
 
 _CAN_BE_ASKED = ("sms", "whatsapp")
 
@@ -25,6 +26,7 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
 
     clean: bool
     seed: int
+    store: StoreName
     date: str
     command: str
     machine: dict[str, str]
@@ -35,6 +37,7 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     lost: int
     taken_twice_unflagged: int
     sent_again_although_the_provider_had_it_and_can_be_asked: int
+    attempts_lost_with_a_primary: int
     handed_out_after_the_fence: int
     taken_after_the_lease_without_a_reason: int
     taken_after_the_lease: dict[str, int]
@@ -54,6 +57,8 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     frozen: dict[str, int]
     frozen_messages: int
     server_killed: int
+    slots_moved: int
+    without_a_primary_s: list[float]
     exits: dict[str, int]
     stopped_badly: list[str]
     not_taken_at_first: dict[str, int]
@@ -74,6 +79,7 @@ def proof(outcome: Outcome, command: str) -> Proof:
     return Proof(
         clean=outcome.clean,
         seed=outcome.plan.seed,
+        store=outcome.plan.scale.store,
         date=outcome.began.date().isoformat(),
         command=command,
         machine=_machine(),
@@ -84,6 +90,7 @@ def proof(outcome: Outcome, command: str) -> Proof:
         lost=j.lost,
         taken_twice_unflagged=j.twice,
         sent_again_although_the_provider_had_it_and_can_be_asked=j.avoidable,
+        attempts_lost_with_a_primary=j.attempts_lost,
         handed_out_after_the_fence=j.handed_out_late,
         taken_after_the_lease_without_a_reason=j.taken_late,
         taken_after_the_lease=j.after_lease,
@@ -103,6 +110,8 @@ def proof(outcome: Outcome, command: str) -> Proof:
         frozen=_by_role(outcome, "freeze"),
         frozen_messages=sum(len(each.held) for each in outcome.struck),
         server_killed=sum(each.what == "outage" for each in outcome.struck),
+        slots_moved=sum(each.what == "migrate" for each in outcome.struck),
+        without_a_primary_s=[round(each.promoted_s, 1) for each in outcome.struck if each.promoted_s],
         exits=dict(outcome.exits),
         stopped_badly=outcome.stopped_badly,
         not_taken_at_first=dict(outcome.answers),
@@ -137,21 +146,31 @@ def _by_role(outcome: Outcome, what: str) -> dict[str, int]:
 
 def page(proof: Proof) -> str:
     """The proof as Markdown."""
-    return "\n".join([_HEAD.format(p=proof), *_verdict(proof), *_duplicates(proof), *_weather(proof), _TAIL])
+    return "\n".join([_head(proof), *_verdict(proof), *_duplicates(proof), *_weather(proof), _TAIL])
 
 
-_HEAD = """# Proof: chaos
+_HEAD = """# Proof: {title}
 
-Written by `{p.command}`; the same figures for programs are in [chaos.json](chaos.json). Seed {p.seed}, {p.date},
+Written by `{p.command}`; the same figures for programs are in [{name}.json]({name}.json). Seed {p.seed}, {p.date},
 {p.machine[cores]} cores, Python {p.machine[python]}, {p.machine[system]}.
 
-Real tuma processes on a real Valkey (fsync `always`) and on the [sandbox](../sandbox.md) with its profile `storm`: one
+Real tuma processes on {store} and on the [sandbox](../sandbox.md) with its profile `storm`: one
 request in five meets a fault, half of those after it was taken. {p.shares} bills came in over HTTP and the inbox on
 routes `all` and `first`, order and customer numbers, with reminders seconds apart; customers paid in full, in part,
 in two halves, or failed first, and webhooks were doubled, delayed and forged. Meanwhile processes of every role were
 killed and frozen and the server was killed, at moments that follow from the seed. What counts is the sandbox's record
 of what each provider took, not what tuma says of itself.
 """
+
+
+def _head(p: Proof) -> str:
+    name = _name(p.store)
+    return _HEAD.format(p=p, name=name, title=name.replace("-", " on a "), store=NAMED[p.store])
+
+
+def _name(store: StoreName) -> str:
+    """Of the page and of its figures, without ending."""
+    return "chaos" if store == "single" else f"chaos-{store}"
 
 
 def _verdict(p: Proof) -> Iterator[str]:
@@ -161,6 +180,8 @@ def _verdict(p: Proof) -> Iterator[str]:
         f"{p.storm_s:.0f} s of storm and {p.calm_s:.0f} s until all was at rest; {killed} kills, {frozen} freezes, "
         f"{p.server_killed} times the server.\n"
     )
+    if p.store != "single":
+        yield _failing_over(p)
     yield from _table(
         ("Promise", "Broken"),
         [
@@ -190,6 +211,7 @@ def _verdict(p: Proof) -> Iterator[str]:
         ("Not broken, and not hidden", "Count"),
         [
             *((_AFTER_LEASE[why], count) for why, count in p.taken_after_the_lease.items()),
+            *([(_ATTEMPTS_LOST, p.attempts_lost_with_a_primary)] if p.store != "single" else []),
             ("Receipts that wait for staff, as dead letters", sum(each.receipts for each in staff)),
             *(
                 (f"of them {why} (the provider has {each.taken})", each.receipts)
@@ -211,6 +233,23 @@ def _verdict(p: Proof) -> Iterator[str]:
         "Of a receipt that was in doubt twice nobody can say whether it arrived: it was sent twice, and neither "
         "sending was answered. It is not sent a third time; staff see it, and what the provider has of it stands "
         f"beside it. The sandbox kept a connection waiting for up to {p.sandbox_kept_waiting_s} s.\n"
+    )
+
+
+_ATTEMPTS_LOST = (
+    "Sent twice, as the record of the first attempt died with a primary: accept, settle, stop and opt-out alone wait "
+    "for the replica"
+)
+
+
+def _failing_over(p: Proof) -> str:
+    gaps = ", ".join(f"{gap} s" for gap in p.without_a_primary_s)
+    moved = f" {p.slots_moved} partitions moved to another primary meanwhile." if p.slots_moved else ""
+    return (
+        f"Each time a primary was killed and its replica promoted ({gaps} later); the killed one came back as the "
+        "replica. Every second time the replica had been cut off for a second before, so that all of that second died "
+        f"with the primary.{moved} `TUMA_REPLICAS=1`: what is accepted or settled is on the replica before tuma says "
+        "so, and what the producer puts into the inbox waits for it, too (`WAIT`).\n"
     )
 
 
@@ -308,6 +347,7 @@ _TAIL = """## How it is judged
 make chaos                              # this page, about ten minutes on two cores
 make chaos ARGS="--quick"               # a minute, writes nothing
 make chaos ARGS="--seed 7 --keep /tmp/chaos"
+make chaos ARGS="--store cluster"       # or sentinel: two minutes, with failovers; a page of its own
 ```
 
 Exit code 1 if a promise was broken; then the seed, the offending messages and their lives are printed."""
@@ -324,5 +364,6 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
 def write(proof: Proof, folder: Path) -> None:
     """Put both forms into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "chaos.md").write_text(page(proof) + "\n", encoding="utf-8")
-    (folder / "chaos.json").write_bytes(msgspec.json.format(msgspec.json.encode(proof)) + b"\n")
+    name = _name(proof.store)
+    (folder / f"{name}.md").write_text(page(proof) + "\n", encoding="utf-8")
+    (folder / f"{name}.json").write_bytes(msgspec.json.format(msgspec.json.encode(proof)) + b"\n")

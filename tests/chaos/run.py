@@ -22,10 +22,11 @@ from bot.settings import Settings, load
 from tests.chaos import city, evidence, machines
 from tests.chaos.feeder import Feeder
 from tests.chaos.judge import Judge, Judgement
-from tests.chaos.machines import CityProcess, Machines, Server
+from tests.chaos.machines import CityProcess, Machines
 from tests.chaos.plan import CHANNELS, Plan
 from tests.chaos.probe import Probe
 from tests.chaos.reaper import Reaper, Struck
+from tests.chaos.stores import Store, start
 
 _KEY = "chaos-key-0123456789abcdef"
 _READY_S = 150.0
@@ -72,7 +73,7 @@ class Outcome:
 
 async def run(plan: Plan, folder: Path, tell: Tell) -> Outcome:
     """Make one run, with its logs and data in `folder`."""
-    server = Server(folder / "server")
+    server = start(plan.scale.store, folder)
     try:
         tuma = f"http://127.0.0.1:{_free_port()}"
         spec = city.Spec(plan.seed, plan.scale, tuma, str(folder / "records.json"))
@@ -86,9 +87,10 @@ async def run(plan: Plan, folder: Path, tell: Tell) -> Outcome:
 
 
 async def _storm(
-    plan: Plan, folder: Path, server: Server, outside: CityProcess, spec: city.Spec, tell: Tell
+    plan: Plan, folder: Path, server: Store, outside: CityProcess, spec: city.Spec, tell: Tell
 ) -> Outcome:
     tuned = TUNED | {"TUMA_IN_DOUBT_WAIT_MS": str(int(plan.scale.doubt_s * 1000))}
+    tuned |= server.settings
     env = machines.plain_env() | _settings_env(outside, server, spec.tuma) | tuned
     settings = load(env, dotenv=None)
     tuma = Machines(env, folder / "logs")
@@ -98,7 +100,7 @@ async def _storm(
         began_at, began = datetime.now(UTC), time.monotonic()
         tell(f"storm: {plan.scale.shares} bills, {len(plan.strikes)} strikes, seed {plan.seed}")
         outside.begin()
-        feeder = Feeder(plan, spec.tuma, _KEY, server.url, began_at)
+        feeder = Feeder(plan, spec.tuma, _KEY, server, began_at)
         reaper = Reaper(tuma, server)
         async with asyncio.TaskGroup() as group:
             telling = group.create_task(_tell_progress(outside, reaper, began, tell))
@@ -123,7 +125,8 @@ async def _storm(
     frozen = frozenset(name for each in reaper.struck for name in each.held)
     lease = timedelta(milliseconds=settings.lease_ms)
     request = {name: timedelta(seconds=settings.request_timeout_s(name)) for name in CHANNELS}
-    judgement = Judge(found, frozen, lease, request, probe.held).judgement()
+    died = [each.at for each in reaper.struck if each.what == "outage"] if server.replicas else []
+    judgement = Judge(found, frozen, lease, request, probe.held, died).judgement()
     return Outcome(
         plan=plan,
         began=began_at,
@@ -147,7 +150,7 @@ async def _storm(
     )
 
 
-def _settings_env(outside: CityProcess, server: Server, tuma: str) -> dict[str, str]:
+def _settings_env(outside: CityProcess, server: Store, tuma: str) -> dict[str, str]:
     return outside.env | {
         "REDIS_URL": server.url,
         "TUMA_LISTEN": tuma.removeprefix("http://"),

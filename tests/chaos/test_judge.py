@@ -80,6 +80,7 @@ def judged(
     frozen: Sequence[str] = (),
     handed_out: float = 1,
     held: bool = False,
+    died: Sequence[float] = (),
 ) -> Judgement:
     share = ShareView(
         id=customer().share, number=customer().number, term="1", state="active", channels=["sms"], skipped=[],
@@ -90,7 +91,10 @@ def judged(
     evidence = Evidence(
         [case], dict.fromkeys(dead, "sms: in doubt twice"), Matching(messages, []), ids, times
     )
-    return Judge(evidence, frozenset(frozen), LEASE, REQUEST, lambda since, until: held).judgement()
+    times_of_death = [at(each) for each in died]
+    return Judge(
+        evidence, frozenset(frozen), LEASE, REQUEST, lambda since, until: held, times_of_death
+    ).judgement()
 
 
 def test_a_run_in_which_all_went_well_is_clean() -> None:
@@ -259,3 +263,19 @@ def test_on_a_first_route_one_receipt_that_arrived_is_enough() -> None:
     failed = receipt(2, channel="email", outcome=Outcome.FAILED)
     assert judged([view(), failed, receipt(3)], [taken(), taken(3, 12)], [payment()], who=first).clean
     assert judged([view(), failed], [taken()], [payment()], who=first).receipts_missing == 1
+
+
+def test_an_attempt_whose_record_died_with_a_primary_is_counted_apart() -> None:
+    twice = [taken(1, 20), taken(1, 26)]
+    assert judged([view()], twice).twice == 1
+    found = judged([view()], twice, died=[20.5])
+    assert (found.clean, found.attempts_lost, found.twice) == (True, 1, 0)
+    assert judged([view()], twice, died=[19]).attempts_lost == 1  # on its way when the primary died
+    for elsewhen in (15, 22):
+        found = judged([view()], twice, died=[elsewhen])
+        assert (found.twice, found.attempts_lost) == (1, 0)
+
+
+def test_no_failover_excuses_a_lost_share_or_a_receipt() -> None:
+    assert judged([view(outcome=None, state=State.QUEUED)], [], died=[20]).lost == 1
+    assert judged([view()], [taken()], [payment()], died=[10]).receipts_missing == 1

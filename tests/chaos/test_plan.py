@@ -9,7 +9,7 @@ import pytest
 
 from bot.domain.share import decode
 from bot.settings import load
-from tests.chaos.plan import CHANNELS, FULL, PROCESSES, QUICK, Plan, Scale, job, plan
+from tests.chaos.plan import CHANNELS, CLUSTER, FULL, PROCESSES, QUICK, SENTINEL, Plan, Scale, job, plan
 
 ROLES = {roles for roles, _ in PROCESSES.values()}
 BEGAN = datetime(2026, 12, 1, 9, tzinfo=UTC)
@@ -26,11 +26,17 @@ def test_the_same_seed_plans_the_same_and_another_one_does_not() -> None:
     assert plan(7, QUICK).customers != plan(8, QUICK).customers
 
 
-@pytest.mark.parametrize("scale", [FULL, QUICK])
+@pytest.mark.parametrize("scale", [FULL, QUICK, SENTINEL, CLUSTER])
 def test_the_promised_number_of_strikes_meets_every_role(scale: Scale) -> None:
     strikes = plan(7, scale).strikes
     counts = Counter(strike.what for strike in strikes)
-    assert (counts["kill"], counts["freeze"], counts["outage"]) == (scale.kills, scale.freezes, scale.outages)
+    planned = {
+        "kill": scale.kills,
+        "freeze": scale.freezes,
+        "outage": scale.outages,
+        "migrate": scale.migrations,
+    }
+    assert counts == Counter(planned)
     assert {PROCESSES[each.whom][0] for each in strikes if each.what == "kill"} == ROLES
 
 

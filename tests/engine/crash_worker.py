@@ -5,13 +5,10 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from bot.app import renderer
-from bot.engine.compose import Composer
 from bot.engine.engine import Engine
-from bot.engine.worker import Worker
-from channels.base import Accepted, ChannelName, Outgoing
+from channels.base import Accepted, Outgoing
 from tests.engine.conftest import settings_for
-from tests.engine.test_worker import Scripted
+from tests.engine.test_worker import Scripted, hands
 
 
 class Hanging(Scripted):
@@ -24,11 +21,7 @@ class Hanging(Scripted):
 
 async def main(url: str) -> None:
     engine = await Engine.open(settings_for(url))
-    composer = Composer(engine.records, renderer(engine.settings), engine.settings)
-    channels = {ChannelName.SMS: Hanging()}
-    worker = Worker(
-        engine.records, engine.contacts, engine.channels, composer, engine.settings, channels, "doomed"
-    )
+    worker, _ = hands(engine, Hanging(), consumer="doomed")
     await worker.run(asyncio.Event())
 
 

@@ -10,13 +10,10 @@ import signal
 import sys
 import time
 
-from bot.app import renderer
-from bot.engine.compose import Composer
 from bot.engine.engine import Engine
-from bot.engine.worker import Worker
-from channels.base import Accepted, ChannelName, Outgoing
+from channels.base import Accepted, Outgoing
 from tests.engine.conftest import settings_for
-from tests.engine.test_worker import Scripted
+from tests.engine.test_worker import Scripted, hands
 
 
 class Noting(Scripted):
@@ -34,11 +31,7 @@ async def main(url: str, rate: float, name: str) -> None:
     engine = await Engine.open(settings_for(url, sms_rate=(("", rate),)))
     channel, stop = Noting(), asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    composer = Composer(engine.records, renderer(engine.settings), engine.settings)
-    channels = {ChannelName.SMS: channel}
-    worker = Worker(
-        engine.records, engine.contacts, engine.channels, composer, engine.settings, channels, name
-    )
+    worker, _ = hands(engine, channel, consumer=name)
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     await worker.run(stop)

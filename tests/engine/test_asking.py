@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
 from collections import Counter
@@ -11,6 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+import msgspec
 import pytest
 
 from bot.domain.bill import BillKind, MessageView
@@ -250,8 +252,11 @@ async def _dead(desk: Desk, count: int) -> bool:
 async def doomed(desk: Desk) -> AsyncIterator[subprocess.Popen[bytes]]:
     """A worker process that sends to the sandbox, and is killed at the end of the block."""
     command = [sys.executable, "-m", "tests.engine.doomed_worker"]
-    url = desk.engine.settings.redis_url or ""
-    process = subprocess.Popen([*command, url, desk.city.urls["twilio"]])
+    settings = desk.engine.settings
+    changes = {name: getattr(settings, name) for name in ("public_url", "in_doubt_fresh_ms")}
+    process = subprocess.Popen(
+        [*command, settings.redis_url or "", desk.city.urls["twilio"], json.dumps(changes)]
+    )
     try:
         yield process
     finally:
@@ -308,6 +313,60 @@ async def test_a_receipt_of_a_lost_worker_is_never_taken_for_the_instructions(de
     assert sum(desk.taken.values()) == 2
 
 
+# Two bills of one person
+
+
+async def _two_lost(desk: Desk, first: str, second: str, description: str = "") -> list[str]:
+    """Two bills alike to one phone, with a worker that was killed. Twilio meets them with these faults."""
+    messages = []
+    async with doomed(desk):
+        for number, fault in (("5504291487", first), ("5504291488", second)):
+            desk.city.faults.next("twilio", fault)
+            made = job(number, phone=PHONE, due_in=None)
+            about = f"{description} 5504291488" if description and number == "5504291487" else "Term 2 fees"
+            made = msgspec.structs.replace(made, bill=msgspec.structs.replace(made.bill, description=about))
+            messages.append((await desk.engine.shares.accept(made)).messages[0])
+            await until(lambda fault=fault: _met(desk, fault, 1), 60)  # type: ignore[misc]
+    await desk.lost()
+    async with desk.working():
+        await desk.ended()
+    return messages
+
+
+@pytest.mark.parametrize("taken", [0, 1])
+@pytest.mark.parametrize("description", ["", "Deni"])
+async def test_of_two_bills_to_one_phone_only_what_was_taken_is_adopted(
+    redis_url: str, taken: int, description: str
+) -> None:
+    """Also where the description of one names the number of the other. No links: those would tell them apart."""
+    async with opened(redis_url, public_url=None) as desk:
+        faults = ["timeout-before", "timeout-before"]
+        faults[taken] = "timeout-after"
+        messages = await _two_lost(desk, faults[0], faults[1], description)
+        assert desk.taken == dict.fromkeys(messages, 1)
+        flagged = [(await desk.view(message)).possible_duplicate for message in messages]
+        assert flagged == [taken != 0, taken != 1]
+
+
+async def test_of_two_receipts_to_one_phone_only_the_one_taken_is_adopted(redis_url: str) -> None:
+    async with opened(redis_url, public_url=None) as desk:
+        for number in ("5504291487", "5504291488"):
+            await desk.share(number)
+        async with desk.working():
+            await desk.ended()
+        async with doomed(desk):
+            for number, fault in (("5504291487", "timeout-before"), ("5504291488", "timeout-after")):
+                desk.city.faults.next("twilio", fault)
+                await desk.engine.payments.settle(paid(number))
+                await until(lambda fault=fault: _met(desk, fault, 1), 60)  # type: ignore[misc]
+        await desk.lost()
+        async with desk.working():
+            await desk.ended()
+        assert set(desk.taken.values()) == {1}
+        assert sum(desk.taken.values()) == 4
+        assert await desk.doubts() == {"adopted": 1, "resent": 1}
+
+
 # Several who ask, and what comes in between
 
 
@@ -318,6 +377,7 @@ class Telling(Scripted):
     answers: list[Accepted | ChannelError | None] = field(default_factory=list)
     traces: list[Trace] = field(default_factory=list)
     gate_to_find: asyncio.Event | None = None
+    gate_after: int = 0
     asked_now: dict[str, int] = field(default_factory=dict)
     most_at_once: int = 0
     doubts_first: bool = False
@@ -333,7 +393,7 @@ class Telling(Scripted):
         self.most_at_once = max(self.most_at_once, *self.asked_now.values())
         try:
             await asyncio.sleep(0)
-            if self.gate_to_find is not None:
+            if self.gate_to_find is not None and len(self.traces) > self.gate_after:
                 await self.gate_to_find.wait()
             answer = self.answers.pop(0) if self.answers else None
         finally:

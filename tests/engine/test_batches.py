@@ -128,6 +128,7 @@ async def test_a_contact_is_kept_for_good_once_they_decided_something(
     assert await client.ttl(contact) == (-1 if decided else 100)
 
 
+@pytest.mark.single
 async def test_who_opts_out_while_a_share_is_taken_gets_nothing(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import tempfile
-import time
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import pytest
-import redis
 
 from bot.domain.dead import DeadFilter
 from bot.engine.engine import Engine
@@ -19,57 +15,9 @@ from bot.engine.offline import renamed
 from bot.engine.scheduler import Scheduler
 from bot.engine.scripts import now_ms
 from channels.base import ChannelName, Delivery, StatusUpdate
-from tests.conftest import Valkey, start_valkey
 from tests.engine.conftest import job, paid, settings_for
 from tests.engine.endings import DOUBT, INVALID, SENT, end, hold
 from tests.engine.test_worker import Scripted, settled, until, working
-
-_SLOTS = 16384
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[str]:
-    """URL of a cluster of three primaries."""
-    with contextlib.ExitStack() as stack:
-        nodes = [_node(stack) for _ in range(3)]
-        bounds = [_SLOTS * n // 3 for n in range(4)]
-        for node, first, last in zip(nodes, bounds, bounds[1:], strict=False):
-            _ask(node, "CLUSTER", "ADDSLOTSRANGE", str(first), str(last - 1))
-            _ask(node, "CLUSTER", "MEET", "127.0.0.1", str(nodes[0].port), str(nodes[0].port + 1))
-        deadline = time.monotonic() + 30
-        while not all(b"cluster_state:ok" in _ask(n, "CLUSTER", "INFO") for n in nodes):
-            assert time.monotonic() < deadline, "the cluster did not form"
-            time.sleep(0.1)
-        yield f"redis+cluster://127.0.0.1:{nodes[0].port}"
-
-
-def _node(stack: contextlib.ExitStack) -> Valkey:
-    folder = stack.enter_context(
-        tempfile.TemporaryDirectory(prefix="tuma-cluster-", ignore_cleanup_errors=True)
-    )
-    port = _low_port()
-    options = ["--cluster-enabled", "yes", "--cluster-port", str(port + 1), "--cluster-node-timeout", "5000"]
-    node = start_valkey(Path(folder), *options, port=port)
-    stack.callback(node.process.wait)
-    stack.callback(node.process.kill)
-    return node
-
-
-def _low_port() -> int:
-    """A free pair of neighbouring ports; the second is the cluster bus."""
-    import socket
-
-    for port in range(17000, 19000, 2):
-        with contextlib.suppress(OSError), socket.socket() as a, socket.socket() as b:
-            a.bind(("127.0.0.1", port))
-            b.bind(("127.0.0.1", port + 1))
-            return port
-    raise RuntimeError("no free ports")
-
-
-def _ask(node: Valkey, *command: str) -> bytes:
-    with redis.Redis(port=node.port) as client:
-        return bytes(client.execute_command(*command, NEVER_DECODE=True))
 
 
 @pytest.fixture

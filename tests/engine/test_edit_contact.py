@@ -178,6 +178,7 @@ async def pair(engine: Engine, redis_url: str) -> AsyncIterator[Pair]:
         await slow.close()
 
 
+@pytest.mark.single
 @pytest.mark.parametrize("channel", ["sms", "whatsapp"])
 async def test_an_opt_out_between_any_two_steps_of_an_edit_is_not_missed(pair: Pair, channel: str) -> None:
     for step in count():
@@ -191,6 +192,7 @@ async def test_an_opt_out_between_any_two_steps_of_an_edit_is_not_missed(pair: P
     assert step > 6
 
 
+@pytest.mark.single
 async def test_an_edit_between_any_two_steps_of_an_opt_out_misses_none(pair: Pair) -> None:
     for step in count():
         phone = f"+25575{step:02}00001"
@@ -203,6 +205,7 @@ async def test_an_edit_between_any_two_steps_of_an_opt_out_misses_none(pair: Pai
     assert step >= 2
 
 
+@pytest.mark.single
 async def test_an_opt_in_between_any_two_steps_of_an_edit_is_not_missed(pair: Pair) -> None:
     for step in count():
         phone = f"+25575{step:02}00001"
@@ -216,6 +219,7 @@ async def test_an_opt_in_between_any_two_steps_of_an_edit_is_not_missed(pair: Pa
     assert step > 6
 
 
+@pytest.mark.single
 async def test_a_share_accepted_for_the_old_address_between_any_two_steps_keeps_its_index(pair: Pair) -> None:
     for step in count():
         old, new = f"+25575{step:02}00001", f"+25575{step:02}00002"

@@ -91,6 +91,7 @@ async def test_the_version_says_what_changed_before_somebody_watched(engine: Eng
         assert page.version != before
 
 
+@pytest.mark.single
 async def test_a_thousand_readers_cost_one_read_when_they_come_and_none_while_they_wait(
     engine: Engine,
 ) -> None:
@@ -116,6 +117,7 @@ async def test_an_unknown_page_has_no_readers(engine: Engine) -> None:
     assert not engine.live._readers
 
 
+@pytest.mark.single
 async def test_when_the_subscription_breaks_readers_are_sent_away_and_can_come_again(engine: Engine) -> None:
     token = await shared(engine, "5507")
     async with engine.live.watch(token) as (_, word):

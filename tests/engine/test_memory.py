@@ -78,6 +78,7 @@ async def test_whatever_outlives_its_use_has_a_lifetime_or_a_reason(engine: Engi
     assert found["contacts that decided something about us"] <= 2
 
 
+@pytest.mark.single
 async def test_memory_returns_to_what_is_kept_by_rule(engine: Engine) -> None:
     client, count = engine.records.client, 60
     await _a_whole_life(engine, count)

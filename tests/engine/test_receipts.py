@@ -92,6 +92,7 @@ async def test_a_report_of_a_message_that_is_gone_changes_nothing(engine: Engine
         await engine.receipts.reported(AT, report(Delivery.DELIVERED))
 
 
+@pytest.mark.single
 async def test_nothing_of_this_is_kept_for_ever(engine: Engine) -> None:
     await engine.receipts.reported(AT, report(Delivery.SENT))
     await engine.receipts.remember(AT, "ATXid_2", await message(engine))

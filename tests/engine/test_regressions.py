@@ -9,22 +9,19 @@ from decimal import Decimal
 
 import pytest
 
-from bot.app import renderer
 from bot.domain.bill import BillKind
 from bot.domain.bill_change import BillChange
 from bot.domain.message import Kind, Outcome, State
 from bot.engine import keys
 from bot.engine.changes import BillChanges
-from bot.engine.compose import Composer
 from bot.engine.engine import Engine
 from bot.engine.scripts import HandedOut, now_ms
-from bot.engine.worker import Worker
 from bot.errors import Refused
 from channels.base import ChannelName, Delivery, StatusUpdate
 from channels.errors import ChannelError, Misconfigured, Unavailable
 from tests.engine.conftest import job, paid
 from tests.engine.endings import DOUBT, REFUSED, end, give, take
-from tests.engine.test_worker import Scripted, settled, until, working
+from tests.engine.test_worker import Scripted, hands, settled, until, working
 
 FIRST = {"mode": "first", "channels": ("whatsapp", "sms")}
 
@@ -65,9 +62,8 @@ async def test_a_worker_that_stops_records_everything_it_sent(engine: Engine) ->
         gate, stop = asyncio.Event(), asyncio.Event()
         channel = Scripted(gate=gate)
         await engine.shares.accept_many([job(f"{n}{i}") for i in range(8)])
-        composer = Composer(engine.records, renderer(engine.settings), engine.settings)
-        parts = (engine.records, engine.contacts, engine.channels, composer, engine.settings)
-        running = asyncio.create_task(Worker(*parts, {channel.name: channel}, f"w{n}").run(stop))
+        worker, _ = hands(engine, channel, consumer=f"w{n}")
+        running = asyncio.create_task(worker.run(stop))
         await until(lambda: _handed_out(engine, 8))
         stop.set()
         gate.set()

@@ -10,6 +10,7 @@ from bot.engine.engine import Engine
 from tests.engine.conftest import job, paid
 
 
+@pytest.mark.single
 @pytest.mark.parametrize("when", ["many", "one"])
 async def test_scripts_are_told_again_once_each_and_answers_stay_in_order(
     engine: Engine, redis_url: str, when: str

@@ -60,21 +60,20 @@ class Scripted:
         return None
 
 
+def hands(engine: Engine, *channels: Channel, consumer: str = "test") -> tuple[Worker, Asker]:
+    """A worker, and who asks beside it."""
+    composer = Composer(engine.records, renderer(engine.settings), engine.settings)
+    named = {c.name: c for c in channels}
+    asker = Asker(engine.records, engine.contacts, engine.receipts, composer, engine.settings, named)
+    parts = engine.records, engine.contacts, engine.channels, composer, engine.settings, named, consumer
+    return Worker(*parts, asker.desks), asker
+
+
 @asynccontextmanager
 async def working(engine: Engine, *channels: Channel, schedule: bool = True) -> AsyncIterator[Worker]:
     """A worker and a scheduler at work until the block ends."""
     stop = asyncio.Event()
-    composer = Composer(engine.records, renderer(engine.settings), engine.settings)
-    worker = Worker(
-        engine.records,
-        engine.contacts,
-        engine.channels,
-        composer,
-        engine.settings,
-        {c.name: c for c in channels},
-        "test",
-    )
-    asker = Asker(engine.records, engine.receipts, composer, engine.settings, {c.name: c for c in channels})
+    worker, asker = hands(engine, *channels)
     tasks = [asyncio.create_task(worker.run(stop)), asyncio.create_task(asker.run(stop))]
     if schedule:
         tasks.append(asyncio.create_task(Scheduler(engine.records, engine.shares, engine.settings).run(stop)))

@@ -63,25 +63,30 @@ class Servers:
 
     def sentinel(self, of: Valkey) -> int:
         """One Sentinel that watches a primary and decides alone; its port."""
-        port, folder = free_port(), self.folder()
-        lines = [
-            f"port {port}",
-            f"dir {folder}",
-            f"sentinel monitor {NAME} 127.0.0.1 {of.port} 1",
-            f"sentinel down-after-milliseconds {NAME} 500",
-            f"sentinel failover-timeout {NAME} 3000",
-        ]
-        (folder / "sentinel.conf").write_text("\n".join(lines) + "\n")
-        command = [str(find_server()), str(folder / "sentinel.conf"), "--sentinel"]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        self._ending(Valkey(port, folder, process))
-        wait_until(lambda: int(_sentinel(port)["num-slaves"]) >= 1)
-        return port
+        sentinel, _ = start_sentinel(self.folder(), of, 500)
+        return self._ending(sentinel).port
 
     def _ending(self, server: Valkey) -> Valkey:
         self._stack.callback(server.process.wait)
         self._stack.callback(server.process.kill)
         return server
+
+
+def start_sentinel(folder: Path, of: Valkey, dead_ms: int) -> tuple[Valkey, str]:
+    """One Sentinel that watches a primary with a replica and decides alone; and the name it has for them."""
+    port = free_port()
+    lines = [
+        f"port {port}",
+        f"dir {folder}",
+        f"sentinel monitor {NAME} 127.0.0.1 {of.port} 1",
+        f"sentinel down-after-milliseconds {NAME} {dead_ms}",
+        f"sentinel failover-timeout {NAME} 3000",
+    ]
+    (folder / "sentinel.conf").write_text("\n".join(lines) + "\n")
+    command = [str(find_server()), str(folder / "sentinel.conf"), "--sentinel"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_until(lambda: int(_sentinel(port)["num-slaves"]) >= 1)
+    return Valkey(port, folder, process), NAME
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,12 @@ import pytest
 from redis.crc import key_slot
 
 from bot.engine import keys
-from tests.conftest import Valkey, start_valkey
-from tests.engine.test_cluster import _low_port
+from tests import clusters
+from tests.conftest import Valkey
 from tests.engine.test_worker import until
 from tests.store.conftest import town
 from tests.store.servers import ask, kill, servers, wait_until
 from tests.store.test_outages import a_bill
-
-_SLOTS = 16384
 
 
 @dataclass(frozen=True)
@@ -37,30 +35,14 @@ def cluster() -> Iterator[Cluster]:
     with servers() as many, ExitStack() as stack:
 
         def node() -> Valkey:
-            port = _low_port()
-            options = ["--cluster-enabled", "yes", "--cluster-port", str(port + 1)]
-            options += ["--cluster-node-timeout", "1000", "--repl-diskless-sync-delay", "0"]
-            made = start_valkey(many.folder(), *options, port=port)
+            made = clusters.node(many.folder())
             stack.callback(made.process.wait)
             stack.callback(made.process.kill)
             return made
 
-        nodes = [node() for _ in range(3)]
-        bounds = [_SLOTS * n // 3 for n in range(4)]
-        for made, first, last in zip(nodes, bounds, bounds[1:], strict=False):
-            ask(made, "CLUSTER", "ADDSLOTSRANGE", first, last - 1)
-        replica = node()
-        for made in [*nodes[1:], replica]:
-            ask(made, "CLUSTER", "MEET", "127.0.0.1", nodes[0].port, nodes[0].port + 1)
-        wait_until(lambda: all(_well(made) for made in [*nodes, replica]), 40)
-        ask(replica, "CLUSTER", "REPLICATE", ask(nodes[0], "CLUSTER", "MYID"))
-        wait_until(lambda: ask(replica, "INFO", "replication").get("master_link_status") == "up", 30)
+        nodes, replica = [node() for _ in range(3)], node()
+        clusters.join(nodes, [replica])
         yield Cluster(nodes, replica)
-
-
-def _well(node: Valkey) -> bool:
-    info = str(ask(node, "CLUSTER", "INFO"))
-    return "cluster_state:ok" in info and "cluster_known_nodes:4" in info
 
 
 async def test_all_roles_follow_the_failover_of_a_primary(cluster: Cluster) -> None:
@@ -86,18 +68,10 @@ async def test_all_roles_follow_the_failover_of_a_primary(cluster: Cluster) -> N
 async def test_all_roles_follow_slots_that_move(cluster: Cluster) -> None:
     async with town(cluster.url, TUMA_PARTITIONS="16") as place:
         await place.serves_a_customer()
-        bounds = [_SLOTS * n // 3 for n in range(4)]
         slots = {key_slot(keys.prefix(p).encode()) for p in range(16)}
-        moving = sorted(slot for slot in slots if bounds[1] <= slot < bounds[2])
-        target = ask(cluster.nodes[2], "CLUSTER", "MYID")
+        moving = sorted(slots & set(clusters.slots_of(1)))
         assert moving
         for slot in moving:
-            ask(cluster.nodes[1], "CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", target)
-            wait_until(lambda slot=slot: _owns(cluster.nodes[2], slot), 30)  # type: ignore[misc]
+            clusters.move(slot, cluster.nodes[1], cluster.nodes[2])
             await place.serves_a_customer()
         assert (await place.app.engine.ledger.check()).differences == []
-
-
-def _owns(node: Valkey, slot: int) -> bool:
-    rows = ask(node, "CLUSTER", "SLOTS")
-    return any(first <= slot <= last and int(owner[1]) == node.port for first, last, owner, *_ in rows)

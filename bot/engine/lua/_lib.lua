@@ -607,6 +607,32 @@ end
 -- Whom a number was made for: the contact that it was first shared with, and whose name (nm) it may have from then.
 local FIRST_CONTACT = '1'
 
+-- The provider is asked about a message in doubt by whoever has this answer: token, message, share, account, provider
+-- ids that other messages of its number own, and '1' if no other one can have reached the same person without its
+-- provider id being known. Nobody else asks until `lease` ms are over. `akt` is when the question began.
+local NEAR_MS = 60000
+local function put_question(id, m, s, now, lease)
+  local key = P .. 'm:' .. id
+  redis.call('ZADD', P .. 'ask:' .. m.ch, int(num(now) + num(lease)), id)
+  local token = redis.call('HINCRBY', key, 'ak', 1)
+  redis.call('HSET', key, 'akt', now)
+  -- To the same person, handed out at about this time or later, and nobody heard what became of it.
+  local function unknown(o)
+    return o.ch == m.ch and o.to == m.to and num(o.a) > 0 and not told(o) and num(o.hat) > num(m.hd or m.hat) - NEAR_MS
+  end
+  local owned, alone = {}, '1'
+  -- What is about an old number belongs to a share that has moved on to the new one.
+  for _, number in ipairs(m.num == s.num and { s.num } or { s.num, m.num }) do
+    for _, o in ipairs(others_of(account(number) or {}, id)) do
+      if told(o) then owned[#owned + 1] = o.pid end
+      for _, pid in ipairs(words(o.pid2)) do owned[#owned + 1] = pid end
+      if unknown(o) then alone = '0' end
+    end
+  end
+  return { int(token), redis.call('HGETALL', key), redis.call('HGETALL', P .. 's:' .. s.sid),
+    redis.call('HGETALL', P .. 'a:' .. s.num), owned, alone }
+end
+
 -- Who a share's contact is on its number: shares of one contact have one group.
 local function group_of(a, s)
   for _, kind in ipairs({ 'phone', 'email', 'telegram' }) do

@@ -4,11 +4,17 @@
 -- ARGV    1 now ms  2 channel  3 consumer  4 most in all  5 most of them bulk
 --         6 ms when the quiet hours end, '' outside them
 --         7 ms until which payments must be known for a reminder to go out, '' if it need not
+--         8 ms that a provider's answer is good for, '' if nobody here asks it  9 ms of the lease of a question
+--         10 message id, 11 token: this one was asked about just now and is not there; it goes out, and no other
 -- Return  { list of { message id, stream entry, attempt, lane, message, share, account }, lanes (of 'u' and 'b') that
---         were looked at and may hold more }; message, share and account are flat field-value lists
+--         were looked at and may hold more, list of { message id, what `put_question` (_lib.lua) tells } };
+--         message, share and account are flat field-value lists
 -- Clock   the caller's for due times. Cost O(batch).
+-- What is sent again after a doubt may have waited since the provider was asked, and the provider may have taken the
+-- first meanwhile. With an answer that is older than ARGV[8] it is in doubt again: this consumer asks once more, with
+-- the entry still its own, and then comes back with ARGV[10]. Should it die in between, another one asks (ask).
 local now, channel, consumer = ARGV[1], ARGV[2], ARGV[3]
-if redis.call('HEXISTS', P .. 'pause', channel) == 1 then return { {}, '' } end
+if redis.call('HEXISTS', P .. 'pause', channel) == 1 then return { {}, '', {} } end
 
 local function read(lane, most)
   if most <= 0 or redis.call('EXISTS', stream(channel, lane)) == 0 then return {} end
@@ -90,7 +96,25 @@ local function held_back(id, m, s, a)
   end
 end
 
-local out = {}
+local function stale(id, m)
+  return ARGV[8] ~= '' and m.dup == '1' and m.aw == 'absent' and id ~= ARGV[10] and num(now) - num(m.akt) > num(ARGV[8])
+end
+
+local function resends(id, by)
+  count('duplicates', by)
+  count('doubt:resent', by)
+  if by > 0 then redis.call('HSET', P .. 'm:' .. id, 'dup', '1', 'aw', 'absent')
+  else redis.call('HDEL', P .. 'm:' .. id, 'dup', 'aw', 'ae') end
+end
+
+local out, questions = {}, {}
+local function ask_again(id, m, s)
+  resends(id, -1)
+  move(id, m, 'in_doubt')
+  redis.call('ZADD', P .. 'timers', m.val, 'd:' .. id)
+  questions[#questions + 1] = { id, unpack(put_question(id, m, s, now, ARGV[9])) }
+end
+
 local function hand_out(lane, entry)
   local at, id = entry[1], entry[2][2]
   local m, flat = message(id)
@@ -99,6 +123,7 @@ local function hand_out(lane, entry)
   local a = s and account_of(m.num)
   if not s then return done(id, m, 'canceled', 'its share is gone', now) end
   if held_back(id, m, s, a) then return end
+  if stale(id, m) then return ask_again(id, m, s) end
   -- A receipt names the number that came after this one only while money can be paid to it.
   local successor = m.nn and account_of(m.nn)
   if m.nn and not (successor and successor.st == 'open') then
@@ -121,6 +146,24 @@ local function hand_out(lane, entry)
   out[#out + 1] = { id, at, attempt, lane, flat, flat_share, flat_accounts[m.num] or {} }
 end
 
+local function absent(id, token)
+  local m = message(id)
+  local lease = redis.call('ZSCORE', P .. 'ask:' .. channel, id)
+  if not m or m.st ~= 'in_doubt' or m.ak ~= token or not lease or num(lease) <= num(now) then return end
+  -- Its entry is gone once others took this consumer for dead.
+  local key = stream(channel, m.ln)
+  if (m.e or '') == '' or #redis.call('XCLAIM', key, GROUP, consumer, 0, m.e, 'JUSTID') == 0 then return end
+  redis.call('ZREM', P .. 'ask:' .. channel, id)
+  redis.call('ZREM', P .. 'timers', 'd:' .. id)
+  resends(id, 1)
+  move(id, m, 'queued')
+  hand_out(m.ln, { m.e, { 'm', id } })
+end
+if ARGV[10] ~= '' then
+  absent(ARGV[10], ARGV[11])
+  return { out, '', {} }
+end
+
 local function take(lane, most)
   local entries = read(lane, most)
   in_batch(entries, function(entry) hand_out(lane, entry) end)
@@ -128,7 +171,7 @@ local function take(lane, most)
 end
 local most = num(ARGV[4])
 local urgent = take('u', most)
-local bulk_most = math.min(num(ARGV[5]), most - #out)
+local bulk_most = math.min(num(ARGV[5]), most - #out - #questions)
 local bulk = take('b', bulk_most)
 local bulk_left = num(ARGV[5]) > 0 and bulk >= bulk_most
-return { out, (urgent >= most and 'u' or '') .. (bulk_left and 'b' or '') }
+return { out, (urgent >= most and 'u' or '') .. (bulk_left and 'b' or ''), questions }
