@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 
 from bot.domain.bill import BillKind, BillStatus
@@ -311,12 +312,12 @@ async def test_an_id_whose_claim_was_lost_is_still_known_to_its_bill(engine: Eng
 
 async def test_a_claim_left_open_is_not_forgotten_because_the_contact_opted_out(engine: Engine) -> None:
     j = job("100", phone="+255754000001")
-    claim = f"tuma:{{{engine.records.partition(j.id)}}}:c:{j.id}"
+    claims = f"tuma:{{{engine.records.partition(j.id)}}}:open"
     first = await engine.shares.accept(j)
-    await engine.records.client.hset(claim, "st", "open")
+    await engine.records.client.hset(claims, j.id, f"1 {msgspec.json.encode(j).decode()}")
     await engine.contacts.opt_out("sms", "+255754000001", proof="page")
     assert (await engine.shares.accept(j)).token == first.token
-    assert await engine.records.client.hget(claim, "st") == "done"
+    assert not await engine.records.client.exists(claims)
 
 
 async def test_forgetting_one_address_forgets_the_person_but_not_the_other_guardian(engine: Engine) -> None:

@@ -48,7 +48,8 @@ async def test_what_is_handed_out_is_what_is_recorded(engine: Engine) -> None:
     [held], _ = await scripts.run(scripts.hand_out(p, now_ms(), "sms", "test", (10, 10)))
     prefix = f"tuma:{{{p}}}:"
     assert dict(held.message) == await client.hgetall(f"{prefix}m:{held.id}")
-    assert dict(held.share) == await client.hgetall(f"{prefix}s:{held.share['sid']}")
+    sid = held.share["sid"]
+    assert dict(held.share) == {"sid": sid, **await client.hgetall(f"{prefix}s:{sid}")}
     assert dict(held.account) == await client.hgetall(f"{prefix}a:55042914871931")
     assert (held.attempt, held.message["a"], held.message["st"]) == (1, "1", "handed_out")
 

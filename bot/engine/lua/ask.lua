@@ -14,7 +14,7 @@ local s = m and m.st == 'in_doubt' and share(sid_of(id))
 local a = s and account(s.num)
 if not a then
   redis.call('ZREM', key, id)
-  if m and m.st == 'in_doubt' then redis.call('ZADD', P .. 'timers', now, 'd:' .. id) end
+  if m and m.st == 'in_doubt' then timer('d:' .. id, now) end
   return {}
 end
 redis.call('ZADD', key, int(num(now) + num(ARGV[4])), id)
@@ -32,5 +32,6 @@ for _, o in ipairs(others_of(a, id)) do
   for _, pid in ipairs(words(o.pid2)) do owned[#owned + 1] = pid end
   if unknown(o) then alone = '0' end
 end
-return { int(token), redis.call('HGETALL', P .. 'm:' .. id), redis.call('HGETALL', P .. 's:' .. s.sid),
-  redis.call('HGETALL', P .. 'a:' .. s.num), owned, alone }
+local _, flat = message(id)
+local _, flat_share = share(s.sid)
+return { int(token), flat, flat_share, redis.call('HGETALL', P .. 'a:' .. s.num), owned, alone }

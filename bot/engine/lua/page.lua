@@ -4,9 +4,9 @@
 -- ARGV    1 sid  2 most payments of each number
 -- Return  { share, account, { payment, ... } }, each a flat list of fields, the newest payments, oldest first;
 --         {} if there is no such share or no such bill. Cost O(fields + payments).
-local s = redis.call('HGETALL', P .. 's:' .. ARGV[1])
-if #s == 0 then return {} end
-local number = redis.call('HGET', P .. 's:' .. ARGV[1], 'num')
+local s, flat = share(ARGV[1])
+if not s then return {} end
+local number = s.num
 local a = redis.call('HGETALL', P .. 'a:' .. number)
 if #a == 0 then return {} end
 -- A bill may have been under other numbers before; what was paid there was paid for it.
@@ -21,4 +21,4 @@ for _, name in ipairs(numbers) do
     payments[#payments + 1] = redis.call('HGETALL', P .. 'p:' .. pid)
   end
 end
-return { s, a, payments }
+return { flat, a, payments }
