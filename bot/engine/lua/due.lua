@@ -107,13 +107,13 @@ local function doubtful(id)
 end
 
 local timers = redis.call('ZRANGEBYSCORE', P .. 'timers', '-inf', now, 'LIMIT', 0, ARGV[2])
-for _, member in ipairs(timers) do
-  redis.call('ZREM', P .. 'timers', member)
+in_batch(timers, function(member)
+  timer(member, false)
   local kind, rest = string.sub(member, 1, 1), string.sub(member, 3)
   if kind == 'r' then remind(rest)
   elseif kind == 'm' then queue(rest)
   elseif kind == 'c' then unconfirmed(rest)
   elseif kind == 'd' then doubtful(rest) end
-end
+end)
 local nearest = redis.call('ZRANGE', P .. 'timers', 0, 0, 'WITHSCORES')
 return { #timers, nearest[2] or '' }
