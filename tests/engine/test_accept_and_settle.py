@@ -255,6 +255,24 @@ async def test_search_finds_by_number_phone_name_and_id(engine: Engine) -> None:
     assert await engine.bills.search("nobody") == []
 
 
+async def test_a_name_is_found_among_many_each_number_once(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.engine.bills._NAMES_A_LOOK", 3)
+    for n in range(40):
+        await engine.shares.accept(job(f"7{n:03}", name=f"Asha Juma {n}"))
+    who: dict[str, Any] = {"name": "Neema [*] Mrema", "phone": "+255754000001", "kind": BillKind.CUSTOMER}
+    for term in ("1", "2", "3"):
+        await engine.shares.accept(job("800", term=term, **who))
+    assert [hit.number for hit in await engine.bills.search("[*] MREMA")] == ["800"]
+    assert len(await engine.bills.search("asha", limit=5)) == 5
+    assert len({hit.number for hit in await engine.bills.search("asha", limit=100)}) == 40
+    assert await engine.bills.search("*") == await engine.bills.search("[*]")
+    key = f"{keys.prefix(engine.records.partition('800'))}called"
+    names = await engine.records.client.lrange(key, 0, -1)
+    assert [name for name in names if name.endswith("800")] == ["neema [*] mrema\x1f800"]
+
+
 async def test_the_ledger_adds_up_and_notices_when_it_does_not(engine: Engine) -> None:
     await engine.shares.accept(job("100"))
     await engine.payments.settle(paid("100"))
