@@ -110,11 +110,28 @@ def waiting(effort: Effort) -> list[Figure]:
     """What a backlog costs."""
     with sink() as base:
         found = backlog.compare(effort.bills, base)
-    large = found.large
+    large, rewrite, minute = found.large, found.rewrite, found.minute
+    lateness = f"the last queued {minute.late_s:.1f} s after its time"
+    memory = f"scheduler {minute.memory_mb:.0f} MB before, {minute.most_mb:.0f} MB at most"
     figures = [
         _at_most(f"bytes a waiting bill, {large.bills:,} bills", [large.bytes_each], 800),
-        _at_least(f"payments a second, {large.bills:,} waiting", [large.served.rate], 1500),
-        _at_most(f"their 99th percentile at {large.served.at:.0f}/s", [large.served.p99_ms], 10, " ms"),
+        _at_least(f"payments a second, {large.bills:,} waiting", [found.served.rate], 1500),
+        _at_most(f"their 99th percentile at {found.served.at:.0f}/s", [found.served.p99_ms], 10, " ms"),
+        Figure(
+            what="the same while the append-only file is rewritten",
+            value=f"{rewrite.p99_ms:.2f} ms, median {rewrite.p50_ms:.2f} ms "
+            f"({rewrite.seconds:.0f} s, fork {rewrite.fork_ms:.0f} ms)",
+        ),
+        Figure(
+            what=f"{minute.reminders:,} reminders due in one minute",
+            value=f"{minute.early} early, {minute.lost} lost; {lateness}; {memory}",
+            target="none early, none lost, memory flat",
+            met=not minute.early and not minute.lost and minute.most_mb < 1.1 * minute.memory_mb,
+        ),
+        Figure(
+            what="sent a second by one worker, all of them waiting; a thousand",
+            value=f"{minute.sends:,}; {found.small.sends:,.0f}",
+        ),
     ]
     for name, ratio in found.ratios.items():
         small, big = getattr(found.small, name), getattr(large, name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
@@ -71,7 +71,7 @@ class BillClaims:
     async def state(self, bill_id: str) -> BillAnswer:
         """What became of a bill. Raises NotFound."""
         name = keys.bill_claim(bill_id)
-        claim = await self._records.client_hash(keys.claim(self._records.partition(name), name))
+        claim = await self._records.claim(name)
         if not claim:
             raise NotFound(f"no bill was asked for as {bill_id}")
         kind, state = BillKind(claim["kind"]), claim["st"]
@@ -92,9 +92,10 @@ class BillClaims:
                 return answer
             await asyncio.sleep(LOOK_S)
 
-    async def complete(self, p: int, claim_name: str, claim: Mapping[str, str]) -> None:
-        """The number of a claim exists: put the bill on record. May be repeated."""
-        job, scripts = msgspec.json.decode(claim["job"], type=BillJob), self._records.scripts
+    async def complete(self, p: int, claim_name: str, encoded: str) -> None:
+        """The number of an open claim exists: put the bill on record. May be repeated."""
+        job, scripts = msgspec.json.decode(encoded, type=BillJob), self._records.scripts
+        claim = await self._records.claim(claim_name)
         name = text(job.customer.name if job.customer else None)
         bill = {
             "kind": str(job.bill.kind),

@@ -13,7 +13,6 @@ from bot.domain.bill_change import BillChange
 from bot.domain.calendar import from_ms, reminder_times, to_ms
 from bot.domain.creation import Telling
 from bot.domain.money import from_minor, plain, to_minor
-from bot.domain.share import Reminders
 from bot.engine import views
 from bot.engine.records import Records
 from bot.engine.scripts import now_ms, text
@@ -115,7 +114,7 @@ class BillChanges:
             "active": "1" if change.status == "ACTIVE" else "0",
             "replan": "1" if replan else "0",
             "plans": {s["sid"]: self._plan(s, account, term, change) for s in shares},
-            "rem": msgspec.json.encode(change.reminders).decode() if change.reminders else "",
+            "rem": views.plan_text(change.reminders) if change.reminders else "",
             "notify": "1" if change.notify else "0",
             "valid": str(now_ms() + int(INSTRUCTIONS_VALID.total_seconds() * 1000)),
             "told": "" if told is None else str(to_minor(told, currency)),
@@ -125,7 +124,7 @@ class BillChanges:
     def _plan(self, share: Fields, account: Fields, term: str, change: BillChange) -> str:
         """A share's reminder times, as ms in one text."""
         due = None if change.no_due else change.due_at or views.moment(account.get(f"td:{term}"))
-        reminders = change.reminders or _reminders_of(share)
+        reminders = change.reminders or views.plan_of(share)
         if due is None:
             return ""
         if reminders is None:
@@ -186,10 +185,6 @@ def _closed(account: Fields) -> Problem:
         right = "another bill: nothing is owed for this one"
     state = "settled" if account["st"] == "settled" else "closed"
     return Problem(field="number", message=f"is {state}; an order number takes one payment", expected=right)
-
-
-def _reminders_of(share: Fields) -> Reminders | None:
-    return msgspec.json.decode(share["rem"], type=Reminders) if share.get("rem") else None
 
 
 def _shifted(share: Fields, before: datetime | None, after: datetime) -> str:

@@ -109,9 +109,7 @@ class DeadLetters:
         if only.number is not None:
             parts = {self._records.partition(only.number)}
         if only.share is not None:
-            claim = await self._records.client_hash(
-                keys.claim(self._records.partition(only.share), only.share)
-            )
+            claim = await self._records.claim(only.share)
             parts &= {self._records.partition(claim["num"])} if claim else set()
             start = f"{claim['sid']}." if claim else ""
         return _Scope(sorted(parts), start)
@@ -160,8 +158,8 @@ class DeadLetters:
         return [Found(place, fields) for place, fields in zip(places, records, strict=True) if fields]
 
     async def _letters(self, picked: Sequence[Found]) -> list[DeadLetter]:
-        names = [f"{keys.prefix(f.place.partition)}s:{f.place.local.rpartition('.')[0]}" for f in picked]
-        shares = await self._records.hashes(names)
+        places = [(f.place.partition, f.place.local.rpartition(".")[0]) for f in picked]
+        shares = await self._records.shares(places)
         await self._forget([f.place for f, share in zip(picked, shares, strict=True) if not share])
         return [
             views.dead_letter(f.place.partition, f.place.local, f.fields, share, f.place.at)

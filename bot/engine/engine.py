@@ -37,8 +37,9 @@ from bot.errors import ConfigError
 from bot.settings import Settings
 
 # Version of what is stored. A change that an older tuma would misread raises it, and the older one then stops.
-# 2: balances that moved on to another number (`mv:`), which a reader of 1 would ask for twice. 1 was never released.
-FORMAT = 2
+# 2: balances that moved on to another number (`mv:`), which a reader of 1 would ask for twice. 3: records without what
+# their key says, and jobs of open claims apart. Neither 1 nor 2 was ever released.
+FORMAT = 3
 
 
 async def check_format(records: Records, own: int = FORMAT) -> None:

@@ -22,7 +22,8 @@
     tuma:rejected            stream  jobs that could not be taken: job, error, entry
     tuma:{p}:price           hash    cost cap and prices, only where a cap is set (bot.engine.costs)
     tuma:{p}:...             everything of an account, see lua/_lib.lua
-    tuma:{p}:c:<share id>    hash    claim of a share id, p = crc32(share id) % partitions; `bill <id>` of a bill
+    tuma:{p}:ids:<n>         hash    what ids stand for, p = crc32(share id) % partitions; `bill <id>` of a bill
+    tuma:{p}:c:<share id>    hash    claim of such an id whose number is being made, or was refused
     tuma:{p}:k:<kind>:<addr> hash    contact: consent, chat, last inbound, its numbers
 """
 
@@ -44,6 +45,9 @@ BOT_USERNAME = "tuma:bot:username"
 GROUP = "w"
 _BILL = "bill "
 LIMITS = "tuma:{limits}:"
+# A hash with few fields is kept packed: up to the server's 512 each that is two million ids in one partition, 100 bytes
+# a piece and less the more there are.
+IDS = 4096
 _TOKEN = re.compile(r"([0-9a-f]{1,4})-([A-Za-z0-9_-]{16})")
 _MESSAGE = re.compile(r"([0-9a-f]{1,4})-([A-Za-z0-9_-]{16}\.[0-9]{1,6})")
 _LINK = re.compile(r"([0-9a-f]{1,4})-([A-Za-z0-9_-]{16})-([A-Za-z0-9_-]{16})")
@@ -77,8 +81,19 @@ def partition_format(p: int) -> str:
 
 
 def claim(p: int, share_id: str) -> str:
-    """The claim record of a producer's share id, or of a bill's `bill_claim`."""
+    """The claim record of a producer's share id, or of a bill's `bill_claim`, while its number is being made."""
     return f"{prefix(p)}c:{share_id}"
+
+
+def ids(p: int, name: str) -> str:
+    """Which hash of partition `p` says what a claimed id stands for."""
+    # The other end of the checksum that chose the partition.
+    return ids_in(p, crc32(name.encode()) * IDS >> 32)
+
+
+def ids_in(p: int, n: int) -> str:
+    """The hash `n`, below IDS, of those."""
+    return f"{prefix(p)}ids:{n}"
 
 
 def bill_claim(bill_id: str) -> str:

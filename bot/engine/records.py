@@ -78,15 +78,22 @@ class Records:
 
     async def share(self, p: int, sid: str) -> dict[str, str]:
         """A share's fields. Raises NotFound."""
-        found = await self.client_hash(f"{keys.prefix(p)}s:{sid}")
+        [found] = await self.shares([(p, sid)])
         if not found:
             raise NotFound("no such share")
         return found
 
+    async def shares(self, places: Sequence[tuple[int, str]]) -> list[dict[str, str]]:
+        """Many shares' fields by partition and inner name, which is one of them; empty where there is none."""
+        found = await self.hashes([f"{keys.prefix(p)}s:{sid}" for p, sid in places])
+        return [
+            {"sid": sid, **fields} if fields else {} for (_, sid), fields in zip(places, found, strict=True)
+        ]
+
     async def shares_of(self, number: str, account: dict[str, str]) -> list[dict[str, str]]:
         """The shares of an account, those that still exist."""
-        p = keys.prefix(self.partition(number))
-        return [s for s in await self.hashes([f"{p}s:{sid}" for sid in views.shares_of(account)]) if s]
+        p = self.partition(number)
+        return [s for s in await self.shares([(p, sid) for sid in views.shares_of(account)]) if s]
 
     async def messages_of(self, p: int, share: dict[str, str]) -> list[MessageView]:
         """The messages of a share, oldest first, those that are retained."""
@@ -101,13 +108,36 @@ class Records:
             ids = await self.client.zrange(f"{p}pn:{number}", 0, -1)
         return [views.payment(f) for f in await self.hashes([f"{p}p:{pid}" for pid in ids]) if f]
 
-    async def overdue_claims(self, p: int, before_ms: int, limit: int) -> list[str]:
-        """Share ids whose claim has been open since before a time."""
+    async def overdue_claims(self, p: int, before_ms: int, limit: int) -> list[tuple[str, str]]:
+        """Names of claims that have been open since before a time, with their jobs as JSON."""
+        found: list[tuple[str, str]] = []
         with guard():
-            found = await self.client.zrangebyscore(
-                f"{keys.prefix(p)}claims", "-inf", before_ms, start=0, num=limit
-            )
-        return cast(list[str], found)
+            async for name, value in self.client.hscan_iter(f"{keys.prefix(p)}open", count=100):
+                since, _, job = value.partition(" ")
+                if int(since) <= before_ms:
+                    found.append((name, job))
+                if len(found) == limit:
+                    break
+        return found
+
+    async def claim(self, name: str) -> dict[str, str]:
+        """What a claimed id stands for: `sid` and `num`, and `st`, which is done once a number is there; or nothing."""
+        p = self.partition(name)
+        with guard():
+            pipe = self.client.pipeline()
+            pipe.hget(keys.ids(p, name), name)
+            pipe.hgetall(keys.claim(p, name))
+            known, claim = await pipe.execute()
+        if known is None:
+            return cast(dict[str, str], claim)
+        _, _, _, sid, number, *kind = known.split(" ")
+        return {"sid": sid, "num": number, "st": "done", "kind": "".join(kind)}
+
+    async def open_job(self, p: int, name: str) -> str | None:
+        """The job of a claim that is open, as JSON."""
+        with guard():
+            found = await self.client.hget(f"{keys.prefix(p)}open", name)
+        return found.partition(" ")[2] if found else None
 
     async def reject(self, job: str, error: Refused, entry: str = "") -> None:
         """Put a job that cannot be taken on the rejected stream, with the problems as HTTP would tell them."""

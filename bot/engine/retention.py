@@ -17,9 +17,12 @@ from bot.engine.scripts import now_ms
 from bot.engine.store import guard
 from channels.base import ChannelName
 
-PAYMENTS_KEPT_MS = 400 * 86_400_000
+_DAY_MS = 86_400_000
+PAYMENTS_KEPT_MS = 400 * _DAY_MS
+IDS_KEPT_MS = 400 * _DAY_MS
 CONSUMER_GONE_MS = 3_600_000
 _STEP = 200
+_IDS_STEP = 128
 
 
 class Retention:
@@ -38,6 +41,7 @@ class Retention:
             await client.zremrangebyscore(f"{prefix}um", "-inf", now - PAYMENTS_KEPT_MS)
             await client.zremrangebyscore(f"{prefix}pt", "-inf", now - PAYMENTS_KEPT_MS)
         await self._names(p)
+        await self._ids(p)
         await self._dead(p)
         # Without ClickPesa's credentials nobody answers a hint.
         await self._tidy(f"{prefix}hints", lambda number: f"a:{number}", p)
@@ -46,7 +50,30 @@ class Retention:
 
     async def _names(self, p: int) -> None:
         """Names whose bill is gone."""
-        await self._tidy(f"{keys.prefix(p)}names", lambda name: f"a:{name.rpartition(chr(31))[2]}", p)
+        index, client = f"{keys.prefix(p)}called", self._records.client
+        start = self._cursors.get(index, 0)
+        with guard():
+            names = await client.lrange(index, start, start + _STEP - 1)
+        places = [f"{keys.prefix(p)}a:{name.rpartition(chr(31))[2]}" for name in names]
+        found = await self._records.hashes(places)
+        gone = [name for name, fields in zip(names, found, strict=True) if not fields]
+        self._cursors[index] = start + len(names) - len(gone) if len(names) == _STEP else 0
+        with guard():
+            for name in gone:
+                # Bills go about in the order in which they came, so it is soon found.
+                await client.lrem(index, 1, name)
+
+    async def _ids(self, p: int) -> None:
+        """Ids that were used so long ago that nobody repeats them."""
+        client, first = self._records.client, (now_ms() - IDS_KEPT_MS) // _DAY_MS
+        start = self._cursors.get(f"ids {p}", 0)
+        self._cursors[f"ids {p}"] = (start + _IDS_STEP) % keys.IDS
+        places = [keys.ids_in(p, n) for n in range(start, start + _IDS_STEP)]
+        for place, kept in zip(places, await self._records.hashes(places), strict=True):
+            gone = [name for name, text in kept.items() if int(text.split(" ")[1]) < first]
+            if gone:
+                with guard():
+                    await client.hdel(place, *gone)
 
     async def _dead(self, p: int) -> None:
         """Dead letters past their retention, which ends with their share and never while a bill is unpaid."""

@@ -11,13 +11,16 @@ import structlog
 from bot.engine import doubt
 from bot.engine.records import Records
 from bot.engine.retention import Retention
-from bot.engine.scripts import now_ms
+from bot.engine.scripts import Call, now_ms
 from bot.engine.shares import Shares
 from bot.errors import StoreUnavailable
 from bot.settings import Settings
 from channels.base import ChannelName
 
-_BATCH = 500
+# A script holds the server up: so many timers take it some ten milliseconds.
+_BATCH = 64
+# And so many where all partitions are looked into at once.
+_LOOK = 16
 _LOOK_S = 1.0
 _RECLAIM_S = 5.0
 _MARGIN_MS = 1000
@@ -55,16 +58,22 @@ class Scheduler:
 
     async def tick(self, now: int) -> float:
         """Handle every timer due at `now` (ms); seconds until the next look."""
-        scripts, partitions = self._records.scripts, list(range(self._records.partitions))
-        nearest: int | None = None
-        while partitions:
-            answers = await scripts.run_many(
-                [scripts.due(p, now, _BATCH, self._policies, doubt.ASKED) for p in partitions]
-            )
-            for _, following in answers:
-                if following is not None and (nearest is None or following < nearest):
-                    nearest = following
-            partitions = [p for p, (handled, _) in zip(partitions, answers, strict=True) if handled == _BATCH]
+        scripts = self._records.scripts
+
+        def due(p: int, most: int) -> Call[tuple[int, int | None]]:
+            return scripts.due(p, now, most, self._policies, doubt.ASKED)
+
+        found = await scripts.run_many([due(p, _LOOK) for p in range(self._records.partitions)])
+        full = [p for p, (handled, _) in enumerate(found) if handled == _LOOK]
+        while full:
+            more = []
+            for p in full:
+                # By itself: what a server is asked in one go it does in one go, and a payment would wait behind it.
+                found[p] = await scripts.run(due(p, _BATCH))
+                if found[p][0] == _BATCH:
+                    more.append(p)
+            full = more
+        nearest = min((following for _, following in found if following is not None), default=None)
         return (
             min(max((nearest - now_ms()) / 1000, 0.0), self._look_s) if nearest is not None else self._look_s
         )

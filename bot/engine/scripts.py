@@ -6,6 +6,7 @@ forgotten it (restart, flush) is told again. Texts go in, texts come out: Lua wo
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,7 +22,6 @@ from bot.engine.store import Client, guard
 from bot.engine.together import Together
 
 T = TypeVar("T")
-
 
 _ahead_ms = 0
 
@@ -121,6 +121,11 @@ def _question(p: int, message: str, reply: Sequence[Any]) -> Question:
     fields = pairs(m)
     held = HandedOut(p, message, "", int(fields["a"]), fields["ln"], fields, pairs(s), pairs(a))
     return Question(token, held, owned, alone == "1")
+
+
+def _short(digest: str) -> str:
+    """96 bits of a job's digest: it is only compared with what the same id was used for before."""
+    return base64.urlsafe_b64encode(hashlib.blake2b(digest.encode(), digest_size=12).digest()).decode()
 
 
 def _dump(value: Any) -> str:
@@ -259,8 +264,8 @@ class Scripts:
         """
         return Call(
             "claim",
-            (keys.prefix(p), keys.claim(p, share_id)),
-            (now_ms(), share_id, digest, number, keys.fresh_sid(), job, lane, raw),
+            self._claim_keys(p, share_id),
+            (now_ms(), share_id, _short(digest), number, keys.fresh_sid(), job, lane, raw),
             lambda reply: (reply[0], reply[1], reply[2]),
         )
 
@@ -274,7 +279,15 @@ class Scripts:
         """
         tell = "1" if sync else "0"
         args = (share_id, sid, "0" if accepted is None else "1", accepted or "", why, now_ms(), tell)
-        return Call("confirm", (keys.prefix(p), keys.claim(p, share_id)), args, int)
+        return Call("confirm", self._claim_keys(p, share_id), args, int)
+
+    def _claim_keys(self, p: int, name: str) -> tuple[str, str, str]:
+        return keys.prefix(p), keys.ids(p, name), keys.claim(p, name)
+
+    def named(self, p: int, words: str, start: int, most: int, numbers: int) -> Call[tuple[int, list[str]]]:
+        """Of `most` names from `start` on: how many there were, and numbers (so many) where one holds the words."""
+        args = (words, start, most, numbers)
+        return Call("named", (keys.prefix(p),), args, lambda reply: (int(reply[0]), list(reply[1:])))
 
     def accept(self, p: int, now: int, job: Mapping[str, Any]) -> Call[list[str]]:
         """Put a share on its bill: ['ok', settled, id...], ['repeated'] or ['refused', code, detail]."""

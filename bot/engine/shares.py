@@ -149,12 +149,12 @@ class Shares:
     async def get(self, share_id: str) -> ShareView:
         """A share by the producer's id. Raises NotFound."""
         claim = await self._claim_of(share_id)
-        if claim["st"] in ("refused", "making") or (claim["st"] == "open" and claim.get("nx")):
+        if claim["st"] != "done":
             return views.unmade_share(self._records.partition(share_id), share_id, claim)
         return await self.view(self._records.partition(claim["num"]), claim["sid"])
 
     async def _claim_of(self, share_id: str) -> dict[str, str]:
-        claim = await self._records.client_hash(keys.claim(self._records.partition(share_id), share_id))
+        claim = await self._records.claim(share_id)
         if not claim:
             raise NotFound(f"no share {share_id}")
         return claim
@@ -208,22 +208,22 @@ class Shares:
         """Complete claims whose maker was lost between two steps; how many."""
         driven = 0
         for p in range(self._records.partitions):
-            for share_id in await self._records.overdue_claims(p, now_ms() - _REDRIVE_AFTER_MS, limit):
-                claim = await self._records.client_hash(keys.claim(p, share_id))
-                if claim.get("job"):
-                    await self.complete_claim(p, share_id)
-                    driven += 1
+            for name, job in await self._records.overdue_claims(p, now_ms() - _REDRIVE_AFTER_MS, limit):
+                await self._complete_claim(p, name, job)
+                driven += 1
         return driven
 
     async def complete_claim(self, p: int, name: str) -> None:
         """Go on with a claim that has its number. May be repeated."""
-        claim = await self._records.client_hash(keys.claim(p, name))
-        if not claim.get("job"):
-            return
+        job = await self._records.open_job(p, name)
+        if job is not None:
+            await self._complete_claim(p, name, job)
+
+    async def _complete_claim(self, p: int, name: str, job: str) -> None:
         if keys.is_bill(name):
-            await self._bill_claims.complete(p, name, claim)
+            await self._bill_claims.complete(p, name, job)
         else:
-            await self.accept_many([msgspec.json.decode(claim["job"], type=ShareJob)])
+            await self.accept_many([msgspec.json.decode(job, type=ShareJob)])
 
     async def reject_claim(self, p: int, name: str, why: str) -> None:
         """Put a job of the inbox, whose number cannot be made, on the rejected stream."""
@@ -443,11 +443,11 @@ class Shares:
     def _accept_args(self, job: ShareJob, sid: str, reach: Reach, now: int) -> dict[str, Any]:
         bill, customer = job.bill, job.customer
         start = max(now, to_ms(job.send_at)) if job.send_at else now
-        blob = views.Blob(name=customer.name, template=job.template, data=job.data)
+        blob = msgspec.json.encode(views.Blob(template=job.template, data=job.data)).decode()
         linkable = (
             ChannelName.TELEGRAM in job.route.channels and not reach.chat and "telegram" not in self._off
         )
-        return {
+        args: dict[str, Any] = {
             "sid": sid,
             "id": job.id,
             "num": bill.number,
@@ -458,7 +458,8 @@ class Shares:
             "desc": text(bill.description),
             "due": str(to_ms(bill.due_at)) if bill.due_at else "",
             "mode": bill.mode,
-            "name": text(customer.name).casefold(),
+            "name": text(customer.name),
+            "called": text(customer.name).casefold(),
             "phone": text(customer.phone),
             "email": text(customer.email),
             "telegram": text(customer.telegram),
@@ -472,7 +473,7 @@ class Shares:
             "locale": customer.locale,
             "lane": "u" if job.lane == "urgent" else "b",
             "callback": text(job.callback_url),
-            "blob": msgspec.json.encode(blob).decode(),
+            "blob": "" if blob == "{}" else blob,
             "skip": msgspec.json.encode(reach.skipped).decode() if reach.skipped else "",
             "plan": " ".join(map(str, self._plan(job, now))),
             "send_at": str(start) if job.send_at else "",
@@ -481,9 +482,10 @@ class Shares:
             "suppressed": dict(reach.suppressed),
             "early": str(self._settings.early_payment_ms),
             "made": "1" if bill.create else "0",
-            "rem": msgspec.json.encode(job.reminders).decode(),
+            "rem": views.plan_text(job.reminders),
             "policy": self._settings.payment_policy(),
         }
+        return {name: value for name, value in args.items() if value}
 
 
 def _numbered(job: ShareJob, number: str) -> ShareJob:

@@ -28,7 +28,7 @@ from bot.domain.contact import mask
 from bot.domain.dead import DeadLetter
 from bot.domain.message import Kind, Lane, Outcome, State
 from bot.domain.money import plain
-from bot.domain.share import ShareJob
+from bot.domain.share import Reminders, ShareJob
 from bot.engine import keys
 from bot.engine.doubt import ASKED, TIMES
 
@@ -42,8 +42,8 @@ COST_UNIT = 10_000
 FIRST_CONTACT = "1"
 
 
-class Blob(msgspec.Struct, kw_only=True):
-    """What only rendering reads of a share; kept as one JSON text in its record."""
+class Blob(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What only rendering reads of a share; but for the name, what is not usual is one JSON text in its record."""
 
     name: str | None = None
     template: str = "default"
@@ -198,7 +198,7 @@ def message(p: int, local: str, fields: Fields, share_id: str) -> MessageView:
         error=fields.get("err") or None,
         delivery=fields.get("dl") or None,
         provider_id=fields.get("pid") or None,
-        attempts=int(fields["a"]),
+        attempts=int(fields.get("a", "0")),
         possible_duplicate=fields.get("dup") == "1",
         segments=int(fields["seg"]) if fields.get("seg") else None,
         to=mask(fields["to"]) if fields.get("to") else None,
@@ -305,7 +305,23 @@ def unmade_share(p: int, share_id: str, claim: Fields) -> ShareView:
 
 def blob(fields: Fields) -> Blob:
     """What rendering reads of a share."""
-    return msgspec.json.decode(fields["b"], type=Blob)
+    rest = msgspec.json.decode(fields.get("b", "{}"), type=Blob)
+    return msgspec.structs.replace(rest, name=fields.get("nm"))
+
+
+def plan_text(reminders: Reminders) -> str:
+    """When a share reminds, as kept in its record: `P3D P1D/P1D/5`, before and after the due time, and how often."""
+    before, after = msgspec.to_builtins((reminders.before_due, reminders.after_due))
+    return f"{' '.join(before)}/{' '.join(after)}/{reminders.max}"
+
+
+def plan_of(share: Fields) -> Reminders | None:
+    """The same read back; None of a share that does not say."""
+    if not share.get("rem"):
+        return None
+    before, after, most = share["rem"].split("/")
+    plan = {"before_due": before.split(), "after_due": after.split(), "max": int(most)}
+    return msgspec.convert(plan, Reminders)
 
 
 def name_of(share: Fields, account: Fields) -> str | None:

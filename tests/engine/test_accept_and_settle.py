@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 
 from bot.domain.bill import BillKind, BillStatus
@@ -254,6 +255,24 @@ async def test_search_finds_by_number_phone_name_and_id(engine: Engine) -> None:
     assert await engine.bills.search("nobody") == []
 
 
+async def test_a_name_is_found_among_many_each_number_once(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.engine.bills._NAMES_A_LOOK", 3)
+    for n in range(40):
+        await engine.shares.accept(job(f"7{n:03}", name=f"Asha Juma {n}"))
+    who: dict[str, Any] = {"name": "Neema [*] Mrema", "phone": "+255754000001", "kind": BillKind.CUSTOMER}
+    for term in ("1", "2", "3"):
+        await engine.shares.accept(job("800", term=term, **who))
+    assert [hit.number for hit in await engine.bills.search("[*] MREMA")] == ["800"]
+    assert len(await engine.bills.search("asha", limit=5)) == 5
+    assert len({hit.number for hit in await engine.bills.search("asha", limit=100)}) == 40
+    assert await engine.bills.search("*") == await engine.bills.search("[*]")
+    key = f"{keys.prefix(engine.records.partition('800'))}called"
+    names = await engine.records.client.lrange(key, 0, -1)
+    assert [name for name in names if name.endswith("800")] == ["neema [*] mrema\x1f800"]
+
+
 async def test_the_ledger_adds_up_and_notices_when_it_does_not(engine: Engine) -> None:
     await engine.shares.accept(job("100"))
     await engine.payments.settle(paid("100"))
@@ -311,12 +330,12 @@ async def test_an_id_whose_claim_was_lost_is_still_known_to_its_bill(engine: Eng
 
 async def test_a_claim_left_open_is_not_forgotten_because_the_contact_opted_out(engine: Engine) -> None:
     j = job("100", phone="+255754000001")
-    claim = f"tuma:{{{engine.records.partition(j.id)}}}:c:{j.id}"
+    claims = f"tuma:{{{engine.records.partition(j.id)}}}:open"
     first = await engine.shares.accept(j)
-    await engine.records.client.hset(claim, "st", "open")
+    await engine.records.client.hset(claims, j.id, f"1 {msgspec.json.encode(j).decode()}")
     await engine.contacts.opt_out("sms", "+255754000001", proof="page")
     assert (await engine.shares.accept(j)).token == first.token
-    assert await engine.records.client.hget(claim, "st") == "done"
+    assert not await engine.records.client.exists(claims)
 
 
 async def test_forgetting_one_address_forgets_the_person_but_not_the_other_guardian(engine: Engine) -> None:

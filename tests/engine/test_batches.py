@@ -10,8 +10,11 @@ from redis.exceptions import ResponseError
 from bot.domain.bill import AcceptedShare
 from bot.engine import keys, library
 from bot.engine.engine import Engine
+from bot.engine.scheduler import Scheduler
 from bot.engine.scripts import Call, HandedOut, now_ms
 from tests.engine.conftest import job
+
+DAY_MS = 86_400_000
 
 
 def outcome(held: HandedOut, attempt: int | None = None) -> dict[str, str]:
@@ -48,7 +51,8 @@ async def test_what_is_handed_out_is_what_is_recorded(engine: Engine) -> None:
     [held], _ = await scripts.run(scripts.hand_out(p, now_ms(), "sms", "test", (10, 10)))
     prefix = f"tuma:{{{p}}}:"
     assert dict(held.message) == await client.hgetall(f"{prefix}m:{held.id}")
-    assert dict(held.share) == await client.hgetall(f"{prefix}s:{held.share['sid']}")
+    sid = held.share["sid"]
+    assert dict(held.share) == {"sid": sid, **await client.hgetall(f"{prefix}s:{sid}")}
     assert dict(held.account) == await client.hgetall(f"{prefix}a:55042914871931")
     assert (held.attempt, held.message["a"], held.message["st"]) == (1, "1", "handed_out")
 
@@ -148,3 +152,22 @@ async def test_who_opts_out_while_a_share_is_taken_gets_nothing(
     [message] = answer.messages
     p, local = keys.parse_message_id(message, engine.records.partitions)
     assert (await engine.records.client.hgetall(f"{keys.prefix(p)}m:{local}"))["o"] == "suppressed"
+
+
+async def test_all_reminders_that_are_due_come_in_one_look_though_each_call_takes_few(engine: Engine) -> None:
+    jobs = [job(id=f"due-{n}") for n in range(90 * engine.partitions)]
+    for answer in await engine.shares.accept_many(jobs):
+        assert isinstance(answer, AcceptedShare)
+    scheduler = Scheduler(engine.records, engine.shares, engine.settings)
+    # Due in ten days, so that the first reminder comes in seven and the second in nine.
+    assert await scheduler.tick(now_ms() + 6 * DAY_MS) > 0
+    assert (await engine.ledger.check()).stats.created == len(jobs)
+    await engine.records.client.config_resetstat()
+    await scheduler.tick(now_ms() + 8 * DAY_MS)
+    calls = (await engine.records.client.info("commandstats"))["cmdstat_evalsha"]["calls"]
+    assert calls > 2 * engine.partitions
+    report = await engine.ledger.check()
+    assert report.ok, report.differences
+    assert report.stats.created == 2 * len(jobs)
+    token = (await engine.shares.get("due-0")).token
+    assert (await engine.records.share(*keys.parse_token(token, engine.partitions)))["ri"] == "1"

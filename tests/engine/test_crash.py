@@ -93,9 +93,9 @@ async def test_a_claim_left_open_by_a_crash_is_driven_again(engine: Engine) -> N
     j = job("100")
     await engine.shares._claim([(j, "")])
     for p in range(engine.partitions):
-        name = f"tuma:{{{p}}}:claims"
-        if await engine.records.client.zscore(name, j.id):
-            await engine.records.client.zadd(name, {j.id: 1})
+        name = f"tuma:{{{p}}}:open"
+        if claim := await engine.records.client.hget(name, j.id):
+            await engine.records.client.hset(name, j.id, f"1 {claim.partition(' ')[2]}")
     assert await engine.shares.redrive() == 1
     assert len((await engine.shares.get(j.id)).messages) == 1
     assert await engine.shares.redrive() == 0

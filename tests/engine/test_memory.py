@@ -12,7 +12,7 @@ from bot.domain.bill import BillKind
 from bot.engine import scripts
 from bot.engine.engine import Engine
 from bot.engine.inbox import Inbox, add
-from bot.engine.retention import PAYMENTS_KEPT_MS, Retention
+from bot.engine.retention import IDS_KEPT_MS, Retention
 from bot.engine.scripts import now_ms
 from channels.base import ChannelName, Delivery, StatusUpdate
 from channels.errors import RecipientInvalid, Uncertain
@@ -26,11 +26,11 @@ FOR_GOOD = {
     r"tuma:\{\d+\}:(n|pause|price|format|seen)": "counters and switches, one each for a partition",
     r"tuma:\{\d+\}:news": "capped",
     r"tuma:\{\d+\}:q:\w+:[ub]": "the streams themselves, empty when all is sent",
-    r"tuma:\{\d+\}:(names|dead|um|hints|timers|claims|cbdue|cbtry|pt)": "indexes, tidied by bot.engine.retention",
-    r"tuma:\{\d+\}:(owe|make:[ub]|sync)": "members leave with what they wait for",
+    r"tuma:\{\d+\}:(dead|um|hints|timers|cbdue|cbtry|pt|called|ids:\d+)": "tidied by bot.engine.retention",
+    r"tuma:\{\d+\}:(owe|open|make:[ub]|sync)": "members leave with what they wait for",
     r"tuma:\{\d+\}:k:.*": "contacts that decided something about us",
 }
-INDEXES = ("names", "dead", "um", "hints", "timers", "claims", "cbdue", "owe", "make:u", "make:b", "sync")
+INDEXES = ("dead", "um", "hints", "timers", "cbdue", "owe", "make:u", "make:b", "sync")
 
 
 async def _kinds_without_lifetime(engine: Engine) -> Counter[str]:
@@ -100,6 +100,8 @@ async def _size(engine: Engine) -> tuple[int, int, int]:
     client = engine.records.client
     members = sum(
         [await client.zcard(f"tuma:{{{p}}}:{index}") for p in range(engine.partitions) for index in INDEXES]
+        + [await client.llen(f"tuma:{{{p}}}:called") for p in range(engine.partitions)]
+        + [await client.hlen(f"tuma:{{{p}}}:open") for p in range(engine.partitions)]
     )
     return await client.dbsize(), members, int((await client.info("memory"))["used_memory_dataset"])
 
@@ -111,12 +113,12 @@ async def _time_ends(engine: Engine) -> None:
         if await client.ttl(key) > 0:
             await client.delete(key)
     try:
-        scripts.put_clock_forward(PAYMENTS_KEPT_MS + 1000)
+        scripts.put_clock_forward(IDS_KEPT_MS + 2 * 86_400_000)
         retention = Retention(engine.records)
         for p in range(engine.partitions):
             call = engine.records.scripts.due(p, now_ms(), 1000, {"sms": "resend", "email": "resend"})
             await engine.records.scripts.run(call)
-        for _ in range(3 * engine.partitions):
+        for _ in range(33 * engine.partitions):
             await retention.turn()
     finally:
         scripts.put_clock_right()
@@ -154,3 +156,15 @@ async def test_a_hint_that_nobody_answers_goes_with_its_bill(engine: Engine, kep
     for _ in range(engine.partitions):
         await retention.turn()
     assert await client.zcard(f"tuma:{{{p}}}:hints") == int(kept)
+
+
+async def test_the_records_of_a_bill_that_waits_are_kept_packed(engine: Engine) -> None:
+    # A hash that ever held a long text takes three times the room for as long as it lives.
+    for n in range(20):
+        await engine.shares.accept(job(f"9{n:05}", name=f"Asha Juma {n}"))
+    client = engine.records.client
+    found = {key: await client.object("encoding", key) async for key in client.scan_iter("tuma:{*}:*:*")}
+    kinds = {key.split(":")[2] for key in found}
+    assert {"a", "s", "m", "k", "ids"} <= kinds
+    loose = [key for key, encoding in found.items() if encoding == "hashtable"]
+    assert loose == []

@@ -412,7 +412,7 @@ class Lives(RuleBasedStateMachine):
         found = iter(await records.hashes([f"tuma:{{0}}:{name}" for name in names]))
         for m in messages:
             f = next(found)
-            there = (f["k"], f["ch"], f["st"], f.get("o", ""), int(f["a"]), f.get("dup") == "1")
+            there = (f["k"], f["ch"], f["st"], f.get("o", ""), int(f.get("a", 0)), f.get("dup") == "1")
             assert there == (m.kind, m.channel, m.state, m.outcome, m.attempt, m.maybe_second), m.id
         for s in shares:
             f = next(found)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from bot.engine import keys
 from bot.engine.engine import FORMAT, Engine
 from bot.engine.retention import Retention
 from bot.engine.scripts import now_ms
-from bot.errors import ConfigError
+from bot.errors import ConfigError, NotFound
 from tests.engine.conftest import job, settings_for
 from tests.engine.endings import REFUSED, end
 from tests.engine.test_worker import Scripted, settled, until, working
@@ -27,9 +28,26 @@ async def test_names_of_bills_that_are_gone_are_forgotten(engine: Engine) -> Non
     names = [
         name
         for p in range(engine.partitions)
-        for name in await engine.records.client.zrange(f"tuma:{{{p}}}:names", 0, -1)
+        for name in await engine.records.client.lrange(f"tuma:{{{p}}}:called", 0, -1)
     ]
     assert [name.partition("\x1f")[0] for name in names] == ["neema mrema"]
+
+
+async def test_an_id_is_known_for_400_days_and_then_forgotten(engine: Engine) -> None:
+    new = job("200", id="new")
+    for one in (job("100", id="old"), new):
+        await engine.shares.accept(one)
+    client = engine.records.client
+    for name, days in (("old", 401), ("new", 399)):
+        place = keys.ids(engine.records.partition(name), name)
+        _, _, rest = (await client.hget(place, name)).split(" ", 2)
+        await client.hset(place, name, f"1 {now_ms() // 86_400_000 - days} {rest}")
+    retention = Retention(engine.records)
+    for _ in range(engine.partitions * keys.IDS // 128):
+        await retention.turn()
+    assert (await engine.shares.accept(new)).repeated
+    with pytest.raises(NotFound):
+        await engine.shares.get("old")
 
 
 async def test_a_dead_letter_stays_while_its_bill_is_unpaid_and_leaves_the_index_with_its_record(

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from bot.engine import keys
 from bot.engine.engine import Engine
 from bot.errors import NotReplicated, StoreUnavailable
 from tests.conftest import Valkey
@@ -182,7 +183,7 @@ async def test_a_share_whose_claim_was_lost_in_a_failover_is_asked_for_again(eng
     async with gate(url) as way:
         through = await Engine.open(settings_for(way.url, replicas=0))
         j = job("500")
-        claim = f"tuma:{{{engine.records.partition(j.id)}}}:c:{j.id}"
+        claim = keys.ids(engine.records.partition(j.id), j.id)
 
         async def lose() -> None:
             await engine.records.client.delete(claim)

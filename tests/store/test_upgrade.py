@@ -81,7 +81,9 @@ async def test_every_record_carries_its_version(older: Engine, server: Valkey) -
     await older.shares.accept(job("100"))
     await older.payments.settle(paid("100"))
     records = [
-        name for name in ask(server, "KEYS", "tuma:*") if re.fullmatch(r"tuma:\{\d+\}:[asmpc]:.*", name)
+        name for name in ask(server, "KEYS", "tuma:*") if re.fullmatch(r"tuma:\{\d+\}:[asmp]:.*", name)
     ]
-    assert {name.split(":")[2] for name in records} == set("asmpc")
+    assert {name.split(":")[2] for name in records} == set("asmp")
     assert {ask(server, "HGET", name, "v") for name in records} == {"1"}
+    ids = [text for name in ask(server, "KEYS", "tuma:*:ids:*") for text in ask(server, "HVALS", name)]
+    assert [text.partition(" ")[0] for text in ids] == ["1"]

@@ -2,11 +2,13 @@
 --
 -- KEYS[1] is the partition's prefix `tuma:{p}:`. Every key below carries that hash tag, so all of it is one slot.
 -- Records:  a:<number> account   s:<sid> share   m:<sid>.<n> message   p:<pid> payment   x:<number>:<alias> payment id
---           c:<share id> claim   k:<kind>:<address> contact (both in the slot of their own name)
+--           k:<kind>:<address> contact   ids:<n> what ids stand for   c:<share id> claim whose number is not made yet, or
+--           was refused (all three in the slot of their own name)
 --           ad:<provider id> the message that took it for its own when its provider was asked (delivery)
 -- Indexes:  timers, ask:<channel> (in doubt, to be asked about now), um (payments for staff),
---           up:<number> (payments before their share), pn:<number> (its payments), pt (all by when they were paid), dead, names, claims, cbdue and cbtry
---           (events), hints, owe (open bills by what is owed),
+--           up:<number> (payments before their share), pn:<number> (its payments), pt (all by when they were paid), dead,
+--           called (list: name and number, of which a search looks through all), open (hash: claims that are, with their
+--           job), cbdue and cbtry (events), hints, owe (open bills by what is owed),
 --           make:u and make:b (numbers to be made: c:<claim> or n:<number whose balance needs a new one>),
 --           sync (numbers of which ClickPesa must be told), all three by the ms from which they are due
 -- Costs:    price: cap and price by channel, in ten-thousandths, only where a cap is set
@@ -16,7 +18,7 @@
 
 local P = KEYS[1]
 -- Records that a newer tuma has written are left alone, from the moment it opened the data set (engine.check_format).
-local FORMAT = 2
+local FORMAT = 3
 if string.sub(P, -2) == '}:' then
   local newer = redis.call('GET', P .. 'format')
   if newer and tonumber(newer) > FORMAT then
@@ -36,7 +38,9 @@ local woken = {}
 -- does (hold | resume).
 local policy = { succ = '', sync = '0', wait = '0', back = 'hold' }
 
--- What a script that handles many messages writes once for all of them: counters, and entries to take off a stream.
+-- What a script that handles many of them writes once for all: counters, entries to take off a stream, members of sorted
+-- sets (key to member to score, false to take it off), ends of lists and jobs of open claims (false to drop one). A call
+-- costs the server more than what most of them do.
 local batch
 
 local function count(field, by)
@@ -58,9 +62,93 @@ local function drop(key, entry)
   end
 end
 
+-- Put a member where it belongs in a sorted set, or (score false) take it off.
+local function enlist(key, member, score)
+  if batch then
+    batch.ranks[key] = batch.ranks[key] or {}
+    batch.ranks[key][member] = score
+  elseif score then
+    redis.call('ZADD', key, score, member)
+  else
+    redis.call('ZREM', key, member)
+  end
+end
+
+-- When something of this partition is to happen (the members are told in due.lua), in ms; false: not any more.
+local function timer(member, at) enlist(P .. 'timers', member, at) end
+
+-- Under which name a number can be found by staff.
+local function call_it(name, number)
+  local entry = name .. '\31' .. number
+  if batch then batch.names[#batch.names + 1] = entry else redis.call('RPUSH', P .. 'called', entry) end
+end
+
+-- The job of a claim while that is open, with the ms since when; false drops it.
+local function open_job(name, text)
+  if batch then
+    batch.jobs[name] = text
+  elseif text then
+    redis.call('HSET', P .. 'open', name, text)
+  else
+    redis.call('HDEL', P .. 'open', name)
+  end
+end
+
+local function is_open(name)
+  if batch and batch.jobs[name] ~= nil then return batch.jobs[name] ~= false end
+  return redis.call('HEXISTS', P .. 'open', name) == 1
+end
+
+-- What a producer's id stands for, once it has a number. There are more of these than of anything else and they stay
+-- for long, so many share one hash (keys.ids) and each is one text: version, day, digest, sid, number, kind of a bill
+-- that tuma made. bot.engine.retention drops the old ones.
+local function id_of(key, name)
+  local text = redis.call('HGET', key, name)
+  if not text then return nil end
+  local d, sid, number, kind = string.match(text, '^1 %d+ (%S+) (%S+) (%S+) ?(%S*)$')
+  return { d = d, sid = sid, num = number, kind = kind }
+end
+local function keep_id(key, name, id, now)
+  local day = string.format('%.0f', math.floor(tonumber(now) / (DAY * 1000)))
+  redis.call('HSET', key, name, table.concat({ '1', day, id.d, id.sid, id.num, id.kind }, ' '))
+end
+
+-- Lua takes only so many arguments from a table.
+local function in_parts(list, write)
+  for first = 1, #list, 1000 do write(first, math.min(first + 999, #list)) end
+end
+
+local function write_ranks(key, members)
+  local on, off = {}, {}
+  for member, score in pairs(members) do
+    if score then
+      on[#on + 1] = score
+      on[#on + 1] = member
+    else
+      off[#off + 1] = member
+    end
+  end
+  in_parts(on, function(first, last) redis.call('ZADD', key, unpack(on, first, last)) end)
+  in_parts(off, function(first, last) redis.call('ZREM', key, unpack(off, first, last)) end)
+end
+
+local function write_jobs(jobs)
+  local on, off = {}, {}
+  for name, text in pairs(jobs) do
+    if text then
+      on[#on + 1] = name
+      on[#on + 1] = text
+    else
+      off[#off + 1] = name
+    end
+  end
+  in_parts(on, function(first, last) redis.call('HSET', P .. 'open', unpack(on, first, last)) end)
+  in_parts(off, function(first, last) redis.call('HDEL', P .. 'open', unpack(off, first, last)) end)
+end
+
 -- Run `each` on every item. Should one of them break it, what was done for those before it is written all the same.
 local function in_batch(items, each)
-  batch = { counts = {}, entries = {} }
+  batch = { counts = {}, entries = {}, ranks = {}, names = {}, jobs = {} }
   local fine, broken = pcall(function()
     for _, item in ipairs(items) do each(item) end
   end)
@@ -70,13 +158,14 @@ local function in_batch(items, each)
     if by ~= 0 then count(field, by) end
   end
   for key, entries in pairs(written.entries) do
-    -- Lua takes only so many arguments from a table.
-    for first = 1, #entries, 1000 do
-      local last = math.min(first + 999, #entries)
+    in_parts(entries, function(first, last)
       redis.call('XACK', key, 'w', unpack(entries, first, last))
       redis.call('XDEL', key, unpack(entries, first, last))
-    end
+    end)
   end
+  for key, members in pairs(written.ranks) do write_ranks(key, members) end
+  write_jobs(written.jobs)
+  in_parts(written.names, function(first, last) redis.call('RPUSH', P .. 'called', unpack(written.names, first, last)) end)
   if not fine then error(broken) end
 end
 
@@ -107,8 +196,24 @@ local function said_by(key)
 end
 
 local function account(number) return record(P .. 'a:' .. number) end
-local function share(sid) return record(P .. 's:' .. sid) end
-local function message(id) return record(P .. 'm:' .. id) end
+-- What a key says, or what nearly every record would say, is not kept beside it: a share's sid, the channels it wants
+-- where they are those it has, a message's attempts before the first.
+local function filled(map, flat, field, value)
+  if not map or map[field] then return end
+  map[field] = value
+  flat[#flat + 1] = field
+  flat[#flat + 1] = value
+end
+local function share(sid)
+  local map, flat = record(P .. 's:' .. sid)
+  filled(map, flat, 'sid', sid)
+  return map, flat
+end
+local function message(id)
+  local map, flat = record(P .. 'm:' .. id)
+  filled(map, flat, 'a', '0')
+  return map, flat
+end
 local function sid_of(id) return string.match(id, '^(.*)%.%d+$') end
 local function seq_of(id) return string.match(id, '%.(%d+)$') end
 
@@ -188,8 +293,7 @@ end
 
 -- Open bills by what is owed, so that money which names no bill can be given to one.
 local function note_owed(number, a)
-  if a.st == 'open' then redis.call('ZADD', P .. 'owe', int(total_balance(a)), number)
-  else redis.call('ZREM', P .. 'owe', number) end
+  enlist(P .. 'owe', number, a.st == 'open' and int(total_balance(a)))
 end
 
 -- ClickPesa must hear what this number stands at; the version tells a later change from the one that was told.
@@ -255,12 +359,12 @@ end
 -- Take a message out of whatever it waits in; the record stays.
 local function leave(id, m)
   if m.st == 'scheduled' then
-    redis.call('ZREM', P .. 'timers', 'm:' .. id)
+    timer('m:' .. id, false)
   elseif m.e and m.e ~= '' then
     drop(stream(m.ch, m.ln), m.e)
   end
   if m.st == 'in_doubt' then
-    redis.call('ZREM', P .. 'timers', 'd:' .. id)
+    timer('d:' .. id, false)
     redis.call('ZREM', P .. 'ask:' .. m.ch, id)
   end
 end
@@ -318,7 +422,7 @@ local function done(id, m, outcome, why, now, also)
     unpack(also or {}))
   m.st, m.o = 'done', outcome
   redis.call('EXPIRE', P .. 'm:' .. id, KEEP_MESSAGE_S)
-  if m.rg == '1' then redis.call('ZREM', P .. 'timers', 'c:' .. id) end
+  if m.rg == '1' then timer('c:' .. id, false) end
   if doubted then unbury(id, m) end
 end
 
@@ -362,7 +466,7 @@ local function postpone(id, m, at)
   leave(id, m)
   redis.call('HSET', P .. 'm:' .. id, 'due', int(num(at)), 'e', '')
   move(id, m, 'scheduled')
-  redis.call('ZADD', P .. 'timers', at, 'm:' .. id)
+  timer('m:' .. id, at)
 end
 
 -- One voice: a waiting older message of this share and channel gives way to message number n.
@@ -410,15 +514,16 @@ end
 
 -- opt: at (ms, when not at once), lane, valid (ms), pay (payment id), extra (JSON text), rung ('1' on a first route),
 -- dup ('1': the customer may have it already), wish (ms, when the message was made in whose place this one comes),
--- num (the number it is about, if not the share's own), nn (the number that came after it)
+-- num (the number it is about, if not the share's own), nn (the number that came after it), n (which of the share's
+-- messages it is, where the share was written with it)
 local function create(s, kind, channel, opt, now)
-  local n = redis.call('HINCRBY', P .. 's:' .. s.sid, 'n', 1)
+  local n = opt.n or redis.call('HINCRBY', P .. 's:' .. s.sid, 'n', 1)
   local id = s.sid .. '.' .. n
-  if fenced(kind) then supersede(s, channel, int(n), now) end
+  if fenced(kind) and not opt.n then supersede(s, channel, int(n), now) end
   local later = opt.at and num(opt.at) > num(now)
   local m = { ch = channel, ln = opt.lane or s.ln, k = kind, st = later and 'scheduled' or 'queued',
     num = opt.num or s.num }
-  local fields = { 'v', '1', 'ch', channel, 'k', kind, 'ln', m.ln, 'num', m.num, 'at', now, 'a', '0', 'val', opt.valid }
+  local fields = { 'v', '1', 'ch', channel, 'k', kind, 'ln', m.ln, 'num', m.num, 'at', now, 'val', opt.valid }
   local function put(...)
     for _, part in ipairs({ ... }) do fields[#fields + 1] = part end
   end
@@ -439,7 +544,7 @@ local function create(s, kind, channel, opt, now)
   count(m.st, 1)
   if later then
     put('st', 'scheduled', 'due', opt.at)
-    redis.call('ZADD', P .. 'timers', opt.at, 'm:' .. id)
+    timer('m:' .. id, opt.at)
   else
     put('st', 'queued', 'e', redis.call('XADD', stream(channel, m.ln), '*', 'm', id))
     wake(channel, m.ln)
@@ -447,7 +552,7 @@ local function create(s, kind, channel, opt, now)
   redis.call('HSET', P .. 'm:' .. id, unpack(fields))
   -- Its clock runs from the start, so that a rung that never gets out (paused, retried for ever) is given up too.
   if opt.rung and next_channel(s, channel) then
-    redis.call('ZADD', P .. 'timers', int(num(later and opt.at or now) + num(s.cw)), 'c:' .. id)
+    timer('c:' .. id, int(num(later and opt.at or now) + num(s.cw)))
   end
   return id
 end
@@ -506,7 +611,7 @@ end
 
 -- The customer has it on this rung; another rung of the same wish that still waits says nothing new.
 local function confirm(id, m, s, now)
-  if m.rg == '1' then redis.call('ZREM', P .. 'timers', 'c:' .. id) end
+  if m.rg == '1' then timer('c:' .. id, false) end
   redis.call('HSET', P .. 'm:' .. id, 'cf', '1')
   if s.okc ~= m.ch then
     redis.call('HSET', P .. 's:' .. s.sid, 'okc', m.ch)
@@ -525,7 +630,7 @@ end
 -- Cancel what waits for a share and its timer; returns how many messages. Its dead letters end with it.
 local function hush(s, why, now)
   local canceled = 0
-  redis.call('ZREM', P .. 'timers', 'r:' .. s.sid)
+  timer('r:' .. s.sid, false)
   for _, ch in ipairs({ 'sms', 'whatsapp', 'email', 'telegram' }) do
     local n = s['l:' .. ch]
     local id = n and (s.sid .. '.' .. n)
@@ -554,9 +659,9 @@ local function into_doubt(id, m, at, with, now)
   redis.call('HSET', P .. 'm:' .. id, 'e', '', 'dat', now, 'pv', (m.pv and (m.pv .. ' ') or '') .. with)
   redis.call('HDEL', P .. 'm:' .. id, 'aq', 'aw', 'ae')
   move(id, m, 'in_doubt')
-  redis.call('ZADD', P .. 'timers', at, 'd:' .. id)
+  timer('d:' .. id, at)
   local s = m.rg == '1' and share(sid_of(id))
-  if s then redis.call('ZADD', P .. 'timers', int(num(now) + num(s.cw)), 'c:' .. id) end
+  if s then timer('c:' .. id, int(num(now) + num(s.cw))) end
 end
 
 -- The provider told of it before whoever sent it could: it is no question whether it was taken.
@@ -568,7 +673,7 @@ local function taken(id, m, s, now)
   event(s, 'message.sent', now, { message = id, channel = m.ch, kind = m.k })
   if m.cf == '1' then return confirm(id, m, s, now) end
   if m.rg == '1' and num(m.dr) < 4 then
-    redis.call('ZADD', P .. 'timers', int(num(now) + num(s.cw)), 'c:' .. id)
+    timer('c:' .. id, int(num(now) + num(s.cw)))
   end
 end
 
@@ -629,8 +734,9 @@ local function put_question(id, m, s, now, lease)
       if unknown(o) then alone = '0' end
     end
   end
-  return { int(token), redis.call('HGETALL', key), redis.call('HGETALL', P .. 's:' .. s.sid),
-    redis.call('HGETALL', P .. 'a:' .. s.num), owned, alone }
+  local _, flat = message(id)
+  local _, flat_share = share(s.sid)
+  return { int(token), flat, flat_share, redis.call('HGETALL', P .. 'a:' .. s.num), owned, alone }
 end
 
 -- Who a share's contact is on its number: shares of one contact have one group.
@@ -900,8 +1006,8 @@ local function wake_share(s, now)
   local at = 0
   while plan[at + 1] and num(plan[at + 1]) <= num(now) do at = at + 1 end
   redis.call('HSET', P .. 's:' .. s.sid, 'ri', int(at))
-  if plan[at + 1] then redis.call('ZADD', P .. 'timers', plan[at + 1], 'r:' .. s.sid)
-  else redis.call('ZREM', P .. 'timers', 'r:' .. s.sid) end
+  if plan[at + 1] then timer('r:' .. s.sid, plan[at + 1])
+  else timer('r:' .. s.sid, false) end
 end
 
 -- A number asks again for what is owed. What staff stopped goes on only where they say so (stopped: true).

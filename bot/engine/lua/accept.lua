@@ -1,17 +1,20 @@
 #!lua
 -- accept: put a share on its bill and make its first messages, in one transaction.
 -- KEYS    1 partition prefix
--- ARGV    1 now ms  2 job: JSON object of texts (see Shares._accept_args)
+-- ARGV    1 now ms  2 job: JSON object of texts (see Shares._accept_args); what is empty is left out
 -- Return  { 'ok', settled '0'|'1', message id... } | { 'repeated', sid } | { 'refused', code, detail }
 -- Clock   the caller's (due times). Cost O(channels + shares of the number + payments before it).
-local now, job = ARGV[1], cjson.decode(ARGV[2])
+local now, job = ARGV[1], setmetatable(cjson.decode(ARGV[2]), { __index = function() return '' end })
 policy = job.policy
 local key = P .. 'a:' .. job.num
 local a = account(job.num)
 local term = job.term
 -- The claim keeps an id unique; should it have been released under a racing repeat, the bill itself still knows.
+local called = job.name == '' or (a and a.nm == job.name)
 for _, sid in ipairs(a and shares_of(a) or {}) do
-  if sid == job.sid or redis.call('HGET', P .. 's:' .. sid, 'id') == job.id then return { 'repeated', sid } end
+  local known = redis.call('HMGET', P .. 's:' .. sid, 'id', 'nm')
+  if sid == job.sid or known[1] == job.id then return { 'repeated', sid } end
+  called = called or known[2] == job.name
 end
 if job.channels == '' then return { 'refused', 'channels', '' } end
 
@@ -53,7 +56,7 @@ if a then
   if a.kind == 'order' and not known then return { 'refused', 'term', a.T } end
 end
 local earlier = a ~= nil
-local group = contact_of()
+local group = earlier and contact_of() or (not earlier and '1')
 if not group then return { 'refused', 'contact', '' } end
 
 -- All that this share adds to the account is written at once.
@@ -94,17 +97,21 @@ for _, kind in ipairs({ 'phone', 'email', 'telegram' }) do
 end
 add('sh:' .. job.sid, term)
 redis.call('HSET', key, unpack(added))
-if fresh then use_credit(job.num, a) end
-if fresh and earlier then tell_clickpesa(job.num, now) end
-if earlier then changed(job.num) end
+if earlier then
+  if fresh then
+    use_credit(job.num, a)
+    tell_clickpesa(job.num, now)
+  end
+  changed(job.num)
+end
 
+local early = redis.call('ZRANGE', P .. 'up:' .. job.num, 0, -1)
 local s = { sid = job.sid, id = job.id, num = job.num, term = term, st = 'active', ln = job.lane, rm = job.route,
   ch = job.channels, cw = job.confirm, cb = job.callback }
-local fields = { 'v', '1', 'sid', s.sid, 'id', s.id, 'num', s.num, 'term', term, 'st', 'active', 'ln', s.ln,
-  'rm', s.rm, 'ch', s.ch, 'want', job.want, 'cw', s.cw, 'loc', job.locale, 'b', job.blob, 'at', now,
-  'n', '0', 'lt', job.link }
+local fields = { 'v', '1', 'id', s.id, 'num', s.num, 'term', term, 'st', 'active', 'ln', s.ln, 'rm', s.rm, 'ch', s.ch,
+  'cw', s.cw, 'loc', job.locale, 'at', now }
 local function put(field, value)
-  if value and value ~= '' then
+  if value ~= '' then
     fields[#fields + 1] = field
     fields[#fields + 1] = value
     s[field] = value
@@ -115,17 +122,27 @@ put('a:email', job.email)
 put('a:telegram', job.chat)
 put('cb', job.callback)
 put('w', job.wallet)
+put('nm', job.name)
+put('b', job.blob)
+put('lt', job.link)
+if job.want ~= s.ch then put('want', job.want) end
 put('skip', job.skip)
 put('plan', job.plan)
 put('rem', job.rem)
 put('sa', job.send_at)
-for channel, why in pairs(job.suppressed) do put('x:' .. channel, why) end
+if job.suppressed ~= '' then
+  for channel, why in pairs(job.suppressed) do put('x:' .. channel, why) end
+end
+-- What it asks for now is written with it, unless money is here already.
+local first_said = #early == 0 and payable(a, s) and voices(s) or {}
+put('n', int(#first_said))
+for n, ch in ipairs(first_said) do put('l:' .. ch, int(n)) end
 redis.call('HSET', P .. 's:' .. s.sid, unpack(fields))
-if job.name ~= '' then redis.call('ZADD', P .. 'names', 'NX', '0', string.lower(job.name) .. '\31' .. job.num) end
+if not called then call_it(job.called ~= '' and job.called or job.name, job.num) end
 
 -- A payment that came before its share settles an order number; on a customer number only a recent one does.
 local settled = '0'
-for _, pid in ipairs(redis.call('ZRANGE', P .. 'up:' .. job.num, 0, -1)) do
+for _, pid in ipairs(early) do
   local p = record(P .. 'p:' .. pid)
   local paid_at = p and num(p.paid ~= '' and p.paid or p.at)
   if p and p.m ~= '1' and p.back ~= '1' and (a.kind == 'order' or num(now) - paid_at <= num(job.early)) then
@@ -136,7 +153,7 @@ for _, pid in ipairs(redis.call('ZRANGE', P .. 'up:' .. job.num, 0, -1)) do
     a = account(job.num)
   end
 end
-if a.st == 'open' and total_balance(a) <= 0 then
+if (earlier or #early > 0) and a.st == 'open' and total_balance(a) <= 0 then
   -- Credit of earlier terms pays for all of it.
   a.st = 'settled'
   count('open', -1)
@@ -145,14 +162,23 @@ if a.st == 'open' and total_balance(a) <= 0 then
   end_shares(job.num, a, 'paid', now)
 end
 if not payable(a, s) then settled = '1' end
-note_owed(job.num, a)
+-- A bill that is new, and of which no money is here, is owed as it stands.
+if earlier or #early > 0 then note_owed(job.num, a) else enlist(P .. 'owe', job.num, job.amount) end
 if job.made == '1' then event(s, 'bill.created', now, { amount_minor = job.amount, currency = job.cur }) end
 
 local made = { 'ok', settled }
 if settled == '0' then
   local opt = { at = job.send_at ~= '' and job.send_at or nil, valid = job.valid }
-  for _, id in ipairs(speak(s, 'instructions', opt, now)) do made[#made + 1] = id end
-  local first = words(job.plan)[1]
-  if first then redis.call('ZADD', P .. 'timers', first, 'r:' .. s.sid) end
+  if #first_said > 0 then
+    opt.rung = s.rm == 'first' and '1' or nil
+    for n, ch in ipairs(first_said) do
+      opt.n = n
+      made[#made + 1] = create(s, 'instructions', ch, opt, now)
+    end
+  else
+    for _, id in ipairs(speak(s, 'instructions', opt, now)) do made[#made + 1] = id end
+  end
+  local first = string.match(job.plan, '%S+')
+  if first then timer('r:' .. s.sid, first) end
 end
 return made

@@ -12,7 +12,7 @@ local m = message(id)
 local s = m and m.st == 'in_doubt' and share(sid_of(id))
 if not s or not account(s.num) then
   redis.call('ZREM', key, id)
-  if m and m.st == 'in_doubt' then redis.call('ZADD', P .. 'timers', now, 'd:' .. id) end
+  if m and m.st == 'in_doubt' then timer('d:' .. id, now) end
   return {}
 end
 return put_question(id, m, s, now, ARGV[4])

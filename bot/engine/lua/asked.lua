@@ -24,5 +24,5 @@ elseif ends <= num(now) then
 end
 if ARGV[8] ~= '' then redis.call('HSET', key, 'ae', ARGV[8]) else redis.call('HDEL', key, 'ae') end
 redis.call('ZREM', P .. 'ask:' .. m.ch, id)
-redis.call('ZADD', P .. 'timers', int(at), 'd:' .. id)
+timer('d:' .. id, int(at))
 return 1

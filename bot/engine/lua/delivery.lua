@@ -60,7 +60,7 @@ local function apply(id, attempt, found)
     end
     count(found and 'doubt:adopted' or 'doubt:confirmed', 1)
     done(id, m, 'sent', found and 'found at the provider' or 'the provider confirmed it', now)
-    if m.rg == '1' then redis.call('ZADD', P .. 'timers', int(num(now) + num(s.cw)), 'c:' .. id) end
+    if m.rg == '1' then timer('c:' .. id, int(num(now) + num(s.cw))) end
   elseif m.dl and m.dl ~= '' and rank <= num(m.dr) then
     return 0
   else
@@ -77,7 +77,7 @@ local function apply(id, attempt, found)
     if ARGV[7] ~= '' and m.to == address(s, m.ch) then
       silence(s, m.ch, ARGV[7])
     end
-    redis.call('ZREM', P .. 'timers', 'c:' .. id)
+    timer('c:' .. id, false)
     local a = account(m.num)
     -- Where the next rung has been made, that one speaks now: never two of them, and nothing for staff to mend.
     if not m.nx and not advance(id, m, s, a, now) and wanted(id, m, s, a) and not again(m, s) then

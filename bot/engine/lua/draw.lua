@@ -25,7 +25,7 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', queue, '-inf', now, 'LIMIT',
     local s = {}
     if not of_claim then
       for _, sid in ipairs(shares_of(r)) do
-        if #s == 0 then s = redis.call('HGETALL', P .. 's:' .. sid) end
+        if #s == 0 then s = select(2, share(sid)) or {} end
       end
     end
     out[#out + 1] = { member, reference, int(tries), redis.call('HGETALL', key), s }

@@ -32,7 +32,7 @@ local function remind(sid)
   end
   redis.call('HSET', P .. 's:' .. sid, 'ri', int(at))
   local following = plan[at + 1]
-  if following then redis.call('ZADD', P .. 'timers', following, 'r:' .. sid) end
+  if following then timer('r:' .. sid, following) end
   if not last then return end
   local valid = following or int(num(now) + 2 * DAY * 1000)
   local made, capped = speak(s, 'reminder', { valid = valid }, now, a)
@@ -62,12 +62,12 @@ local function unconfirmed(id)
     if not advance(id, m, s, a, now) then bury(id, m, now, 'in doubt') end
   elseif waits(m) and m.a == '0' and redis.call('HEXISTS', P .. 'pause', m.ch) == 0 then
     -- It stands in a long queue or waits for the morning: being slow is no reason to change the channel.
-    redis.call('ZADD', P .. 'timers', int(num(now) + num(s.cw)), 'c:' .. id)
+    timer('c:' .. id, int(num(now) + num(s.cw)))
   elseif waits(m) and next_channel(s, m.ch, fenced(m.k) and a or nil) then
     done(id, m, 'superseded', 'it could not be sent in time', now)
     advance(id, m, s, a, now)
   elseif m.st == 'handed_out' then
-    redis.call('ZADD', P .. 'timers', int(num(now) + num(s.cw)), 'c:' .. id)
+    timer('c:' .. id, int(num(now) + num(s.cw)))
   end
 end
 
@@ -85,7 +85,7 @@ local function doubtful(id)
   local over, question = num(m.val) <= num(now), in_question(m)
   if question and not over then
     redis.call('ZADD', P .. 'ask:' .. m.ch, now, id)
-    redis.call('ZADD', P .. 'timers', m.val, 'd:' .. id)
+    timer('d:' .. id, m.val)
   elseif m.dup == '1' then
     done(id, m, 'failed', 'in doubt twice', now)
     if not advance(id, m, s, a, now) then bury(id, m, now, 'in doubt twice') end
@@ -102,18 +102,18 @@ local function doubtful(id)
   else
     count('doubt:held', 1)
     bury(id, m, now, 'in doubt')
-    redis.call('ZADD', P .. 'timers', m.val, 'd:' .. id)
+    timer('d:' .. id, m.val)
   end
 end
 
 local timers = redis.call('ZRANGEBYSCORE', P .. 'timers', '-inf', now, 'LIMIT', 0, ARGV[2])
-for _, member in ipairs(timers) do
-  redis.call('ZREM', P .. 'timers', member)
+in_batch(timers, function(member)
+  timer(member, false)
   local kind, rest = string.sub(member, 1, 1), string.sub(member, 3)
   if kind == 'r' then remind(rest)
   elseif kind == 'm' then queue(rest)
   elseif kind == 'c' then unconfirmed(rest)
   elseif kind == 'd' then doubtful(rest) end
-end
+end)
 local nearest = redis.call('ZRANGE', P .. 'timers', 0, 0, 'WITHSCORES')
 return { #timers, nearest[2] or '' }

@@ -75,7 +75,7 @@ end
 
 -- A channel that was asked for and had no address may have one now.
 local list, at, wanted = {}, {}, false
-for _, ch in ipairs(words(s.want)) do
+for _, ch in ipairs(words(s.want or s.ch)) do
   local before = string.find(' ' .. s.ch .. ' ', ' ' .. ch .. ' ', 1, true)
   if ch == 'telegram' then wanted = true end
   if address(s, ch) and (before or not suppressed(s, ch)) then

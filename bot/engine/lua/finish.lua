@@ -33,7 +33,7 @@ local function sent(id, m, s, r)
   if r.ok == '1' or rank >= 5 or m.cf == '1' then
     confirm(id, m, s, now)
   elseif m.rg == '1' then
-    redis.call('ZADD', P .. 'timers', int(num(now) + num(s.cw)), 'c:' .. id)
+    timer('c:' .. id, int(num(now) + num(s.cw)))
   end
 end
 

@@ -27,8 +27,8 @@ local function erase(s)
     local key = P .. 'm:' .. s.sid .. '.' .. n
     if redis.call('EXISTS', key) == 1 then redis.call('HDEL', key, 'to', 'txt') end
   end
-  redis.call('HDEL', P .. 's:' .. s.sid, 'a:phone', 'a:email', 'a:telegram', 'lt', 'plan')
-  redis.call('HSET', P .. 's:' .. s.sid, 'b', cjson.encode({ template = cjson.decode(s.b).template }))
+  redis.call('HDEL', P .. 's:' .. s.sid, 'a:phone', 'a:email', 'a:telegram', 'nm', 'lt', 'plan')
+  if s.b then redis.call('HSET', P .. 's:' .. s.sid, 'b', cjson.encode({ template = cjson.decode(s.b).template })) end
 end
 
 for _, sid in ipairs(a and shares_of(a) or {}) do
@@ -42,7 +42,7 @@ for _, sid in ipairs(a and shares_of(a) or {}) do
 end
 -- Also where the share is on another number by now.
 if a then off_number(kind, to) end
-for _, name in ipairs(cjson.decode(ARGV[5])) do redis.call('ZREM', P .. 'names', name .. '\31' .. number) end
+for _, name in ipairs(cjson.decode(ARGV[5])) do redis.call('LREM', P .. 'called', 0, name .. '\31' .. number) end
 if a then
   for _, pid in ipairs(redis.call('ZRANGE', P .. 'pn:' .. number, 0, -1)) do
     redis.call('HSET', P .. 'p:' .. pid, 'who', '', 'raw', '')

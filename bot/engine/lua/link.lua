@@ -14,7 +14,7 @@ redis.call('HSET', P .. 's:' .. s.sid, 'a:telegram', chat)
 redis.call('HDEL', P .. 's:' .. s.sid, 'x:telegram')
 s['x:telegram'] = nil
 local wanted, list = false, {}
-for _, ch in ipairs(words(s.want)) do
+for _, ch in ipairs(words(s.want or s.ch)) do
   if ch == 'telegram' then wanted = true end
   if ch == 'telegram' or string.find(' ' .. s.ch .. ' ', ' ' .. ch .. ' ', 1, true) then list[#list + 1] = ch end
 end

@@ -12,7 +12,7 @@ if b.due ~= '' then redis.call('HSET', key, 'td:' .. b.term, b.due) end
 if b.desc ~= '' then redis.call('HSET', key, 'tx:' .. b.term, b.desc) end
 if b.name ~= '' then
   redis.call('HSET', key, 'nm', b.name)
-  redis.call('ZADD', P .. 'names', 'NX', '0', b.index .. '\31' .. ARGV[1])
+  call_it(b.index, ARGV[1])
 end
 count('open', 1)
 note_owed(ARGV[1], account(ARGV[1]))

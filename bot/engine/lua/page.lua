@@ -5,11 +5,9 @@
 -- Return  { share, account, { payment, ... } }, each a flat list of fields, the newest payments, oldest first;
 --         {} if there is no such share or no such bill, or nobody whom it is for: they were forgotten, and a link
 --         in an old message tells nobody what they owed. Cost O(fields + payments).
-local s = redis.call('HGETALL', P .. 's:' .. ARGV[1])
-if #s == 0 then return {} end
-local got = redis.call('HMGET', P .. 's:' .. ARGV[1], 'num', 'a:phone', 'a:email', 'a:telegram')
-local number = got[1]
-if not (got[2] or got[3] or got[4]) then return {} end
+local s, flat = share(ARGV[1])
+if not s or not (s['a:phone'] or s['a:email'] or s['a:telegram']) then return {} end
+local number = s.num
 local a = redis.call('HGETALL', P .. 'a:' .. number)
 if #a == 0 then return {} end
 -- A bill may have been under other numbers before; what was paid there was paid for it.
@@ -24,4 +22,4 @@ for _, name in ipairs(numbers) do
     payments[#payments + 1] = redis.call('HGETALL', P .. 'p:' .. pid)
   end
 end
-return { s, a, payments }
+return { flat, a, payments }

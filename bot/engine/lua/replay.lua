@@ -10,7 +10,7 @@ local now, mode = ARGV[1], ARGV[3]
 -- On a first route the last rung speaks for the whole wish, so whatever share number n came after it is a newer one.
 local function newer(s, m, n)
   if m.rg ~= '1' then return s['l:' .. m.ch] ~= n end
-  for _, ch in ipairs(words(s.want)) do
+  for _, ch in ipairs(words(s.want or s.ch)) do
     if num(s['l:' .. ch]) > num(n) then return true end
   end
   return false

@@ -48,7 +48,7 @@ redis.call('HSET', key, 'T', table.concat(kept, '\31'))
 for field, value in pairs(a) do
   if string.match(field, '^ko?:') then redis.call('HSET', key, field, value) end
 end
-for at = 8, #ARGV do redis.call('ZADD', P .. 'names', 'NX', '0', ARGV[at] .. '\31' .. new) end
+for at = 8, #ARGV do call_it(ARGV[at], new) end
 count('open', 1)
 
 local served = release(a, old, now, new)
