@@ -20,7 +20,7 @@ def bench_command(
         list[str] | None,
         typer.Argument(
             metavar="CHAPTER ...",
-            help="What to measure: sending, intake, mail, backlog, rest, pages, limits. Default: all.",
+            help="What to measure: sending, intake, mail, backlog, life, rest, pages, limits. Default: all.",
             show_default=False,
         ),
     ] = None,
