@@ -153,6 +153,9 @@ class NumberMaker:
             await create_surely(self._client, new, doubtful=wanted.tries > 0)
         except ReferenceTaken:
             await self._waiting.another(wanted)
+            if wanted.tries:
+                # Most likely our own of an earlier try, from before the balance changed: nobody may pay to it.
+                await self._waiting.unwanted(wanted)
         except (ClickPesaRefused, Refused) as error:
             await self._give_up(wanted, str(error))
         except ClickPesaError as error:
@@ -252,11 +255,10 @@ class NumberMaker:
 
     async def _tell(self, telling: Telling) -> None:
         try:
-            if telling.status is not None:
-                await self._client.update(telling.number, status=telling.status)
-            elif telling.amount is not None:
+            if telling.status is not None or telling.amount is not None:
                 await self._client.update(
                     telling.number,
+                    status=telling.status,
                     amount=telling.amount,
                     description=telling.description,
                     mode=telling.mode,
