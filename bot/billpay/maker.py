@@ -150,7 +150,7 @@ class NumberMaker:
     async def _make_one(self, wanted: Wanted) -> None:
         new = _new(wanted)
         try:
-            await create_surely(self._client, new, doubtful=wanted.tries > 0)
+            number = await create_surely(self._client, new, doubtful=wanted.tries > 0)
         except ReferenceTaken:
             await self._waiting.another(wanted)
             if wanted.tries:
@@ -162,7 +162,10 @@ class NumberMaker:
             await self._waiting.later(wanted, self._rest(error))
         else:
             self._rest_s = 0.0
-            await self._made(wanted)
+            if number.lower() == wanted.reference.lower():
+                await self._made(wanted)
+            else:  # nobody could pay under the reference
+                await self._give_up(wanted, f"ClickPesa made {number} instead of {wanted.reference}")
 
     async def _made(self, wanted: Wanted) -> None:
         made = await self._waiting.made(wanted)
