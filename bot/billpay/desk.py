@@ -116,7 +116,7 @@ class BillDesk:
         return "off" if self._client is None else "later"
 
     async def _tell(self, number: str, change: BillChange, after: Telling) -> Told:
-        if after.status is not None:
+        if after.status == "INACTIVE":
             return self._later()
         amount = after.amount if _names_amount(change) else None
         words = after.description if amount or change.description else None

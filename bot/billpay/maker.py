@@ -150,16 +150,22 @@ class NumberMaker:
     async def _make_one(self, wanted: Wanted) -> None:
         new = _new(wanted)
         try:
-            await create_surely(self._client, new, doubtful=wanted.tries > 0)
+            number = await create_surely(self._client, new, doubtful=wanted.tries > 0)
         except ReferenceTaken:
             await self._waiting.another(wanted)
+            if wanted.tries:
+                # Most likely our own of an earlier try, from before the balance changed: nobody may pay to it.
+                await self._waiting.unwanted(wanted)
         except (ClickPesaRefused, Refused) as error:
             await self._give_up(wanted, str(error))
         except ClickPesaError as error:
             await self._waiting.later(wanted, self._rest(error))
         else:
             self._rest_s = 0.0
-            await self._made(wanted)
+            if number.lower() == wanted.reference.lower():
+                await self._made(wanted)
+            else:  # nobody could pay under the reference
+                await self._give_up(wanted, f"ClickPesa made {number} instead of {wanted.reference}")
 
     async def _made(self, wanted: Wanted) -> None:
         made = await self._waiting.made(wanted)
@@ -252,11 +258,10 @@ class NumberMaker:
 
     async def _tell(self, telling: Telling) -> None:
         try:
-            if telling.status is not None:
-                await self._client.update(telling.number, status=telling.status)
-            elif telling.amount is not None:
+            if telling.status is not None or telling.amount is not None:
                 await self._client.update(
                     telling.number,
+                    status=telling.status,
                     amount=telling.amount,
                     description=telling.description,
                     mode=telling.mode,

@@ -42,7 +42,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Telling(msgspec.Struct, frozen=True, kw_only=True):
-    """What ClickPesa is to be told of a number: its status, or what is owed. Neither: there is nothing to tell.
+    """What ClickPesa is to be told of a number: its status, what is owed, or both. Neither: there is nothing to tell.
 
     `version` tells this state from a later one. `description` and `mode` go with the amount when ClickPesa may have
     others.
@@ -50,7 +50,7 @@ class Telling(msgspec.Struct, frozen=True, kw_only=True):
 
     number: str
     version: str
-    status: Literal["INACTIVE"] | None = None
+    status: Literal["ACTIVE", "INACTIVE"] | None = None
     amount: Decimal | None = None
     description: str | None = None
     mode: BillMode | None = None

@@ -86,10 +86,12 @@ class Payments:
         live, account = number, await self._records.account(number)
         while following := account.get("next"):
             live, account = following, await self._records.account(following)
+        alias = f"{_CASH}{cash.id}"
+        entered = await self._entered(live, account, alias)
         event = PaymentEvent(
             event="received",
-            ids=(f"{_CASH}{cash.id}",),
-            number=live,
+            ids=(alias,),
+            number=entered or live,
             status="SETTLED",
             amount=cash.amount,
             currency=account["cur"],
@@ -97,7 +99,7 @@ class Payments:
             source="staff",
             created_at=views.moment(str(now_ms())),
         )
-        if not await self._known(live, event.ids[0]):
+        if entered is None:
             _check_cash(account, cash)
         extra = {"note": text(cash.note), "by": by}
         result = await self._settle(event, force=False, extra=extra)
@@ -123,6 +125,14 @@ class Payments:
         if result.outcome != "repeated":
             await self._records.audit(by, "take back", f"{payment_id} of {fields['num']}: {note}", now_ms())
         return result
+
+    async def _entered(self, number: str, account: dict[str, str], alias: str) -> str | None:
+        """Under which number of a bill this entry is on record: its own, or one that it had before."""
+        while not await self._known(number, alias):
+            if (previous := account.get("prev")) is None:
+                return None
+            number, account = previous, await self._records.account(previous)
+        return number
 
     async def _known(self, number: str, alias: str) -> bool:
         p = self._records.partition(number)

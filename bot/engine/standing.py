@@ -39,6 +39,7 @@ def telling(number: str, version: str, account: Mapping[str, str], owed: int | N
     return Telling(
         number=number,
         version=version,
+        status="ACTIVE" if account.get("act") == "1" else None,
         amount=from_minor(amount, account["cur"]),
         description=words,
         mode=BillMode(account[f"tm:{asked}"]) if "heal" in account or len(modes) > 1 else None,

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
+import msgspec
 import pytest
 
 from bot.billpay.desk import BillDesk
+from bot.billpay.numbers import NumberDetails
 from bot.domain.bill import BillKind, BillMode, BillStatus
 from bot.domain.bill_change import BillChange, ChangedBill
 from bot.domain.cash import Cash
@@ -18,7 +22,7 @@ from bot.engine.changes import HEALS_AFTER_MS
 from bot.engine.scripts import now_ms, put_clock_forward, put_clock_right
 from bot.errors import NotFound, ProviderAway, Refused, StoreUnavailable
 from tests.bills.conftest import Office, Open, at_clickpesa, until_found
-from tests.bills.test_successor import all_handed, handed_text, messages, queued
+from tests.bills.test_successor import _asks, all_handed, handed_text, messages, queued
 from tests.engine.conftest import job, paid
 
 
@@ -942,3 +946,104 @@ async def test_a_stop_ends_with_the_next_term_so_that_money_that_goes_back_is_as
     assert bill.status == "open"
     assert bill.next_reminder_at is not None
     assert (await office.engine.ledger.check()).differences == []
+
+
+async def test_a_paid_bill_that_was_cancelled_asks_for_nothing_under_a_new_amount(
+    office: Office, desk: BillDesk
+) -> None:
+    number = await made(office, kind=BillKind.CUSTOMER)
+    async with office.making():
+        await office.pays(number, 45000)
+        await sent(office)
+        await changed(office, desk, number, status="INACTIVE")
+        await until_found(lambda: _status(office, number, "INACTIVE"))
+    result = await changed(office, desk, number, amount=Decimal(60000))
+    assert (result.bill.status, result.bill.balance, result.messages) == ("stopped", "15000", 0)
+    assert await all_handed(office) == []
+    again = await changed(office, desk, number, status="ACTIVE")
+    assert (again.bill.status, again.bill.balance) == ("open", "15000")
+    assert (office.bills[number].status, office.bills[number].amount) == ("ACTIVE", Decimal(15000))
+
+
+async def test_a_bill_that_was_stopped_after_it_was_paid_is_not_asked_for_when_its_money_goes_back(
+    open_office: Open,
+) -> None:
+    office = await open_office(on_reversal="resume")
+    number = await made(office)
+    payment = paid(number)
+    await office.engine.payments.settle(payment)
+    await office.engine.bills.stop(number, by="cli")
+    await office.engine.payments.settle(msgspec.structs.replace(payment, status="REVERSED"))
+    assert (await office.engine.bills.get(number)).status is BillStatus.STOPPED
+    assert await office.engine.creations.urgent(1) == []
+    assert "45,000" in await handed_text(office)  # that it went back, and no more
+
+
+async def test_a_bill_that_was_stopped_while_staff_decide_about_its_money_gets_no_new_number(
+    office: Office,
+) -> None:
+    number = await made(office)
+    payment = paid(number)
+    await office.engine.payments.settle(payment)
+    await office.engine.payments.settle(msgspec.structs.replace(payment, status="REVERSED"))
+    await office.engine.bills.stop(number, by="cli")
+    assert (await office.engine.bills.get(number)).status is BillStatus.STOPPED
+    [kept] = await office.engine.payments.unmatched()
+    await office.engine.payments.dismiss(kept.id, by="cli")
+    assert await office.engine.creations.urgent(1) == []
+    assert (await office.engine.ledger.check()).differences == []
+
+
+async def test_two_changes_at_once_leave_both_sides_with_one_amount(office: Office, desk: BillDesk) -> None:
+    number = await made(office, bill_mode=BillMode.EXACT)
+    update, second = office.client.update, asyncio.Event()
+
+    async def update_slowly(number: str, **fields: Any) -> NumberDetails:
+        answer = await update(number, **fields)
+        if fields.get("amount") == Decimal(60000):
+            await second.wait()  # ClickPesa took this one first, and here it comes last
+        return answer
+
+    office.client.update = update_slowly  # type: ignore[method-assign]
+    first = asyncio.create_task(changed(office, desk, number, amount=Decimal(60000)))
+    await until_found(lambda: _asks(office, number, 60000))
+    await changed(office, desk, number, amount=Decimal(50000))
+    second.set()
+    assert (await first).bill.balance == "60000"
+    async with office.making():
+        await until_found(lambda: _asks(office, number, 60000))
+
+
+async def test_a_bill_that_goes_on_while_clickpesa_is_still_told_of_its_end_can_be_paid(
+    office: Office, desk: BillDesk
+) -> None:
+    number = await made(office)
+    update, under_way, late = office.client.update, asyncio.Event(), asyncio.Event()
+
+    async def update_slowly(number: str, **fields: Any) -> NumberDetails:
+        if fields.get("status") == "INACTIVE":
+            under_way.set()
+            await late.wait()
+        return await update(number, **fields)
+
+    office.client.update = update_slowly  # type: ignore[method-assign]
+    async with office.making():
+        await changed(office, desk, number, status="INACTIVE")
+        await asyncio.wait_for(under_way.wait(), 20)
+        await changed(office, desk, number, status="ACTIVE")
+        late.set()
+        await until_found(lambda: _status(office, number, "INACTIVE"))
+        await until_found(lambda: _status(office, number, "ACTIVE"))
+
+
+async def test_cash_counts_once_also_when_its_bill_has_another_number_meanwhile(office: Office) -> None:
+    async with office.making():
+        old = await at_clickpesa(office)
+    await office.pays(old, 20000)
+    cash = Cash(id="slip-9", amount=Decimal(5000), note="slip 9")
+    assert (await office.engine.payments.add(old, cash, by="cli")).outcome == "partial"
+    async with office.making():
+        new = await office.successor(old)
+    for number in (old, new):
+        assert (await office.engine.payments.add(number, cash, by="cli")).outcome == "repeated"
+    assert (await office.engine.bills.get(new)).balance == "20000"

@@ -227,6 +227,18 @@ async def _refusing(new: object) -> str:
     raise ClickPesaRefused("the amount is too small", 400)
 
 
+async def test_a_number_that_is_not_the_one_asked_for_is_told_to_nobody(office: Office) -> None:
+    async def create(new: object) -> str:
+        return "99999999999999"
+
+    office.client.create = create  # type: ignore[method-assign]
+    accepted = await office.engine.shares.accept(to_make())
+    async with office.making():
+        share = await office.made(accepted.id)
+    assert (share.state, share.number, share.messages) == ("refused", "", [])
+    assert "99999999999999 instead of" in (share.reason or "")
+
+
 async def test_a_refused_id_may_be_used_again(office: Office) -> None:
     create, j = office.client.create, to_make()
     office.client.create = _refusing  # type: ignore[method-assign]

@@ -210,6 +210,22 @@ async def test_the_maker_corrects_the_amount_before_the_number_is_shown(office: 
     assert (await office.engine.bills.get(new)).balance == "20000"
 
 
+async def test_a_number_whose_answer_was_lost_before_the_balance_changed_is_closed(office: Office) -> None:
+    from bot.billpay.maker import _new
+
+    async with office.making():
+        old = await at_clickpesa(office)
+    await office.pays(old, 20000)
+    [wanted] = await office.engine.creations.urgent(1)
+    await office.client.create(_new(wanted))
+    await office.engine.creations.later(wanted, 0)
+    await office.engine.payments.settle(paid(old, "5000"))
+    async with office.making():
+        new = await office.successor(old)
+        await until_found(lambda: _inactive(office, wanted.reference))
+    assert (office.bills[new].status, office.bills[new].amount) == ("ACTIVE", Decimal(20000))
+
+
 async def test_a_payment_on_the_old_number_pays_the_new_one(office: Office) -> None:
     async with office.making():
         old = await at_clickpesa(office)

@@ -246,8 +246,9 @@ class Model:
 
     def stop(self, number: str) -> int:
         bill = self.bills[number]
-        if bill.state == "open":
-            bill.state, bill.halted = "stopped", True
+        bill.halted = True
+        if bill.state in ("open", "closed"):
+            bill.state = "stopped"
         canceled = 0
         for share in bill.shares:
             if share.state == "active":

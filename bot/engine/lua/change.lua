@@ -92,8 +92,15 @@ for _, s in ipairs(mine) do
 end
 local owed = total_balance(a)
 local resumed = c.active == '1' and a.st == 'stopped'
-if c.active == '1' or fresh then redis.call('HDEL', key, 'cxl', 'halt', 'late') end
-if owed > 0 and (a.st == 'settled' or a.st == 'open' or fresh or (a.st == 'stopped' and c.active == '1')) then
+if c.active == '1' or fresh then
+  redis.call('HDEL', key, 'cxl', 'halt', 'late')
+  a.cxl, a.halt = nil, nil
+end
+if owed > 0 and a.st == 'settled' and given_up(a) then
+  -- It was paid when it was ended; ended it stays, and a cancelled one cannot be paid at ClickPesa.
+  a.st = 'stopped'
+  redis.call('HSET', key, 'st', a.st)
+elseif owed > 0 and (a.st == 'settled' or a.st == 'open' or fresh or (a.st == 'stopped' and c.active == '1')) then
   reopen(number, a, now, a.st ~= 'open' or c.active == '1' or fresh)
 elseif owed <= 0 and a.st == 'open' then
   a.st = 'settled'
@@ -104,11 +111,15 @@ end
 canceled = canceled + end_shares(number, a, 'paid', now)
 note_owed(number, a)
 changed(number)
-if a.heal then
-  redis.call('HDEL', key, 'heal')
-  if c.told ~= '' or a.heal == 'v' .. (a.sv or '') then redis.call('ZREM', P .. 'sync', number) end
-end
-if c.told ~= '' and c.told ~= int(owed) or (owed <= 0 and a.kind == 'order') then tell_clickpesa(number, now) end
+-- Two changes at once reach ClickPesa in one order and this step perhaps in the other: the first to come here takes the
+-- mark of both, and after the last ClickPesa hears how the bill stands. So it does where it was being told something
+-- else at the same time, which may have come there last; of its end, too (act).
+local alone = a.heal == 'v' .. (a.sv or '')
+local overtaken = c.told ~= '' and not alone
+if alone then redis.call('ZREM', P .. 'sync', number) end
+if a.heal then redis.call('HDEL', key, 'heal') end
+if overtaken and c.active == '1' then redis.call('HSET', key, 'act', '1') end
+if overtaken or c.told ~= '' and c.told ~= int(owed) or (owed <= 0 and a.kind == 'order') then tell_clickpesa(number, now) end
 
 -- A message that still waits says the new things by itself.
 local function say(s, kind)

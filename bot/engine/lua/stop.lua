@@ -7,8 +7,9 @@ local now = ARGV[1]
 policy.sync = ARGV[5]
 local number, a = live(ARGV[2], account(ARGV[2]))
 if not a then return -1 end
--- Of a closed number the balance may be on its way to a new one, which is not wanted any more.
-if a.st == 'open' or (a.st == 'closed' and a.nxk) then
+-- Of a closed number the balance may be on its way to a new one, or get one when staff decide about its money: it is not
+-- wanted any more.
+if a.st == 'open' or a.st == 'closed' then
   if a.st == 'open' then count('open', -1) end
   a.st = 'stopped'
   redis.call('HSET', P .. 'a:' .. number, 'st', 'stopped', 'halt', '1', 'by', ARGV[3])
@@ -16,6 +17,9 @@ if a.st == 'open' or (a.st == 'closed' and a.nxk) then
   note_owed(number, a)
   changed(number)
   if a.nxr then release(a, number, now) end
+elseif a.st == 'settled' then
+  -- Should its money go back, it is not asked for again.
+  redis.call('HSET', P .. 'a:' .. number, 'halt', '1', 'by', ARGV[3])
 end
 if ARGV[4] == '1' and a.cxl ~= '1' then
   redis.call('HSET', P .. 'a:' .. number, 'cxl', '1')

@@ -31,6 +31,6 @@ if (redis.call('HGET', P .. 'a:' .. ARGV[3], 'sv') or '') ~= ARGV[4] then
 end
 if ARGV[2] == 'told' then
   redis.call('ZREM', P .. 'sync', ARGV[3])
-  redis.call('HDEL', P .. 'a:' .. ARGV[3], 'heal')
+  redis.call('HDEL', P .. 'a:' .. ARGV[3], 'heal', 'act')
 else redis.call('ZADD', P .. 'sync', 'XX', ARGV[5], ARGV[3]) end
 return 1
