@@ -8,14 +8,13 @@ account until it is off its contact's index; what a crash left marked, the next 
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
 
 import msgspec
 
 from bot.domain.bill import ShareContact
 from bot.domain.share import Customer
-from bot.engine import views
+from bot.engine import keys, views
 from bot.engine.contacts import Contacts, addresses
 from bot.engine.records import Records
 from bot.engine.scripts import now_ms, text
@@ -98,6 +97,6 @@ def _edit(given: Customer, consent: Mapping[str, str]) -> dict[str, object]:
         "email": text(given.email),
         "telegram": text(given.telegram),
         "chat": "" if given.telegram else consent.get("chat", ""),
-        "link": secrets.token_urlsafe(12),
+        "link": keys.fresh_secret(),
         "suppressed": {name[2:]: why for name, why in consent.items() if name.startswith("x:")},
     }

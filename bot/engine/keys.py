@@ -156,9 +156,19 @@ def clickpesa(name: str) -> str:
     return f"tuma:{{clickpesa}}:{name}"
 
 
+def fresh_secret() -> str:
+    """Sixteen characters that cannot be guessed, to end a link with: no dash at the end.
+
+    Android's Linkify ends a link in a text at a word's boundary, and would leave that dash out of it.
+    """
+    while (made := secrets.token_urlsafe(12)).endswith("-"):
+        pass
+    return made
+
+
 def fresh_sid() -> str:
-    """A new share's inner name: 96 random bits, so that a page address cannot be guessed."""
-    return secrets.token_urlsafe(12)
+    """A new share's inner name: nearly 96 random bits, so that a page address cannot be guessed."""
+    return fresh_secret()
 
 
 def token(p: int, sid: str) -> str:

@@ -7,7 +7,6 @@ nothing: intake drives unconfirmed claims again.
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -478,7 +477,7 @@ class Shares:
             "plan": " ".join(map(str, self._plan(job, now))),
             "send_at": str(start) if job.send_at else "",
             "valid": str(start + _ms(INSTRUCTIONS_VALID)),
-            "link": secrets.token_urlsafe(12) if linkable else "",
+            "link": keys.fresh_secret() if linkable else "",
             "suppressed": dict(reach.suppressed),
             "early": str(self._settings.early_payment_ms),
             "made": "1" if bill.create else "0",

@@ -28,6 +28,7 @@ class PageWriter:
     def __init__(self, settings: Settings, look: Look) -> None:
         self._files = PageFiles(settings.templates, look.colour)
         self._policies: dict[tuple[str | None, tuple[str, ...]], str] = {}
+        self._origins = settings.embed_origins
         self.look = look
         self.default = language(settings.locale)
         for script in (None, SCRIPT):
@@ -70,7 +71,9 @@ class PageWriter:
         status = problems.of_error(error).status
         name = "missing" if status == 404 else "wrong" if status < 500 else "busy"
         texts = [self._sorry(lang, name) for lang in LANGUAGES]
-        response = self.page("sorry.html", LANGUAGES[0], {"texts": texts}, status=status)
+        # In a frame too: a browser shows an error of its own instead of a page that may not be framed.
+        frames = self._origins if request.path.endswith("/embed") else ()
+        response = self.page("sorry.html", LANGUAGES[0], {"texts": texts}, status=status, frames=frames)
         if status in problems.UNREAD:
             response.force_close()
         if isinstance(error, StoreUnavailable):

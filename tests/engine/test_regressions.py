@@ -26,6 +26,14 @@ from tests.engine.test_worker import Scripted, hands, settled, until, working
 FIRST = {"mode": "first", "channels": ("whatsapp", "sms")}
 
 
+def test_no_link_ends_with_a_dash_that_phones_leave_out_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Android's Linkify ends a link at a word's boundary: "/pay/1-abc-" before a line break opened "/pay/1-abc"."""
+    drawn = iter(["a" * 15 + "-", "b" * 16, "c" * 15 + "-", "d" * 16])
+    monkeypatch.setattr("secrets.token_urlsafe", lambda size: next(drawn))
+    assert keys.fresh_sid() == "b" * 16
+    assert keys.fresh_secret() == "d" * 16
+
+
 async def grab(engine: Engine, number: str, channel: str = "sms") -> Sequence[HandedOut]:
     scripts, p = engine.records.scripts, engine.records.partition(number)
     held, _ = await scripts.run(scripts.hand_out(p, now_ms(), channel, "test", (10, 10)))

@@ -43,6 +43,18 @@ async def test_without_a_setting_nobody_may(site: Site) -> None:
     assert found["X-Frame-Options"] == "DENY"
 
 
+async def test_a_bill_that_is_gone_is_a_kind_page_in_a_frame_too(serve: Serve) -> None:
+    site = await serve(embed_origins=(SHOP,))
+    for path in (f"/pay/0-{'x' * 16}/embed", "/pay/x/embed"):
+        async with site.stranger.get(path) as response:
+            assert response.status == 404
+            assert "Hatujapata ukurasa huu" in await response.text()
+            assert response.headers["Content-Security-Policy"].endswith(f"frame-ancestors {SHOP}")
+            assert "X-Frame-Options" not in response.headers
+    async with site.stranger.get("/pay/x") as response:
+        assert response.headers["X-Frame-Options"] == "DENY"
+
+
 async def test_a_frame_has_the_number_and_a_link_but_no_way_to_stop_messages(site: Site) -> None:
     answer = await shared(site, bill={"number": "55042914871931", "amount": "45000"})
     page = await get(site, f"/pay/{answer['token']}/embed")
