@@ -81,11 +81,12 @@ def guard() -> Iterator[None]:
     except _AWAY as error:
         raise StoreUnavailable(f"Redis cannot answer now: {type(error).__name__}") from error
     except errors.ResponseError as error:
-        if str(error).startswith("NEWER"):
-            raise ConfigError(f"{str(error).removeprefix('NEWER ')}: start a newer tuma") from error
-        if not str(error).startswith(_AWAY_WORDS):
+        said = _said(error)
+        if said.startswith("NEWER"):
+            raise ConfigError(f"{said.removeprefix('NEWER ')}: start a newer tuma") from error
+        if not said.startswith(_AWAY_WORDS):
             raise
-        word = str(error).split(" ", 1)[0]
+        word = said.split(" ", 1)[0]
         if word == "OOM":
             raise StoreFull(_FULL) from error
         raise StoreUnavailable(f"Redis cannot take this now: {word}") from error
@@ -93,6 +94,12 @@ def guard() -> Iterator[None]:
         if not _closed_meanwhile(error):
             raise
         raise StoreUnavailable("Redis cannot answer now: the connection was closed") from error
+
+
+def _said(error: Exception) -> str:
+    """What the server said; of a pipeline the library puts the command before it."""
+    _, marked, said = str(error).rpartition(" of pipeline caused error: ")
+    return said.strip("()',\"") if marked else str(error)
 
 
 def _closed_meanwhile(error: Exception) -> bool:

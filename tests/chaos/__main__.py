@@ -26,14 +26,14 @@ def main(arguments: list[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
     seed = secrets.randbelow(10**6) if asked.seed is None else asked.seed
     scale = {"single": QUICK if asked.quick else FULL, "sentinel": SENTINEL, "cluster": CLUSTER}[asked.store]
-    scale = replace(scale, shares=asked.shares or scale.shares)
+    scale = replace(scale, shares=asked.shares or scale.shares, guarded=not asked.unguarded)
     folder = Path(tempfile.mkdtemp(prefix="tuma-chaos-")) if asked.keep is None else asked.keep
     folder.mkdir(parents=True, exist_ok=True)
     say(f"seed {seed}; everything is kept in {folder} if a promise is broken")
     outcome = asyncio.run(run(plan(seed, scale), folder, say))
     proof = report.proof(outcome, _command(asked, seed))
     _show(outcome, proof, folder)
-    where = asked.write or (None if asked.quick or asked.shares else PROOFS)
+    where = asked.write or (None if asked.quick or asked.shares or asked.unguarded else PROOFS)
     if where is not None:
         report.write(proof, where)
         say(f"written: {where}")
@@ -51,6 +51,11 @@ def _parser() -> argparse.ArgumentParser:
         default="single",
         help="two minutes on a pair under a Sentinel, or on a cluster with replicas, with failovers",
     )
+    parser.add_argument(
+        "--unguarded",
+        action="store_true",
+        help="without min-replicas-to-write on the servers: counts what then dies with a primary; writes nothing",
+    )
     parser.add_argument("--seed", type=int, help="what the plan follows from (default: a new one)")
     parser.add_argument("--shares", type=int, help="how many bills (default: what the run is made for)")
     parser.add_argument("--write", type=Path, metavar="DIR", help="where the proof goes")
@@ -60,7 +65,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _command(asked: argparse.Namespace, seed: int) -> str:
     store = "" if asked.store == "single" else f"--store {asked.store} "
-    return f'make chaos ARGS="{store}{"--quick " if asked.quick else ""}--seed {seed}"'
+    guard = "--unguarded " if asked.unguarded else ""
+    return f'make chaos ARGS="{store}{"--quick " if asked.quick else ""}{guard}--seed {seed}"'
 
 
 def _show(outcome: Outcome, proof: report.Proof, folder: Path) -> None:

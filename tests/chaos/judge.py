@@ -13,8 +13,10 @@ known to have and that staff are shown are counted by the reason.
 
 `attempts_lost`: a primary that dies takes along what its replica had not received. Accept and settle wait for the
 replica, the record of an attempt does not: whoever was handed out a message in the last second before the death, and
-sent it, did so unknown to the promoted replica, which hands it out again. Only that, seen by when the first was taken,
-is counted here instead of as `twice` or `avoidable`.
+sent it, did so unknown to the promoted replica, which hands it out again. A primary that comes back before it is told
+that it is none any more does the same, unless its server refuses writes without a replica (`min-replicas-to-write`).
+Only what is sent twice so, seen by when the first was taken, is counted here instead of as `twice` or `avoidable`, or
+as `lost` if tuma then made it again under another name.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ _ASKABLE = ("sms", "whatsapp")
 _ARRIVED = ("delivered", "read")
 # How far behind a replica is at the very most: a run holds every second one for a second before its primary dies.
 _BEHIND = timedelta(seconds=1.5)
-_BY_AN_ATTEMPT_LOST = ("twice", "avoidable")
+_BY_AN_ATTEMPT_LOST = ("twice", "avoidable", "lost")
 _UNSENT = (Outcome.FAILED, Outcome.EXPIRED)
 # Why a message was taken although its lease had ended.
 FROZEN = "a frozen process held it"
@@ -114,7 +116,7 @@ class Judge:
 
     `frozen`: messages that a process held when it was frozen. `request`: how long a request may take by channel.
     `held`: whether the sandbox kept those waiting who came by one time until another. `died`: when a primary that has a
-    replica was killed.
+    replica was killed, and until when it may have gone on writing.
     """
 
     evidence: Evidence
@@ -122,7 +124,7 @@ class Judge:
     lease: timedelta
     request: Mapping[str, timedelta]
     held: Callable[[datetime, datetime], bool]
-    died: Sequence[datetime] = ()
+    died: Sequence[tuple[datetime, datetime]] = ()
 
     def judgement(self) -> Judgement:
         """Everything that can be said."""
@@ -180,7 +182,7 @@ class Judge:
             what = (
                 f"{stray.id} over {stray.channel} to {stray.address} at {stray.at}, and tuma does not know it"
             )
-            yield Offence("lost", "", None, f"taken as {what}: {stray.text[:60]!r}")
+            yield Offence("lost", "", stray.id, f"taken as {what}: {stray.text[:60]!r}")
 
     def _loss(self, case: Case, view: MessageView) -> str | None:
         found = takes(self.evidence, view)
@@ -242,18 +244,23 @@ class Judge:
         return len(found) > 1 or any(_before(each, view.attempts, last) for each in found)
 
     def _attempts_lost(self, offences: Iterable[Offence]) -> set[str | None]:
-        """Messages sent twice because the record of the first attempt died with a primary."""
+        """What was sent twice because the record of the first time died with a primary: messages, and provider ids of
+        messages that tuma made again under another name.
+        """
         doubtful = {offence.message for offence in offences if offence.rule in _BY_AN_ATTEMPT_LOST}
-        return {
-            view.id
-            for _, view in self.evidence.messages()
-            if view.id in doubtful and self._died_with_one(view)
+        known = {view.id: view for _, view in self.evidence.messages() if view.id in doubtful}
+        lost: set[str | None] = {
+            name for name, view in known.items() if self._died(takes(self.evidence, view))
         }
+        strays = (self.evidence.by_provider_id.get(offence.message or "") for offence in offences)
+        return lost | {stray.id for stray in strays if stray is not None and self._died([stray])}
 
-    def _died_with_one(self, view: MessageView) -> bool:
-        first = min((message.at for message in takes(self.evidence, view)), default=None)
-        on_its_way = self.lease + self.request[view.channel]
-        return first is not None and any(at - _BEHIND <= first <= at + on_its_way for at in self.died)
+    def _died(self, found: Sequence[Message]) -> bool:
+        first = min(found, key=lambda message: message.at, default=None)
+        if first is None:
+            return False
+        on_its_way = self.lease + self.request[first.channel]
+        return any(begin - _BEHIND <= first.at <= end + on_its_way for begin, end in self.died)
 
     # After payment
 
@@ -321,8 +328,9 @@ def _receipts(case: Case, evidence: Evidence) -> Iterator[Offence]:
 
 
 def _reached(view: MessageView, evidence: Evidence) -> bool:
-    """Whether the provider took a receipt, or staff know that nobody can tell."""
-    return bool(takes(evidence, view)) or view.id in evidence.dead
+    """Whether the provider took a receipt, maybe under another name, or staff know that nobody can tell."""
+    found = takes(evidence, view) or evidence.by_provider_id.get(view.provider_id or "")
+    return bool(found) or view.id in evidence.dead
 
 
 def _before(message: Message, attempts: int, last: datetime | None) -> bool:

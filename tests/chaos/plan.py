@@ -44,7 +44,7 @@ class Scale:
     """How much of everything; times in seconds. Bills are fed evenly over `feed_s`, strikes end with `storm_s`, all
     must rest `calm_s` later. `doubt_s` is how long tuma asks about a message in doubt; `tempo` shortens the time
     between reminders and until customers pay. On a `store` that fails over, an outage ends with its replica promoted;
-    `migrations` are slots that move.
+    `migrations` are slots that move. `guarded`: its servers refuse writes while they have no replica.
     """
 
     shares: int
@@ -58,6 +58,7 @@ class Scale:
     tempo: float = 1.0
     store: StoreName = "single"
     migrations: int = 0
+    guarded: bool = True
 
 
 FULL = Scale(shares=5000, kills=100, freezes=20, outages=5, feed_s=422, storm_s=505, calm_s=300, doubt_s=15)

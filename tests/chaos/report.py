@@ -27,6 +27,7 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     clean: bool
     seed: int
     store: StoreName
+    guarded: bool
     date: str
     command: str
     machine: dict[str, str]
@@ -80,6 +81,7 @@ def proof(outcome: Outcome, command: str) -> Proof:
         clean=outcome.clean,
         seed=outcome.plan.seed,
         store=outcome.plan.scale.store,
+        guarded=outcome.plan.scale.guarded,
         date=outcome.began.date().isoformat(),
         command=command,
         machine=_machine(),
@@ -189,7 +191,11 @@ def _verdict(p: Proof) -> Iterator[str]:
                 "Lost: accepted, and then neither sent nor shown to staff; or taken and unknown to tuma",
                 p.lost,
             ),
-            ("Taken twice without being flagged as a possible duplicate", p.taken_twice_unflagged),
+            (
+                "Taken twice without being flagged as a possible duplicate"
+                + ("" if p.store == "single" else ", other than by the death of a primary (below)"),
+                p.taken_twice_unflagged,
+            ),
             (
                 "Sent again (flagged), though the provider had it, can be asked, and no process was frozen",
                 p.sent_again_although_the_provider_had_it_and_can_be_asked,
@@ -236,6 +242,7 @@ def _verdict(p: Proof) -> Iterator[str]:
     )
 
 
+_GUARDED = "`min-replicas-to-write 1`: without a replica they refuse to write, and nothing is sent"
 _ATTEMPTS_LOST = (
     "Sent twice, as the record of the first attempt died with a primary: accept, settle, stop and opt-out alone wait "
     "for the replica"
@@ -247,9 +254,9 @@ def _failing_over(p: Proof) -> str:
     moved = f" {p.slots_moved} partitions moved to another primary meanwhile." if p.slots_moved else ""
     return (
         f"Each time a primary was killed and its replica promoted ({gaps} later); the killed one came back as the "
-        "replica. Every second time the replica had been cut off for a second before, so that all of that second died "
-        f"with the primary.{moved} `TUMA_REPLICAS=1`: what is accepted or settled is on the replica before tuma says "
-        "so, and what the producer puts into the inbox waits for it, too (`WAIT`).\n"
+        f"replica. Every second time the replica was cut off for a second before.{moved} `TUMA_REPLICAS=1`: what is "
+        "accepted or settled is on the replica before tuma says so, and what the producer puts into the inbox waits "
+        f"for it, too (`WAIT`). The servers have {_GUARDED if p.guarded else 'no `min-replicas-to-write`'}.\n"
     )
 
 

@@ -73,7 +73,7 @@ class Outcome:
 
 async def run(plan: Plan, folder: Path, tell: Tell) -> Outcome:
     """Make one run, with its logs and data in `folder`."""
-    server = start(plan.scale.store, folder)
+    server = start(plan.scale.store, folder, guarded=plan.scale.guarded)
     try:
         tuma = f"http://127.0.0.1:{_free_port()}"
         spec = city.Spec(plan.seed, plan.scale, tuma, str(folder / "records.json"))
@@ -125,7 +125,12 @@ async def _storm(
     frozen = frozenset(name for each in reaper.struck for name in each.held)
     lease = timedelta(milliseconds=settings.lease_ms)
     request = {name: timedelta(seconds=settings.request_timeout_s(name)) for name in CHANNELS}
-    died = [each.at for each in reaper.struck if each.what == "outage"] if server.replicas else []
+    died = [
+        # With guarded servers a primary that comes back writes nothing until it has a replica, or is one.
+        (each.at, each.at if plan.scale.guarded else each.at + timedelta(seconds=each.lasted_s))
+        for each in reaper.struck
+        if each.what == "outage" and server.replicas
+    ]
     judgement = Judge(found, frozen, lease, request, probe.held, died).judgement()
     return Outcome(
         plan=plan,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -23,6 +23,7 @@ from tests.conftest import Valkey, start_valkey
 from tests.store.servers import ask, start_sentinel, wait_until
 
 _DURABLE = ("--appendonly", "yes", "--appendfsync", "always", "--repl-diskless-sync-delay", "0")
+_GUARD = ("--min-replicas-to-write", "1")
 # Long enough for a server that a busy machine keeps waiting not to be taken for dead.
 _DEAD_MS = 2000
 _PATIENCE_S = 90.0
@@ -51,6 +52,10 @@ class Store(Protocol):
         """Let the slot of a partition move to another server."""
         ...
 
+    def guard(self) -> None:
+        """Let servers refuse writes while they have no replica."""
+        ...
+
     def kill(self) -> None:
         """End everything as a power cut does."""
         ...
@@ -77,6 +82,9 @@ class Single:
         """There is nowhere to go."""
         return 0.0
 
+    def guard(self) -> None:
+        """It never has one."""
+
     def kill(self) -> None:
         """End it."""
         _kill(self._valkey)
@@ -92,7 +100,7 @@ class Watched:
         first = _started(folder / "server-1")
         second = _started(folder / "server-2", "--replicaof", f"127.0.0.1 {first.port}")
         self._pair = [first, second]
-        self._outages = 0
+        self._outages, self._guarded = 0, False
         wait_until(lambda: clusters.follows(second))
         (folder / "sentinel").mkdir()
         self._sentinel, name = start_sentinel(folder / "sentinel", first, _DEAD_MS)
@@ -101,11 +109,16 @@ class Watched:
     async def outage(self, lasts_s: float) -> float:
         """Kill the primary of now."""
         self._outages += 1
-        return await _fail_over(self._pair, lasts_s, behind=self._outages % 2 == 0)
+        return await _fail_over(self._pair, lasts_s, behind=self._outages % 2 == 0, guarded=self._guarded)
 
     async def migrate(self) -> float:
         """There are no slots."""
         return 0.0
+
+    def guard(self) -> None:
+        """Both, as either may lead."""
+        self._guarded = True
+        _guard(self._pair)
 
     def kill(self) -> None:
         """End all of them."""
@@ -123,13 +136,13 @@ class Clustered:
         nodes = [_node(folder / f"server-{n}") for n in range(1, 7)]
         self.url = clusters.join(nodes[:3], nodes[3:])
         self._shards = [[nodes[n], nodes[n + 3]] for n in range(3)]
-        self._outages = self._moves = 0
+        self._outages, self._moves, self._guarded = 0, 0, False
 
     async def outage(self, lasts_s: float) -> float:
         """Kill a primary, each of the three in its turn."""
         self._outages += 1
         shard, behind = self._shards[self._outages % 3], self._outages % 2 == 0
-        return await _fail_over(shard, lasts_s, behind=behind, cluster=True)
+        return await _fail_over(shard, lasts_s, behind=behind, guarded=self._guarded, cluster=True)
 
     async def migrate(self) -> float:
         """Move a partition to the primary after its own."""
@@ -143,13 +156,20 @@ class Clustered:
         at = next(n for n, each in enumerate(primaries) if clusters.owns(each, slot))
         clusters.move(slot, primaries[at], primaries[(at + 1) % 3])
 
+    def guard(self) -> None:
+        """All of them, as any may lead."""
+        self._guarded = True
+        _guard(node for shard in self._shards for node in shard)
+
     def kill(self) -> None:
         """End all of them."""
         for each in (node for shard in self._shards for node in shard):
             _kill(each)
 
 
-async def _fail_over(pair: list[Valkey], lasts_s: float, *, behind: bool, cluster: bool = False) -> float:
+async def _fail_over(
+    pair: list[Valkey], lasts_s: float, *, behind: bool, guarded: bool, cluster: bool = False
+) -> float:
     old = next(n for n, each in enumerate(pair) if clusters.leads(each))
     new = pair[1 - old]
     if behind:
@@ -163,7 +183,8 @@ async def _fail_over(pair: list[Valkey], lasts_s: float, *, behind: bool, cluste
     await asyncio.to_thread(wait_until, lambda: clusters.leads(new), _PATIENCE_S)
     promoted_s = time.monotonic() - killed
     await asyncio.sleep(lasts_s)
-    pair[old] = await asyncio.to_thread(_node_again if cluster else _again, pair[old])
+    options = _GUARD if guarded else ()
+    pair[old] = await asyncio.to_thread(_node_again if cluster else _again, pair[old], *options)
     back = pair[old]
     await asyncio.to_thread(wait_until, lambda: clusters.follows(back), _PATIENCE_S)
     return promoted_s
@@ -174,8 +195,13 @@ def _started(folder: Path, *options: str) -> Valkey:
     return start_valkey(folder, *_DURABLE, *options)
 
 
-def _again(gone: Valkey) -> Valkey:
-    return start_valkey(gone.folder, *_DURABLE, port=gone.port)
+def _again(gone: Valkey, *options: str) -> Valkey:
+    return start_valkey(gone.folder, *_DURABLE, *options, port=gone.port)
+
+
+def _guard(servers: Iterable[Valkey]) -> None:
+    for server in servers:
+        ask(server, "CONFIG", "SET", _GUARD[0].removeprefix("--"), _GUARD[1])
 
 
 def _node(folder: Path) -> Valkey:
@@ -183,8 +209,8 @@ def _node(folder: Path) -> Valkey:
     return clusters.node(folder, *_DURABLE[:4], timeout_ms=_DEAD_MS)
 
 
-def _node_again(gone: Valkey) -> Valkey:
-    return clusters.node(gone.folder, *_DURABLE[:4], timeout_ms=_DEAD_MS, port=gone.port)
+def _node_again(gone: Valkey, *options: str) -> Valkey:
+    return clusters.node(gone.folder, *_DURABLE[:4], *options, timeout_ms=_DEAD_MS, port=gone.port)
 
 
 def _kill(server: Valkey) -> None:
@@ -192,8 +218,15 @@ def _kill(server: Valkey) -> None:
     server.process.wait()
 
 
-def start(name: StoreName, folder: Path) -> Store:
-    """Start what the plan names, in `folder`."""
+def start(name: StoreName, folder: Path, *, guarded: bool) -> Store:
+    """Start what the plan names, in `folder`; `guarded`: servers with a replica write only while they have it."""
+    store = _start(name, folder)
+    if guarded:
+        store.guard()
+    return store
+
+
+def _start(name: StoreName, folder: Path) -> Store:
     kinds: dict[StoreName, Callable[[Path], Store]] = {
         "single": Single,
         "sentinel": Watched,

@@ -91,7 +91,7 @@ def judged(
     evidence = Evidence(
         [case], dict.fromkeys(dead, "sms: in doubt twice"), Matching(messages, []), ids, times
     )
-    times_of_death = [at(each) for each in died]
+    times_of_death = [(at(each), at(each)) for each in died]
     return Judge(
         evidence, frozenset(frozen), LEASE, REQUEST, lambda since, until: held, times_of_death
     ).judgement()

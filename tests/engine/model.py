@@ -89,6 +89,9 @@ class Model:
 
     def end(self, message: Message, outcome: str, why: str = "") -> None:
         doubted = message.state == "in_doubt"
+        if message.maybe_second and message.waits:  # the second one never went out
+            message.maybe_second = False
+            self.duplicates -= 1
         for kind in "mdc":
             self.timers.pop((kind, message.id), None)
         message.state, message.outcome, message.why = "done", outcome, why
@@ -334,11 +337,15 @@ class Model:
     ) -> bool:
         """Record a result; False if it was stale."""
         m = self.message(local)
-        late = m.state == "in_doubt" and result == "sent"
-        if m.attempt != attempt or not (m.state == "handed_out" or late):
+        late = result == "sent" and (m.state == "in_doubt" or (m.maybe_second and m.waits))
+        if not late and (m.attempt != attempt or m.state != "handed_out"):
             self.stale += 1
+            if result == "sent" and not m.provider_id:
+                m.provider_id, m.rank = f"SM{local}", 1
             return False
-        if result == "sent":
+        if m.provider_id and result in ("doubt", "retry", "unsent"):
+            self._taken(m)
+        elif result == "sent":
             m.rank, m.provider_id = max(m.rank, 1), f"SM{local}"
             self.end(m, "sent")
             if confirms or m.rank >= 5 or m.confirmed:
@@ -363,15 +370,20 @@ class Model:
 
     def doubt(self, message: Message, at: int) -> None:
         """Nobody knows whether it arrived, unless the provider has said so already."""
-        if message.rank >= 1 and message.rank != 4:
-            self.end(message, "sent")
-            if message.confirmed:
-                self.confirm(message)
-                return
-        else:
-            message.state = "in_doubt"
-            self.timers["d", message.id] = at
+        if message.provider_id:
+            self._taken(message)
+            return
+        message.state = "in_doubt"
+        self.timers["d", message.id] = at
         self.await_confirmation(message)
+
+    def _taken(self, message: Message) -> None:
+        """Its provider told of it before whoever sent it could."""
+        self.end(message, "sent")
+        if message.confirmed:
+            self.confirm(message)
+        elif message.rank < 4:
+            self.await_confirmation(message)
 
     def lost(self, channel: str, wait: int) -> int:
         """The workers of a channel are gone; what they held is in doubt."""

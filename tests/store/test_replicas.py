@@ -10,14 +10,15 @@ from contextlib import contextmanager
 
 import pytest
 
-from bot.engine import keys
+from bot.engine import costs, keys
 from bot.engine.engine import Engine
 from bot.errors import NotReplicated, StoreUnavailable
+from bot.sandbox.clickpesa_bills import Payment
 from tests.conftest import Valkey
 from tests.engine.conftest import job, paid, settings_for
 from tests.engine.gate import gate
 from tests.engine.test_worker import until
-from tests.store.conftest import town
+from tests.store.conftest import Town, town
 from tests.store.servers import Servers, ask, kill, wait_until, watched
 from tests.store.test_outages import a_bill
 
@@ -258,3 +259,33 @@ async def _accepted(engine: Engine, number: str) -> bool:
 
 async def _reached(promised: list[str], count: int) -> bool:
     return len(promised) >= count
+
+
+async def test_a_server_that_refuses_to_write_without_a_replica_is_away_until_it_has_one(
+    many: Servers,
+) -> None:
+    """`min-replicas-to-write`, which keeps a primary that was cut off from handing out what its successor hands out."""
+    primary = many.primary()
+    replica = many.replica(primary)
+    ask(primary, "CONFIG", "SET", "min-replicas-to-write", 1)
+    async with town(primary.url, TUMA_REPLICAS="1") as place:
+        number, phone = await a_bill(place)
+        kill(replica)
+        wait_until(lambda: ask(primary, "INFO", "replication")["connected_slaves"] == 0)
+        assert (await place.post("/v1/shares", place.job()))[0] == 503
+        payment = await place.pays(number)
+        assert payment.webhook_status == 503
+        with pytest.raises(StoreUnavailable, match="NOREPLICAS"):
+            await costs.publish(place.app.engine.records, place.app.engine.settings)  # a pipeline
+        await asyncio.sleep(1.5)  # every role meets it
+        many.again(replica, "--replicaof", f"127.0.0.1 {primary.port}")
+        wait_until(lambda: ask(primary, "INFO", "replication")["connected_slaves"] == 1)
+        await until(lambda: _answered(place, payment), 40)
+        await until(lambda: place.sees(phone, 2), 40)
+        await place.serves_a_customer()
+        assert (await place.app.engine.ledger.check()).differences == []
+
+
+async def _answered(place: Town, payment: Payment) -> bool:
+    await place.city.wallet.notify(payment)
+    return payment.webhook_status == 200
