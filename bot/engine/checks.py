@@ -84,15 +84,21 @@ class Checks:
         """
         bare = number_in(number) or ""
         place = keys.checks(hashlib.sha256(f"{kind}:{asker}".encode()).hexdigest()[:32])
-        p = self._records.partition(bare)
+        # Whoever types a number of letters and digits cares little for capitals, and phones choose them.
+        forms = [
+            (self._records.partition(each), each)
+            for each in dict.fromkeys((bare, bare.upper(), bare.lower()))
+        ]
         with guard():
             pipe = self._records.client.pipeline()
             pipe.incr(place)
             pipe.expire(place, WINDOW_S, nx=True)
-            pipe.hgetall(f"{keys.prefix(p)}a:{bare}")
-            count, _, account = await pipe.execute()
+            for p, form in forms:
+                pipe.hgetall(f"{keys.prefix(p)}a:{form}")
+            count, _, *found = await pipe.execute()
         if count > MOST[kind]:
             raise TooOften(first=count == MOST[kind] + 1)
+        p, account = next(((p, each) for (p, _), each in zip(forms, found, strict=True) if each), (0, None))
         return _checked(account, await self._last(p, account)) if account else None
 
     async def _last(self, p: int, account: dict[str, str]) -> dict[str, str]:

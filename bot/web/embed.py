@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from html import escape
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
 
 import msgspec
 from aiohttp import web
 
 from bot.errors import NotFound
+from bot.render.pagefiles import language
 from bot.web import billpage, problems
 from bot.web.answers import json_answer
 from bot.web.billpage import BillForm
@@ -110,14 +112,15 @@ class Embeds:
         url = request.query.get("url", "")
         if not url.startswith(f"{self._origin()}/"):
             raise NotFound("no page of this server")
-        path = url.removeprefix(self._origin()).partition("?")[0].partition("#")[0]
+        path, _, query = url.removeprefix(self._origin()).partition("#")[0].partition("?")
         page = await self._engine.shares.by_token(share_token(path))
         width = _least(WIDTH, request.query.get("maxwidth", ""))
         height = _least(HEIGHT, request.query.get("maxheight", ""))
-        return self._shared(request, json_answer(self._rich(page, width, height)))
+        lang = language(dict(parse_qsl(query)).get("lang", ""), self._writer.language_of(page.locale))
+        return self._shared(request, json_answer(self._rich(page, lang, width, height)))
 
-    def _rich(self, page: Page, width: int, height: int) -> OEmbed:
-        lang, origin = self._writer.language_of(page.locale), self._origin()
+    def _rich(self, page: Page, lang: str, width: int, height: int) -> OEmbed:
+        origin = self._origin()
         return OEmbed(
             type="rich",
             version="1.0",

@@ -51,6 +51,13 @@ async def test_a_number_is_found_as_people_type_it(engine: Engine, typed: str) -
     assert await engine.checks.ask(typed, "web", "a") is not None
 
 
+@pytest.mark.parametrize("typed", ["SOMA0001", "soma0001", "Soma 0001", "namba ni soma0001"])
+@pytest.mark.parametrize("number", ["SOMA0001", "soma0001"])
+async def test_capitals_make_no_difference(engine: Engine, number: str, typed: str) -> None:
+    await engine.shares.accept(job(number))
+    assert await engine.checks.ask(typed, "whatsapp", "a") is not None
+
+
 @pytest.mark.parametrize("typed", ["5603", "", "*", "a" * 500, "👋", "5602\x00", "{0}"])
 async def test_what_is_not_ours_is_nothing(engine: Engine, typed: str) -> None:
     await engine.shares.accept(job("5602"))

@@ -135,6 +135,9 @@ async def test_the_page_tells_where_its_oembed_answer_is_and_it_holds_a_frame(si
     found = await as_json(site, str(link["href"]).removeprefix(PUBLIC_URL))
     assert (found["type"], found["version"], found["provider_name"]) == ("rich", "1.0", "Shule")
     assert f'src="{PUBLIC_URL}/pay/{answer["token"]}/embed?lang=en"' in found["html"]
+    swahili = await as_json(site, str(link["href"]).removeprefix(PUBLIC_URL) + "%3Flang%3Dsw")
+    assert f'/pay/{answer["token"]}/embed?lang=sw"' in swahili["html"]
+    assert swahili["title"] == "Bili kutoka Shule"
     small = await as_json(
         site, str(link["href"]).removeprefix(PUBLIC_URL) + "&maxwidth=300&maxheight=200&format=json"
     )
