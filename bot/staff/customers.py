@@ -315,8 +315,17 @@ async def membership(update: ChatMemberUpdated, engine: Engine, chat: str) -> No
         await engine.contacts.opt_in("telegram", chat, proof=UNBLOCKED)
 
 
-async def not_understood(message: Message, settings: Settings, say: Speech) -> None:
-    """Anything else, unknown commands included: show the menu."""
+async def not_understood(
+    message: Message, engine: Engine, settings: Settings, say: Speech, chat: str
+) -> None:
+    """Anything else, unknown commands included: show the menu. A number is asked about, even without a word."""
+    text = message.text or ""
+    number = None if text.startswith("/") else number_in(text)
+    if number is not None:
+        answer = await _checked(engine, settings, say, chat, number)
+        if answer is not None:
+            await message.answer(answer)
+        return
     await _answer(message, menu(say, settings, say("menu.unknown")))
 
 

@@ -70,7 +70,9 @@ class PageWriter:
         """What people see instead of a page, in both languages, since nobody knows theirs."""
         status = problems.of_error(error).status
         name = "missing" if status == 404 else "wrong" if status < 500 else "busy"
-        texts = [self._sorry(lang, name) for lang in LANGUAGES]
+        # A frame has no button of the browser's to read it again.
+        again = name == "busy" and request.method == "GET"
+        texts = [self._sorry(lang, name, again=again) for lang in LANGUAGES]
         # In a frame too: a browser shows an error of its own instead of a page that may not be framed.
         frames = self._origins if request.path.endswith("/embed") else ()
         response = self.page("sorry.html", LANGUAGES[0], {"texts": texts}, status=status, frames=frames)
@@ -80,9 +82,10 @@ class PageWriter:
             response.headers["Retry-After"] = "5"
         return response
 
-    def _sorry(self, lang: str, name: str) -> dict[str, str]:
+    def _sorry(self, lang: str, name: str, *, again: bool) -> dict[str, str]:
         words = self.words(lang)
-        return {"lang": lang, "title": words[name], "note": words[f"{name}_note"], "ask": words["ask"]}
+        found = {"lang": lang, "title": words[name], "note": words[f"{name}_note"], "ask": words["ask"]}
+        return found | {"again": words["again"] if again else ""}
 
     def _common(self, lang: str, facts: Mapping[str, str] | None) -> dict[str, Any]:
         other = next(code for code in LANGUAGES if code != lang)

@@ -7,7 +7,7 @@
     source = new EventSource(card.getAttribute("data-live"));
     source.onmessage = function () { stop(); location.reload(); };
     source.onerror = function () {
-      if (source && source.readyState === 2) { stop(); timer = setTimeout(listen, 60000); }
+      if (source && source.readyState === 2) { stop(); timer = setTimeout(listen, 30000 + 60000 * Math.random()); }
     };
   }
   if (card && window.EventSource) {

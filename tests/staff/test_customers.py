@@ -258,6 +258,13 @@ async def test_a_number_is_found_among_other_words(office: Office) -> None:
     assert "/check 55042914871931" in await office.customer.says("/check my bill please")
 
 
+async def test_a_number_alone_is_asked_about_too(office: Office) -> None:
+    await office.share("55042914871931")
+    assert "Yes, this is a bill" in await office.customer.says("5504 2914 8719 31")
+    assert "Shule has no such number" in await office.customer.says("55042914871932")
+    assert "Yes, this" not in await office.customer.says("hello")
+
+
 async def test_asking_how_to_check_has_an_end_too(office: Office) -> None:
     for _ in range(MOST["telegram"]):
         assert "/check 55042914871931" in await office.customer.says("/check")

@@ -257,6 +257,7 @@ async def test_when_redis_is_away_people_are_asked_to_wait(lonely: Lonely) -> No
     server.process.kill()
     page = await get(site, f"/pay/{answer['token']}", 503)
     assert "Jaribu tena baada ya dakika moja" in page.text
+    assert "Angalia tena" in page.text
 
 
 async def test_a_merchants_own_folder_replaces_a_page(serve: Serve, tmp_path: Any) -> None:
