@@ -105,11 +105,19 @@ def _said(error: Exception) -> str:
 def _closed_meanwhile(error: Exception) -> bool:
     """Whether a connection was closed just as it was written to, for which the library has no error of its own.
 
-    uvloop raises RuntimeError then, and where the library itself has dropped the writer, that is None.
+    uvloop raises RuntimeError then, and where the library itself has dropped what it uses, that is None.
     """
     if isinstance(error, AttributeError):
-        return error.obj is None and error.name in ("writelines", "drain")
+        return error.obj is None and _raised_in(error).startswith("redis.")
     return "the handler is closed" in str(error)
+
+
+def _raised_in(error: Exception) -> str:
+    """The name of the module that raised."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return str(trace.tb_frame.f_globals.get("__name__", "")) if trace is not None else ""
 
 
 @contextmanager
