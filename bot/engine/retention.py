@@ -22,14 +22,16 @@ PAYMENTS_KEPT_MS = 400 * _DAY_MS
 IDS_KEPT_MS = 400 * _DAY_MS
 CONSUMER_GONE_MS = 3_600_000
 _STEP = 200
-_IDS_STEP = 128
+IDS_STEP = 16  # hashes of ids a turn: a few hundred of them
 
 
 class Retention:
     """One partition a turn, round and round."""
 
-    def __init__(self, records: Records, consumer_gone_ms: int = CONSUMER_GONE_MS) -> None:
-        self._records, self._consumer_gone_ms = records, consumer_gone_ms
+    def __init__(
+        self, records: Records, consumer_gone_ms: int = CONSUMER_GONE_MS, ids_step: int = IDS_STEP
+    ) -> None:
+        self._records, self._consumer_gone_ms, self._ids_step = records, consumer_gone_ms, ids_step
         self._turns = itertools.cycle(range(records.partitions))
         self._cursors: dict[str, int] = {}
 
@@ -67,8 +69,8 @@ class Retention:
         """Ids that were used so long ago that nobody repeats them."""
         client, first = self._records.client, (now_ms() - IDS_KEPT_MS) // _DAY_MS
         start = self._cursors.get(f"ids {p}", 0)
-        self._cursors[f"ids {p}"] = (start + _IDS_STEP) % keys.IDS
-        places = [keys.ids_in(p, n) for n in range(start, start + _IDS_STEP)]
+        self._cursors[f"ids {p}"] = (start + self._ids_step) % keys.IDS
+        places = [keys.ids_in(p, n) for n in range(start, start + self._ids_step)]
         for place, kept in zip(places, await self._records.hashes(places), strict=True):
             gone = [name for name, text in kept.items() if int(text.split(" ")[1]) < first]
             if gone:

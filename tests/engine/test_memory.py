@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from bot.domain.bill import BillKind
-from bot.engine import scripts
+from bot.engine import keys, scripts
 from bot.engine.engine import Engine
 from bot.engine.inbox import Inbox, add
 from bot.engine.retention import IDS_KEPT_MS, Retention
@@ -114,11 +114,11 @@ async def _time_ends(engine: Engine) -> None:
             await client.delete(key)
     try:
         scripts.put_clock_forward(IDS_KEPT_MS + 2 * 86_400_000)
-        retention = Retention(engine.records)
+        retention = Retention(engine.records, ids_step=keys.IDS)
         for p in range(engine.partitions):
             call = engine.records.scripts.due(p, now_ms(), 1000, {"sms": "resend", "email": "resend"})
             await engine.records.scripts.run(call)
-        for _ in range(33 * engine.partitions):
+        for _ in range(3 * engine.partitions):
             await retention.turn()
     finally:
         scripts.put_clock_right()

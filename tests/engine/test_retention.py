@@ -42,8 +42,8 @@ async def test_an_id_is_known_for_400_days_and_then_forgotten(engine: Engine) ->
         place = keys.ids(engine.records.partition(name), name)
         _, _, rest = (await client.hget(place, name)).split(" ", 2)
         await client.hset(place, name, f"1 {now_ms() // 86_400_000 - days} {rest}")
-    retention = Retention(engine.records)
-    for _ in range(engine.partitions * keys.IDS // 128):
+    retention = Retention(engine.records, ids_step=keys.IDS // 2)
+    for _ in range(2 * engine.partitions):
         await retention.turn()
     assert (await engine.shares.accept(new)).repeated
     with pytest.raises(NotFound):
