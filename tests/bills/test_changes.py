@@ -1018,13 +1018,18 @@ async def test_a_bill_that_goes_on_while_clickpesa_is_still_told_of_its_end_can_
     office: Office, desk: BillDesk
 ) -> None:
     number = await made(office)
-    update, under_way, late = office.client.update, asyncio.Event(), asyncio.Event()
+    update = office.client.update
+    under_way, late, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def update_slowly(number: str, **fields: Any) -> NumberDetails:
-        if fields.get("status") == "INACTIVE":
-            under_way.set()
-            await late.wait()
-        return await update(number, **fields)
+        if fields.get("status") != "INACTIVE":
+            return await update(number, **fields)
+        under_way.set()
+        await late.wait()
+        answer = await update(number, **fields)
+        assert office.bills[number].status == "INACTIVE"
+        ended.set()
+        return answer
 
     office.client.update = update_slowly  # type: ignore[method-assign]
     async with office.making():
@@ -1032,7 +1037,7 @@ async def test_a_bill_that_goes_on_while_clickpesa_is_still_told_of_its_end_can_
         await asyncio.wait_for(under_way.wait(), 20)
         await changed(office, desk, number, status="ACTIVE")
         late.set()
-        await until_found(lambda: _status(office, number, "INACTIVE"))
+        await asyncio.wait_for(ended.wait(), 20)
         await until_found(lambda: _status(office, number, "ACTIVE"))
 
 
