@@ -559,6 +559,13 @@ class Settings:
         5000,
         parse=_whole,
     )
+    failed_closes: bool = _setting(
+        "CLICKPESA_FAILED_CLOSES",
+        "Whether a failed attempt closes an order number at ClickPesa, as its FAQ says if taken literally: then what "
+        "is owed gets a new number at once. Ask ClickPesa, or try it with your own bill.",
+        False,
+        parse=_flag,
+    )
     on_reversal: str = _setting(
         "TUMA_ON_REVERSAL",
         "What a payment that went back after its receipt does: `hold` reminders until staff decide, or `resume` them.",
@@ -769,6 +776,7 @@ class Settings:
             "sync": "1" if self.makes_numbers else "0",
             "wait": str(self.receipt_wait_ms),
             "back": self.on_reversal,
+            "fail": "1" if self.failed_closes else "0",
         }
 
     def price(self, channel: str) -> Decimal:

@@ -389,3 +389,30 @@ async def all_handed(office: Office, now: int | None = None) -> list[str]:
 async def handed_text(office: Office) -> str:
     [text] = await all_handed(office)
     return text
+
+
+async def test_where_a_failed_attempt_closes_a_number_the_bill_gets_a_new_one(open_office: Open) -> None:
+    office = await open_office(failed_closes=True)
+    async with office.making():
+        old = await at_clickpesa(office)
+        failed = paid(old, "45000", event="failed", status="FAILED")
+        settled = await office.engine.payments.settle(failed)
+        assert (settled.outcome, settled.receipts) == ("failed", 0)
+        new = await office.successor(old)
+        assert (await office.engine.payments.settle(failed)).outcome == "repeated"
+    bill = await office.engine.bills.get(new)
+    assert (bill.status, bill.balance, bill.paid) == (BillStatus.OPEN, "45000", "0")
+    [instructions] = await queued(office, new, Kind.INSTRUCTIONS)
+    assert instructions.state is State.QUEUED
+    text = await handed_text(office)
+    assert new in text
+    assert old not in text
+    await office.pays(new, 45000)
+    assert (await office.engine.bills.get(new)).status is BillStatus.SETTLED
+
+
+async def test_a_failed_attempt_closes_nothing_where_it_is_not_said_so(office: Office) -> None:
+    async with office.making():
+        old = await at_clickpesa(office)
+        await office.engine.payments.settle(paid(old, "45000", event="failed", status="FAILED"))
+    assert (await office.engine.bills.get(old)).status is BillStatus.OPEN

@@ -35,8 +35,8 @@ local RECEIPT_VALID_MS = { receipt = 30 * DAY * 1000, correction = 30 * DAY * 10
 local woken = {}
 -- What the merchant decided and a script was told: succ, kind of number that a balance gets ('' none is made); sync, '1'
 -- if ClickPesa can be told of changes; wait, ms that a receipt waits for a new number; back, what a returned payment
--- does (hold | resume).
-local policy = { succ = '', sync = '0', wait = '0', back = 'hold' }
+-- does (hold | resume); fail, '1' if a failed attempt closes an order number.
+local policy = { succ = '', sync = '0', wait = '0', back = 'hold', fail = '0' }
 
 -- What a script that handles many of them writes once for all: counters, entries to take off a stream, members of sorted
 -- sets (key to member to score, false to take it off), ends of lists and jobs of open claims (false to drop one). A call

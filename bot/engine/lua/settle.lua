@@ -72,6 +72,15 @@ if e.back == '1' then
 end
 
 if e.counts ~= '1' then
+  if e.failed == '1' and policy.fail == '1' and not known and a and a.kind == 'order' and number == e.num and a.st == 'open' then
+    -- The number takes nothing more: asking to try again with it would be wrong. The new one comes with instructions.
+    close(number, a, now)
+    local canceled = end_shares(number, a, 'number closed', now)
+    local sought = want_successor(number, a, now)
+    news('number_closed', now, { number = number, balance_minor = int(total_balance(a)), currency = a.cur,
+      successor = sought and '1' or '0' })
+    return { 'failed', pid, '', canceled, 0, '' }
+  end
   -- A customer who tries five times in a row is told once.
   if e.failed == '1' and not known and a and number == e.num and a.st == 'open' and num(a.failed) + 600000 <= num(now) then
     redis.call('HSET', P .. 'a:' .. e.num, 'failed', now)
