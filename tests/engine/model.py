@@ -499,6 +499,9 @@ class Model:
                 share, m.kind, m.channel, at=again, lane=m.lane, valid=m.valid, rung=m.rung, payment=m.payment
             )
             made.again, made.wished = m.again + 1, m.wish
+            if m.outcome != "sent":
+                self.dead.discard(m.id)
+                m.replayed = made.id
         else:
             self.bury(m, share.silent.get(m.channel, "undelivered") if again is None else "undelivered")
 

@@ -20,7 +20,7 @@ from bot.errors import Refused
 from channels.base import ChannelName, Delivery, StatusUpdate
 from channels.errors import ChannelError, Misconfigured, Unavailable
 from tests.engine.conftest import job, paid
-from tests.engine.endings import DOUBT, REFUSED, end, give, take
+from tests.engine.endings import DOUBT, REFUSED, SENT, end, give, take
 from tests.engine.test_worker import Scripted, hands, settled, until, working
 
 FIRST = {"mode": "first", "channels": ("whatsapp", "sms")}
@@ -315,3 +315,24 @@ async def test_a_paid_term_that_is_owed_more_is_asked_for_beside_an_open_one(eng
     changes = BillChanges(engine.records, engine.settings)
     await changes.apply("700", BillChange(term="1", amount=Decimal(60000)), told=None, by="cli")
     assert (await engine.shares.get(first)).state == "active"
+
+
+async def test_a_dead_letter_that_its_provider_had_after_all_is_not_sent_by_staff_too(engine: Engine) -> None:
+    """In doubt twice, and then a callback says that the network was busy: it is tried again, once."""
+    await engine.shares.accept(job("100", kind=BillKind.CUSTOMER))
+    await end(engine, SENT)
+    await engine.payments.settle(paid("100"))
+    [receipt] = await end(engine, DOUBT)
+    id = keys.message_id(int(receipt["p"]), receipt["id"])
+    await due(engine, "100", timedelta(seconds=1))
+    await end(engine, DOUBT)
+    await due(engine, "100", timedelta(seconds=2))
+    assert [letter.id for letter in await engine.messages.dead()] == [id]
+    busy = StatusUpdate(id, "SM9", Delivery.UNDELIVERED, Unavailable("30017", "network busy"))
+    assert await engine.messages.delivery(busy)
+    assert await engine.messages.dead() == []
+    again = await engine.messages.replay(id, by="cli")
+    share = await engine.shares.get((await engine.messages.get(id)).share)
+    receipts = [m for m in share.messages if m.kind is Kind.RECEIPT]
+    assert [(m.id, m.state) for m in receipts] == [(id, State.DONE), (again, State.SCHEDULED)]
+    assert (await engine.ledger.check()).differences == []

@@ -15,7 +15,7 @@ local function wanted(id, m, s, a)
 end
 
 -- The provider took it and says that it did not arrive, so another one is not a second one.
-local function again(m, s)
+local function again(id, m, s)
   if ARGV[9] == '' or num(m.rt) >= num(ARGV[10]) or num(ARGV[9]) >= num(m.val) or not usable(s, m.ch) then return false end
   local a = fenced(m.k) and account(s.num)
   if a and not affordable(a, s, m.ch) then
@@ -26,6 +26,11 @@ local function again(m, s)
     { at = ARGV[9], lane = m.ln, valid = m.val, pay = m.pay, extra = m.j, rung = m.rg, wish = m.wish or m.at,
       num = m.num, nn = m.nn }, now)
   redis.call('HSET', P .. 'm:' .. made, 'rt', int(num(m.rt) + 1))
+  -- A dead letter whose provider had it after all is on its way again: who replays it means this one.
+  if m.o ~= 'sent' then
+    unbury(id, m)
+    redis.call('HSET', P .. 'm:' .. id, 're', made)
+  end
   return true
 end
 
@@ -80,7 +85,7 @@ local function apply(id, attempt, found)
     timer('c:' .. id, false)
     local a = account(m.num)
     -- Where the next rung has been made, that one speaks now: never two of them, and nothing for staff to mend.
-    if not m.nx and not advance(id, m, s, a, now) and wanted(id, m, s, a) and not again(m, s) then
+    if not m.nx and not advance(id, m, s, a, now) and wanted(id, m, s, a) and not again(id, m, s) then
       bury(id, m, now, ARGV[7] ~= '' and ARGV[7] or 'undelivered')
     end
   end
