@@ -64,7 +64,9 @@ async def test_all_roles_wait_say_so_and_go_on(many: Servers, outage: Outage) ->
             assert await place.is_not_ready()
             assert await place.status("/healthz") == 200
             (status, _), payment = await asyncio.gather(place.post("/v1/shares", job), place.pays(number))
-            assert (status, payment.webhook_status) == (503, 503)
+            assert status == 503
+            # 0: who waits for a webhook's answer no longer than tuma for a frozen Redis has hung up by then.
+            assert payment.webhook_status in ((503, 0) if outage is frozen else (503,))
         await until(place.is_ready, 40)
         await place.city.wallet.notify(payment)
         assert (await place.post("/v1/shares", job))[0] == 202
