@@ -10,6 +10,7 @@ What it finds is printed as a program of steps. A fault found so has a test of i
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import itertools
 import os
 import tempfile
@@ -274,10 +275,11 @@ class Lives(RuleBasedStateMachine):
     def time_passes(self, step: int, policy: str) -> None:
         """Some time passes, and the scheduler looks at its timers."""
         self._pass(step)
-        policies = dict.fromkeys(KIND, policy)
+        chosen = tuple((channel, policy) for channel in KIND)
+        policies = dataclasses.replace(self.engine.settings, in_doubt=chosen).in_doubt_policies()
         call = self.engine.records.scripts.due(0, self.time.now, 500, policies)
         handled, _ = self.run(self.engine.records.scripts.run(call))
-        assert handled == self.model.due(policies)
+        assert handled == self.model.due(dict(chosen))
 
     def _pass(self, ms: int) -> None:
         self.time.now += ms
