@@ -47,7 +47,7 @@ class Servers:
     def loading(self, gone: Valkey) -> Valkey:
         """The same server after its death; it answers LOADING for a while, and this does not wait for it."""
         # Microseconds for each command that it reads.
-        slow = (*DURABLE, "--key-load-delay", "40000", "--loading-process-events-interval-bytes", "1024")
+        slow = (*DURABLE, "--key-load-delay", "100000", "--loading-process-events-interval-bytes", "1024")
         command = [
             str(find_server()),
             "--port",
