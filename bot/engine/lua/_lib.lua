@@ -118,32 +118,20 @@ local function in_parts(list, write)
   for first = 1, #list, 1000 do write(first, math.min(first + 999, #list)) end
 end
 
-local function write_ranks(key, members)
+-- What was gathered for one key, by member: what `put` gives it (ZADD wants that before the member, HSET after it), or
+-- false, where `take` drops it.
+local function write_members(key, members, put, take)
   local on, off = {}, {}
-  for member, score in pairs(members) do
-    if score then
-      on[#on + 1] = score
-      on[#on + 1] = member
-    else
+  for member, value in pairs(members) do
+    if not value then
       off[#off + 1] = member
-    end
-  end
-  in_parts(on, function(first, last) redis.call('ZADD', key, unpack(on, first, last)) end)
-  in_parts(off, function(first, last) redis.call('ZREM', key, unpack(off, first, last)) end)
-end
-
-local function write_jobs(jobs)
-  local on, off = {}, {}
-  for name, text in pairs(jobs) do
-    if text then
-      on[#on + 1] = name
-      on[#on + 1] = text
     else
-      off[#off + 1] = name
+      on[#on + 1] = put == 'ZADD' and value or member
+      on[#on + 1] = put == 'ZADD' and member or value
     end
   end
-  in_parts(on, function(first, last) redis.call('HSET', P .. 'open', unpack(on, first, last)) end)
-  in_parts(off, function(first, last) redis.call('HDEL', P .. 'open', unpack(off, first, last)) end)
+  in_parts(on, function(first, last) redis.call(put, key, unpack(on, first, last)) end)
+  in_parts(off, function(first, last) redis.call(take, key, unpack(off, first, last)) end)
 end
 
 -- Run `each` on every item. Should one of them break it, what was done for those before it is written all the same.
@@ -163,8 +151,8 @@ local function in_batch(items, each)
       redis.call('XDEL', key, unpack(entries, first, last))
     end)
   end
-  for key, members in pairs(written.ranks) do write_ranks(key, members) end
-  write_jobs(written.jobs)
+  for key, members in pairs(written.ranks) do write_members(key, members, 'ZADD', 'ZREM') end
+  write_members(P .. 'open', written.jobs, 'HSET', 'HDEL')
   in_parts(written.names, function(first, last) redis.call('RPUSH', P .. 'called', unpack(written.names, first, last)) end)
   if not fine then error(broken) end
 end
