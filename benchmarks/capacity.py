@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from benchmarks.life import MESSAGES, Life
+from benchmarks.life import MESSAGES, SHORT_DAYS, Life
 from benchmarks.report import Report
 
 DAYS = (1_000_000, 100_000_000, 1_000_000_000)
@@ -22,6 +22,7 @@ WAITING_DAYS = 7
 SERVER_GB = 64
 CORE_USD, GB_USD = 20.0, 4.0
 """A month of one core and of one GB of memory: an assumption, take your own provider's."""
+_SHORT = f"`TUMA_KEEP_DAYS={SHORT_DAYS}`"
 _MARK = "\n## The figures\n"
 
 
@@ -47,8 +48,8 @@ def table(life: Life) -> str:
     inputs = (
         f"One bill, {MESSAGES} messages: {life.api_ms:.2f} ms of an api process, {life.worker_ms:.2f} ms of a worker, "
         f"{life.server_ms:.2f} ms of Redis;\n{life.waiting_bytes:,} bytes while it waits, {life.kept_bytes:,} when all "
-        f"is done, {life.byte_days / 1000:,.0f} KB-days until the last of it is gone; {life.written_bytes:,}\nbytes of "
-        "append-only file.\n"
+        f"is done, {life.byte_days / 1000:,.0f} KB-days until the last of it is gone ("
+        f"{life.short_byte_days / 1000:,.0f}\nwith {_SHORT}); {life.written_bytes:,} bytes of append-only file.\n"
     )
     return "\n".join([inputs, head, "|---|" + "---|" * len(DAYS), *body, ""])
 
@@ -61,11 +62,17 @@ def _column(day: int, life: Life) -> dict[str, str]:
         return max(math.ceil(peak_bills * ms / 1000 / FULL), 1)
 
     waiting = bills * WAITING_DAYS * life.waiting_bytes
-    kept = bills * life.byte_days
-    memory_gb = (waiting + kept) / 1e9 / FULL
     api, workers = cores(life.api_ms), cores(life.worker_ms)
-    primaries = max(cores(life.server_ms), math.ceil(memory_gb / SERVER_GB))
-    usd = (api + workers + 2 * primaries) * CORE_USD + 2 * memory_gb * GB_USD
+
+    def servers(kept: float) -> tuple[int, float, float]:
+        memory_gb = (waiting + kept) / 1e9 / FULL
+        primaries = max(cores(life.server_ms), math.ceil(memory_gb / SERVER_GB))
+        usd = (api + workers + 2 * primaries) * CORE_USD + 2 * memory_gb * GB_USD
+        return primaries, usd, 2 * memory_gb * GB_USD
+
+    kept, short = bills * life.byte_days, bills * life.short_byte_days
+    primaries, usd, of_memory = servers(kept)
+    few, less, of_less = servers(short)
     return {
         "Messages a second in the busiest hour": f"{peak_bills * MESSAGES:,.0f}",
         "api processes, a core each": f"{api:,}",
@@ -75,8 +82,12 @@ def _column(day: int, life: Life) -> dict[str, str]:
         f"Redis primaries, a core and at most {SERVER_GB} GB each, and as many replicas": f"{primaries:,}",
         "of them for CPU alone": f"{cores(life.server_ms):,}",
         "append-only file, written a day": _bytes(bills * life.written_bytes),
-        "Cost a month, of which for memory": f"{_usd(usd)}, {_usd(2 * memory_gb * GB_USD)}",
+        "Cost a month, of which for memory": f"{_usd(usd)}, {_usd(of_memory)}",
         "Cost of 1,000 messages": f"{usd / 30 / day * 1000:.4f} USD",
+        f"With {_SHORT}: memory of what is kept": _bytes(short),
+        f"With {_SHORT}: Redis primaries": f"{few:,}",
+        f"With {_SHORT}: cost a month, of which for memory": f"{_usd(less)}, {_usd(of_less)}",
+        f"With {_SHORT}: cost of 1,000 messages": f"{less / 30 / day * 1000:.4f} USD",
     }
 
 

@@ -37,6 +37,8 @@ KINDS = {
 }
 # Nobody can ask Telegram whether a message arrived, so its default is to leave that to staff.
 IN_DOUBT = (("sms", "resend"), ("whatsapp", "resend"), ("email", "resend"), ("telegram", "hold"))
+# Receipts are tried for 30 days, and money comes and goes back some days late.
+_SHORTEST_KEPT = 40  # days
 _SHORTEST_KEY = 16  # characters of an API key, bytes of a signing key: less can be guessed
 
 
@@ -60,6 +62,12 @@ def _flag(value: str) -> bool:
 def _whole(value: str) -> int:
     if not (value.isascii() and value.isdigit() and int(value) >= 1):
         raise ValueError("expected a whole number of 1 or more")
+    return int(value)
+
+
+def _kept(value: str) -> int:
+    if not (value.isascii() and value.isdigit() and int(value) >= _SHORTEST_KEPT):
+        raise ValueError(f"expected a whole number of days, {_SHORTEST_KEPT} or more")
     return int(value)
 
 
@@ -338,6 +346,14 @@ class Settings:
         "TUMA_PARTITIONS",
         "Number of partitions, fixed at the first start and then stored. Unset: 8, on a cluster 256.",
         parse=_whole,
+    )
+    keep_days: int = _setting(
+        "TUMA_KEEP_DAYS",
+        "How long a bill and its payments are kept once it is paid, stopped or cancelled, in days, 40 or more; its "
+        "shares stay 90 of them, its messages 30. It sets most of the memory of a large merchant. Not shorter than "
+        "you answer customers, reconcile, or see payments come back: older money is for staff to place.",
+        400,
+        parse=_kept,
     )
     listen: str = _setting("TUMA_LISTEN", "Address of the HTTP server.", "127.0.0.1:8000", parse=_listen)
     public_url: str | None = _setting(

@@ -100,7 +100,8 @@ class Engine:
         try:
             with naming(settings.redis_url):
                 await check_ready(client)
-                scripts = Scripts(client, Replicas(client, settings.replicas, settings.replica_wait_ms))
+                replicas = Replicas(client, settings.replicas, settings.replica_wait_ms)
+                scripts = Scripts(client, replicas, settings.keep_days)
                 records = Records(client, scripts, await fix_partitions(client, settings.partitions))
                 await check_format(records)
         except BaseException:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from functools import cache, lru_cache
 from pathlib import Path
 
+KEEP_DAYS = 400  # what lua/_lib.lua says by itself
 _FOLDER = Path(__file__).with_name("lua")
 _NAMES = re.compile(r"local (?:function )?(\w+(?:, \w+)*)")
 _WORD = re.compile(r"\w+")
@@ -42,14 +43,18 @@ def names() -> list[str]:
 
 
 @cache
-def text(name: str) -> str:
-    """A script as the server gets it: its `#!lua` line, the helpers it needs, itself."""
+def text(name: str, keep_days: int = KEEP_DAYS) -> str:
+    """A script as the server gets it: its `#!lua` line, the helpers it needs, itself.
+
+    `keep_days` is how long what is over is kept (TUMA_KEEP_DAYS); processes that disagree only send other texts.
+    """
     single = name.removesuffix(" many")
     head, _, body = (_FOLDER / f"{single}.lua").read_text().partition("\n")
     body = _bare(body)
     if name != single:
         body = _bare(_MANY.format(body=body))
-    return f"{head}\n{_needed(body)}\n{body}"
+    helpers = _needed(body).replace(f"local KEEP_DAYS = {KEEP_DAYS}\n", f"local KEEP_DAYS = {keep_days}\n")
+    return f"{head}\n{helpers}\n{body}"
 
 
 def _bare(text: str) -> str:

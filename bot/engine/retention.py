@@ -11,14 +11,14 @@ from collections.abc import Callable
 
 from redis.exceptions import ResponseError
 
-from bot.engine import keys
+from bot.engine import keys, library
 from bot.engine.records import Records
 from bot.engine.scripts import now_ms
 from bot.engine.store import guard
 from channels.base import ChannelName
 
 _DAY_MS = 86_400_000
-PAYMENTS_KEPT_MS = 400 * _DAY_MS
+UNDECIDED_KEPT_MS = 400 * _DAY_MS  # as in lua/_lib.lua
 IDS_KEPT_MS = 400 * _DAY_MS
 CONSUMER_GONE_MS = 3_600_000
 _STEP = 200
@@ -29,9 +29,14 @@ class Retention:
     """One partition a turn, round and round."""
 
     def __init__(
-        self, records: Records, consumer_gone_ms: int = CONSUMER_GONE_MS, ids_step: int = IDS_STEP
+        self,
+        records: Records,
+        keep_days: int = library.KEEP_DAYS,
+        consumer_gone_ms: int = CONSUMER_GONE_MS,
+        ids_step: int = IDS_STEP,
     ) -> None:
-        self._records, self._consumer_gone_ms, self._ids_step = records, consumer_gone_ms, ids_step
+        self._records, self._keep_ms = records, keep_days * _DAY_MS
+        self._consumer_gone_ms, self._ids_step = consumer_gone_ms, ids_step
         self._turns = itertools.cycle(range(records.partitions))
         self._cursors: dict[str, int] = {}
 
@@ -40,8 +45,8 @@ class Retention:
         p = next(self._turns)
         prefix, client, now = keys.prefix(p), self._records.client, now_ms()
         with guard():
-            await client.zremrangebyscore(f"{prefix}um", "-inf", now - PAYMENTS_KEPT_MS)
-            await client.zremrangebyscore(f"{prefix}pt", "-inf", now - PAYMENTS_KEPT_MS)
+            await client.zremrangebyscore(f"{prefix}um", "-inf", now - UNDECIDED_KEPT_MS)
+            await client.zremrangebyscore(f"{prefix}pt", "-inf", now - self._keep_ms)
         await self._names(p)
         await self._ids(p)
         await self._dead(p)

@@ -32,7 +32,7 @@ class Scheduler:
 
     def __init__(self, records: Records, shares: Shares, settings: Settings) -> None:
         self._records, self._shares, self._settings = records, shares, settings
-        self._retention = Retention(records)
+        self._retention = Retention(records, settings.keep_days)
         self._policies = settings.in_doubt_policies()
         # Between two questions about a message its timer comes: with a short wait that must not be what takes long.
         self._look_s = min(_LOOK_S, max(settings.in_doubt_wait_ms / 10_000, 0.02))

@@ -135,7 +135,9 @@ def _dump(value: Any) -> str:
 class Scripts:
     """Builds calls and makes them. Every method that names a script only builds the call."""
 
-    def __init__(self, client: Client, replicas: Replicas | None = None) -> None:
+    def __init__(
+        self, client: Client, replicas: Replicas | None = None, keep_days: int = library.KEEP_DAYS
+    ) -> None:
         self._client = client
         self._replicas = replicas or Replicas(client)
         # A pipeline of a cluster fails as a whole when one of its servers is away, so calls go there by themselves.
@@ -144,7 +146,7 @@ class Scripts:
         self._one_kept: Together[Call[Any], Any] = Together(self._kept_replies)
         self._scripts: dict[str, Script] = {}
         for name in library.names():
-            body = library.text(name)
+            body = library.text(name, keep_days)
             self._scripts[name] = Script(name, body, hashlib.sha1(body.encode()).hexdigest())  # noqa: S324
 
     async def run(self, call: Call[T]) -> T:

@@ -19,7 +19,7 @@ def test_the_page_is_what_the_last_measurement_gives() -> None:
 def test_memory_and_not_cpu_sets_the_servers_where_much_is_kept() -> None:
     life = Life(
         bills=1, seconds=1, api_ms=3.6, worker_ms=1.8, server_ms=1.8, waiting_bytes=2000, kept_bytes=5000,
-        byte_days=1_000_000, written_bytes=10_000,
+        byte_days=1_000_000, short_byte_days=200_000, written_bytes=10_000,
     )  # fmt: skip
     rows = {
         name.strip(): [cell.strip() for cell in cells]
@@ -34,3 +34,6 @@ def test_memory_and_not_cpu_sets_the_servers_where_much_is_kept() -> None:
     assert rows["Redis: memory of what waits"][0] == "7.0 GB"
     primaries = "Redis primaries, a core and at most 64 GB each, and as many replicas"
     assert rows[primaries] == ["14", "1,321", "13,204"]
+    # 107 GB at 60 % are 178.
+    assert rows["With `TUMA_KEEP_DAYS=40`: memory of what is kept"][0] == "100.0 GB"
+    assert rows["With `TUMA_KEEP_DAYS=40`: Redis primaries"][0] == "3"

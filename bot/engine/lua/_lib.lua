@@ -27,9 +27,13 @@ if string.sub(P, -2) == '}:' then
 end
 local GROUP = 'w'
 local DAY = 86400
-local KEEP_MESSAGE_S = 30 * DAY
-local KEEP_SHARE_S = 90 * DAY
-local KEEP_ACCOUNT_S = 400 * DAY
+-- TUMA_KEEP_DAYS; library.py puts what the merchant set in its place.
+local KEEP_DAYS = 400
+local KEEP_ACCOUNT_S = KEEP_DAYS * DAY
+local KEEP_SHARE_S = math.min(90, KEEP_DAYS) * DAY
+local KEEP_MESSAGE_S = math.min(30, KEEP_DAYS) * DAY
+-- Money that staff have not decided about, whatever the merchant set.
+local KEEP_UNDECIDED_S = 400 * DAY
 -- A receipt is worth having for long; that an attempt failed is not.
 local RECEIPT_VALID_MS = { receipt = 30 * DAY * 1000, correction = 30 * DAY * 1000, payment_failed = 6 * 3600 * 1000 }
 local woken = {}
@@ -796,6 +800,7 @@ local function direct(number, p) return p.src ~= 'staff' and p.num == number end
 
 local function keep_for_staff(number, a, pid, why, now)
   redis.call('HSET', P .. 'p:' .. pid, 'm', '0', 'why', why)
+  redis.call('EXPIRE', P .. 'p:' .. pid, KEEP_UNDECIDED_S)
   if a then hold(number, pid) end
   redis.call('ZADD', P .. 'um', now, pid)
   news('unmatched', now, { payment = pid, number = number, why = why })

@@ -104,8 +104,14 @@ if num(p.am) <= 0 then
 end
 if not a then
   redis.call('ZADD', P .. 'up:' .. e.num, now, pid)
-  redis.call('EXPIRE', P .. 'up:' .. e.num, KEEP_ACCOUNT_S)
+  redis.call('EXPIRE', P .. 'up:' .. e.num, KEEP_UNDECIDED_S)
   local kept = keep_for_staff(e.num, nil, pid, 'unknown number', now)
+  return { kept[1], pid, kept[2], 0, 0, '' }
+end
+-- A customer number lives on when what was known of its old payments is gone: this one may have been counted.
+if a.kind == 'customer' and not known and e.force ~= '1' and e.src ~= 'staff' and e.paid ~= '' and
+    num(e.paid) < num(now) - KEEP_ACCOUNT_S * 1000 then
+  local kept = keep_for_staff(e.num, a, pid, 'older than what is kept', now)
   return { kept[1], pid, kept[2], 0, 0, '' }
 end
 local was_stopped = a.st == 'stopped'
