@@ -15,15 +15,7 @@ from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
 from channels.errors import ChannelError, LeaseExpired
-
-
-class ChannelName(StrEnum):
-    """Every channel tuma knows, in the order in which `tuma doctor` lists them."""
-
-    SMS = "sms"
-    WHATSAPP = "whatsapp"
-    EMAIL = "email"
-    TELEGRAM = "telegram"
+from channels.name import ChannelName as ChannelName
 
 
 class Delivery(StrEnum):

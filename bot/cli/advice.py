@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from channels.base import ChannelName
+from channels.name import ChannelName
 
 _TWILIO = "TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN: console.twilio.com, Account Info (the primary token)"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated, Any
@@ -48,6 +47,8 @@ def update_command(
     A customer number's next term: tuma bill update NUMBER --term 2026-2 --amount 60000 --due-at 2027-01-15. What is
     left of its earlier terms is carried over and named.
     """
+    import asyncio
+
     settings = runtime.settings()
     fields = {
         "term": term,
@@ -130,6 +131,8 @@ def watch_command(
     as_json: JsonFlag = False,
 ) -> None:
     """Show each change of a bill as it happens, until nothing is owed or Ctrl-C."""
+    import asyncio
+
     try:
         asyncio.run(_watch(number, once, as_json))
     except KeyboardInterrupt:
@@ -137,6 +140,8 @@ def watch_command(
 
 
 async def _watch(number: str, once: bool, as_json: bool) -> None:
+    import asyncio
+
     async with runtime.open_engine(runtime.settings()) as engine:
         before: BillView | None = None
         while True:

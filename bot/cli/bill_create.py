@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shlex
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -126,6 +125,8 @@ async def _create(engine: Engine, job: BillJob) -> BillAnswer:
 
 
 def _file(file: str, sheet: str | None, kind: BillKind | None, settings: Settings, as_json: bool) -> None:
+    import asyncio
+
     from bot.cli.files import open_source
 
     path = None if file == "-" else Path(file)

@@ -8,7 +8,7 @@ import typer
 
 from bot.cli import runtime
 from bot.cli.output import JsonFlag, emit, emit_all, say, table
-from channels.base import ChannelName
+from channels.name import ChannelName
 
 app = typer.Typer(help="Pause and resume a channel, everywhere at once.", no_args_is_help=True)
 

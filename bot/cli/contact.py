@@ -10,7 +10,7 @@ import typer
 from bot.cli import runtime
 from bot.cli.output import JsonFlag, Misused, emit, facts, note, say, table
 from bot.errors import Problem
-from channels.base import ChannelName
+from channels.name import ChannelName
 
 if TYPE_CHECKING:
     from bot.domain.bill import ShareContact

@@ -12,7 +12,7 @@ from bot.cli import runtime
 from bot.cli.output import FAILED, JsonFlag, emit, emit_all, note, say, table
 from bot.domain.message import Kind
 from bot.errors import NotFound, Refused
-from channels.base import ChannelName
+from channels.name import ChannelName
 
 if TYPE_CHECKING:
     from bot.domain.dead import DeadFilter, LetterOutcome

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from bot.cli import advice, runtime
 from bot.cli.output import FAILED, JsonFlag, emit, say
 from bot.cli.rates import in_force
 from bot.errors import TumaError
-from channels.base import ChannelName, Probe
+from channels.name import ChannelName
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from bot.engine.durability import Durability
     from bot.engine.ledger import LedgerReport
     from bot.settings import Settings
+    from channels.base import Probe
 
 _TIMEOUT_S = 15.0
 _SHOWN_FINDINGS = 5
@@ -66,6 +66,8 @@ def doctor_command(
 
     Tests that every provider can be reached with its credentials, and that Redis keeps what it took. Sends nothing.
     """
+    import asyncio
+
     settings = runtime.settings()
     runtime.quiet_logs(settings)
     checks, report = asyncio.run(_examine(settings, ledger))
@@ -80,6 +82,8 @@ def doctor_command(
 
 async def _examine(settings: Settings, ledger: bool) -> tuple[list[Check], LedgerReport | None]:
     # Redis first: channels load their libraries, seconds on a busy machine in which no answer of Redis is read.
+    import asyncio
+
     store = await _store(settings, ledger)
     channels, clickpesa, public = await asyncio.gather(
         _channels(settings), _clickpesa(settings), _public_url(settings)
@@ -172,6 +176,8 @@ def _ledger(report: LedgerReport) -> Check:
 
 
 async def _channels(settings: Settings) -> list[Check]:
+    import asyncio
+
     off = settings.channels_off()
     names = [name for name in ChannelName if name not in off]
     probes = await asyncio.gather(*(_probe(name, settings) for name in names))
@@ -181,6 +187,7 @@ async def _channels(settings: Settings) -> list[Check]:
 
 async def _probe(name: ChannelName, settings: Settings) -> Probe:
     from bot.app import open_channels
+    from channels.base import Probe
 
     try:
         async with open_channels(settings, [name]) as channels:
@@ -190,6 +197,10 @@ async def _probe(name: ChannelName, settings: Settings) -> Probe:
 
 
 async def _within(probe: Awaitable[Probe]) -> Probe:
+    import asyncio
+
+    from channels.base import Probe
+
     try:
         return await asyncio.wait_for(probe, _TIMEOUT_S)
     except TimeoutError:
@@ -312,6 +323,8 @@ def _callbacks(settings: Settings) -> Check:
 
 async def _get(url: str) -> Probe:
     import httpx
+
+    from channels.base import Probe
 
     try:
         async with httpx.AsyncClient(timeout=_TIMEOUT_S) as client:

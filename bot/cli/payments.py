@@ -9,7 +9,6 @@ import typer
 from bot.cli import runtime
 from bot.cli.output import JsonFlag, emit, emit_all, say, table
 from bot.domain.bill import SettleResult
-from bot.domain.cash import cash_payment, take_back_note
 
 if TYPE_CHECKING:
     from bot.engine.engine import Engine
@@ -55,6 +54,8 @@ def add_command(
 async def _add(
     engine: Engine, number: str, amount: str, note: str | None, own_id: str | None
 ) -> SettleResult:
+    from bot.domain.cash import cash_payment
+
     currency = (await engine.bills.get(number)).currency
     fields = {"id": own_id, "amount": amount, "note": note}
     cash = cash_payment(fields, currency, settings=engine.settings)
@@ -94,6 +95,8 @@ def take_back_command(
 
 
 async def _take_back(engine: Engine, payment: str, note: str) -> SettleResult:
+    from bot.domain.cash import take_back_note
+
     why = take_back_note({"note": note}, settings=engine.settings)
     return await engine.payments.take_back(payment, why, by=runtime.operator())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from channels.base import ChannelName
+from channels.name import ChannelName
 
 if TYPE_CHECKING:
     from bot.settings import Settings

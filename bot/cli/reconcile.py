@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import sys
 from collections.abc import Iterator
@@ -46,6 +45,8 @@ def reconcile_command(
     Ends with 1 if there is a difference, so that it can be run every morning. Payments whose webhook was lost are found
     by `tuma up` by itself; what is still missing after an hour is worth a question to ClickPesa.
     """
+    import asyncio
+
     settings = runtime.settings()
     found = asyncio.run(_reconcile(_date(day, settings), settings))
     if csv_to is not None:

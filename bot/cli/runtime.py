@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import getpass
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -29,6 +28,8 @@ def settings() -> Settings:
 
 def with_engine(work: Callable[[Engine], Awaitable[T]], chosen: Settings | None = None) -> T:
     """Open the engine, do `work`, close it. Raises StoreUnavailable when Redis is away."""
+    import asyncio
+
     return asyncio.run(_with_engine(work, chosen or settings()))
 
 

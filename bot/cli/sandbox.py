@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import sys
 from dataclasses import replace
@@ -66,6 +65,8 @@ def sandbox_command(
     base URLs twilio, africastalking, telegram, clickpesa, smtp and page, the credentials they accept, and the settings
     that point tuma there. These stay the same from one start to the next.
     """
+    import asyncio
+
     if ctx.invoked_subcommand is not None:
         return
     faults = _faults(profile, seed, fault or [])
@@ -163,6 +164,8 @@ def fault_command(
 
 
 async def _sandbox(as_json: bool, faults: Faults, **places: Any) -> None:
+    import asyncio
+
     from bot.sandbox.city import USUAL_PORTS, main
 
     stop = asyncio.Event()

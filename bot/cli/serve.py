@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import resource
 import signal
 from collections.abc import Callable, Coroutine, Iterator
@@ -15,9 +14,11 @@ import typer
 from bot.cli import runtime
 from bot.cli.output import JsonFlag, emit, note
 from bot.errors import TumaError
-from channels.base import ChannelName
+from channels.name import ChannelName
 
 if TYPE_CHECKING:
+    import asyncio
+
     from bot.settings import Settings
 
 
@@ -92,6 +93,8 @@ def _announce(settings: Settings, roles: list[str], as_json: bool) -> None:
 
 
 async def _up(settings: Settings, roles: list[str], channels: list[str] | None) -> None:
+    import asyncio
+
     from bot.app import Role, open_app_in_time
 
     _may_open_many()
@@ -106,6 +109,8 @@ async def _up(settings: Settings, roles: list[str], channels: list[str] | None) 
 @contextmanager
 def stopped_by_signals(stop: asyncio.Event) -> Iterator[None]:
     """SIGINT and SIGTERM set `stop`; a second one ends the process at once."""
+    import asyncio
+
     loop = asyncio.get_running_loop()
 
     def once(number: signal.Signals) -> None:
@@ -131,6 +136,8 @@ def _may_open_many() -> None:
 
 def _run_loop(work: Coroutine[Any, Any, None]) -> None:
     """Run on uvloop where there is one. What tuma raises on purpose comes out of its group."""
+    import asyncio
+
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(work)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -179,6 +178,8 @@ def _rehearse(path: Path | None, source: Source, settings: Settings, as_json: bo
 
 
 def _send(path: Path | None, source: Source, settings: Settings, as_json: bool) -> bool:
+    import asyncio
+
     from bot.cli.sending import send
 
     return asyncio.run(send(path, source, settings, as_json))

@@ -9,7 +9,7 @@ import typer
 from bot.cli import runtime
 from bot.cli.output import FAILED, JsonFlag, emit, emit_all, note, say, table
 from bot.domain.message import Kind
-from channels.base import ChannelName
+from channels.name import ChannelName
 
 if TYPE_CHECKING:
     from bot.cli.preview import PreviewMessage

@@ -14,7 +14,10 @@ from typer.main import get_command
 from bot.cli import app
 from tests.cli.conftest import Tuma, clean_environment
 
-HEAVY = ("aiogram", "twilio", "redis", "babel", "phonenumbers", "aiohttp", "httpx", "reportlab", "structlog")
+HEAVY = (
+    "aiogram", "twilio", "redis", "babel", "phonenumbers", "aiohttp", "httpx", "reportlab", "structlog", "asyncio",
+    "channels.base",
+)  # fmt: skip
 PUBLIC = (
     "demo", "up", "share", "status", "stop", "bill show", "bill snippet",
     "payments unmatched", "payments match", "payments dismiss", "payments take-back",
