@@ -31,6 +31,7 @@ class Message:
     attempt: int = 0
     tries: int = 0
     wished: int = 0
+    said_by: str = ""
     again: int = 0
     rank: int = -1
     provider_id: str = ""

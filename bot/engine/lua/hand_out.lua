@@ -56,6 +56,7 @@ end
 
 -- nil when the message may go out, else what was done with it instead.
 local function held_back(id, m, s, a)
+  if m.by then done(id, m, 'superseded', 'delivered by ' .. m.by, now) return true end
   if num(m.val) <= num(now) then
     done(id, m, 'expired', 'not sent before its validity ended', now)
     if not advance(id, m, s, a, now) then bury(id, m, now, 'expired') end
