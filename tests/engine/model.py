@@ -245,7 +245,7 @@ class Model:
         )  # fmt: skip
         bill.shares.append(share)
         early = [p for p in self.payments.values() if p.number == job.number and p.early]
-        for payment in sorted(early, key=lambda p: p.at):
+        for payment in sorted(early, key=lambda p: p.early_at):
             if not payment.counted and (bill.kind == "order" or self.now - payment.at <= EARLY_PAYMENT):
                 payment.early = payment.for_staff = False
                 self.allocate(bill, payment)
@@ -328,7 +328,7 @@ class Model:
         if message.kind == "receipt":
             return self.payments[bill.number, message.payment or ""].returned
         if message.kind == "payment_failed":
-            return bill.state != "open"
+            return bill.state != "open" or bill.counted_at >= message.wish
         return message.fenced and not bill.asks(share)
 
     def _just_asked_for(self, message: Message) -> bool:
@@ -543,6 +543,10 @@ class Model:
             return "refused"
         if m.fenced and not share.bill.asks(share):
             return "closed"
+        failed = m.kind == "payment_failed"
+        if failed and m.valid <= self.now:
+            self.dead.discard(m.id)
+            return "closed"
         here = not m.rung or (m.state == "in_doubt" and share.usable(m.channel))
         channel = m.channel if here else share.rung_after(None)
         if channel is None or not share.usable(channel):
@@ -552,8 +556,8 @@ class Model:
             self.end(m, "superseded")
         self.dead.discard(m.id)
         made = self.create(
-            share, m.kind, channel, lane="u", valid=self.now + 7 * DAY, rung=m.rung, payment=m.payment,
-            maybe_second=second,
+            share, m.kind, channel, lane="u", valid=m.valid if failed else self.now + 7 * DAY, rung=m.rung,
+            payment=m.payment, maybe_second=second, wish=m.wish if failed else None,
         )  # fmt: skip
         m.replayed = made.id
         return "ok"
@@ -633,7 +637,7 @@ class Model:
         if p.amount <= 0:
             return self._keep(bill, p, "no amount")
         if bill is None:
-            p.early = True
+            p.early, p.early_at = True, at
             return self._keep(None, p, "unknown number")
         stopped, bill.state = bill.state == "stopped", "open" if bill.state == "stopped" else bill.state
         outcome = self.allocate(bill, p)
@@ -724,6 +728,7 @@ class Model:
         bill.credit += rest
         p.credit = rest
         p.counted, p.for_staff, p.why = True, False, ""
+        bill.counted_at = self.now
         self._unhold(bill, p)
         if bill.owed == 0 or bill.kind == "order":
             bill.state = "settled" if bill.owed == 0 else "closed"

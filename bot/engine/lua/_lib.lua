@@ -958,6 +958,7 @@ local function allocate(number, a, p, force, now)
     redis.call('HSET', P .. 'p:' .. p.pid, 'cr', int(rest), 'ct', last)
   end
   redis.call('HINCRBY', key, 'paid', p.am)
+  redis.call('HSET', key, 'pd', now)
   redis.call('HSET', P .. 'p:' .. p.pid, 'm', '1', 'why', '')
   redis.call('ZREM', P .. 'um', p.pid)
   unhold(number, p.pid)

@@ -67,7 +67,8 @@ local function held_back(id, m, s, a)
     done(id, m, 'canceled', 'returned', now)
     return true
   end
-  if m.k == 'payment_failed' and a.st ~= 'open' then
+  -- Who has paid since, if only in part, must not think that this money failed, and pay again.
+  if m.k == 'payment_failed' and (a.st ~= 'open' or num(a.pd) >= num(m.wish or m.at)) then
     done(id, m, 'canceled', a.st == 'stopped' and 'stopped' or 'paid', now)
     return true
   end
