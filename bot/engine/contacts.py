@@ -24,6 +24,7 @@ from bot.errors import Conflict, NotFound, Problem, StoreFull
 
 LINKED_VALID_MS = 7 * 86_400_000
 KEPT_S = 800 * 86_400
+_MISSED_MOST = 5
 # The linked chat, and the provider's word for the wallet or bank of their last payment.
 _OF_ONE = ("chat", "w")
 
@@ -328,13 +329,14 @@ class Contacts:
         if channel == "whatsapp":
             await self._note("phone", address, {"wi": str(now_ms())})
 
-    async def missed(self, channel: str, address: str) -> int:
-        """A message did not reach this address; how many in a row now."""
+    async def missed(self, channel: str, address: str, message_id: str) -> int:
+        """A message did not reach this address; how many in a row now, each counted once however often it is told."""
         field = f"f:{channel}"
         with guard():
-            count: int = await self._records.client.hincrby(self.key(KIND[channel], address), field, 1)
-        await self._note(KIND[channel], address, {field: str(count)})
-        return count
+            known = await self._records.client.hget(self.key(KIND[channel], address), field)
+        missed = [*dict.fromkeys([*(known or "").split(), message_id])][-_MISSED_MOST:]
+        await self._note(KIND[channel], address, {field: " ".join(missed)})
+        return len(missed)
 
     async def reached(self, channel: str, address: str) -> None:
         """A message arrived: earlier misses are forgotten."""
