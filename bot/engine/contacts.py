@@ -24,6 +24,7 @@ from bot.errors import Conflict, NotFound, Problem, StoreFull
 
 LINKED_VALID_MS = 7 * 86_400_000
 KEPT_S = 800 * 86_400
+_MISSED_MOST = 5
 # The linked chat, and the provider's word for the wallet or bank of their last payment.
 _OF_ONE = ("chat", "w")
 
@@ -198,7 +199,7 @@ class Contacts:
         key, now = self.key(KIND[channel], address), now_ms()
         consent = msgspec.json.encode(_Consent(reason, now, proof)).decode()
         await self._say("out", channel, address, consent)
-        return await self._each_number(key, channel, address, reason)
+        return await self._each_number(key, channel, address)
 
     async def opt_in(self, channel: str, address: str, *, proof: str) -> None:
         """The contact wants messages on this channel again."""
@@ -206,21 +207,30 @@ class Contacts:
         await self._say(
             "in", channel, address, msgspec.json.encode(_Consent("opted in", now, proof)).decode()
         )
-        await self._each_number(key, channel, address, "")
+        await self._each_number(key, channel, address)
 
     async def _say(self, word: Literal["out", "in"], channel: str, address: str, said: str) -> None:
         kind, scripts = KIND[channel], self._records.scripts
         p = keys.contact_partition(kind, address, self._records.partitions)
         await scripts.run_kept(scripts.consent(p, self.key(kind, address), word, channel, said))
 
-    async def _each_number(self, key: str, channel: str, address: str, reason: str) -> int:
-        fields, scripts, now = await self._records.client_hash(key), self._records.scripts, now_ms()
-        numbers = [name[2:] for name in fields if name.startswith("b:")]
-        calls = [
-            scripts.suppress(self._records.partition(number), now, number, channel, address, reason)
-            for number in numbers
-        ]
-        return sum(await scripts.run_many(calls))
+    async def _each_number(self, key: str, channel: str, address: str) -> int:
+        """Tell each of their numbers what they said last; how many messages that ends.
+
+        Who says no and yes again at once is heard by two processes: whichever ends last looks once more.
+        """
+        scripts, ended = self._records.scripts, 0
+        fields, told = await self._records.client_hash(key), None
+        while (said := fields.get(f"x:{channel}", "")) != told:
+            now, told = now_ms(), said
+            reason = msgspec.json.decode(said, type=_Consent).reason if said else ""
+            calls = [
+                scripts.suppress(self._records.partition(number), now, number, channel, address, reason)
+                for number in (name[2:] for name in fields if name.startswith("b:"))
+            ]
+            ended += sum(await scripts.run_many(calls))
+            fields = await self._records.client_hash(key)
+        return ended
 
     async def opt_out_token(self, token: str, channel: str | None, *, proof: str) -> list[str]:
         """Opt out whoever holds a share's token, on one channel or on all; the channels stopped. Raises NotFound."""
@@ -319,13 +329,14 @@ class Contacts:
         if channel == "whatsapp":
             await self._note("phone", address, {"wi": str(now_ms())})
 
-    async def missed(self, channel: str, address: str) -> int:
-        """A message did not reach this address; how many in a row now."""
+    async def missed(self, channel: str, address: str, message_id: str) -> int:
+        """A message did not reach this address; how many in a row now, each counted once however often it is told."""
         field = f"f:{channel}"
         with guard():
-            count: int = await self._records.client.hincrby(self.key(KIND[channel], address), field, 1)
-        await self._note(KIND[channel], address, {field: str(count)})
-        return count
+            known = await self._records.client.hget(self.key(KIND[channel], address), field)
+        missed = [*dict.fromkeys([*(known or "").split(), message_id])][-_MISSED_MOST:]
+        await self._note(KIND[channel], address, {field: " ".join(missed)})
+        return len(missed)
 
     async def reached(self, channel: str, address: str) -> None:
         """A message arrived: earlier misses are forgotten."""

@@ -62,7 +62,7 @@ class Messages:
     async def _apply(self, update: StatusUpdate, how: list[str]) -> int:
         p, local = keys.parse_message_id(update.message_id or "", self._records.partitions)
         fields = await self._fields(p, local)
-        silenced = await self._silences(fields, update.error)
+        silenced = await self._silences(local, fields, update.error)
         values = [
             local,
             update.provider_id,
@@ -89,14 +89,14 @@ class Messages:
         elif to and update.delivery in (Delivery.DELIVERED, Delivery.READ):
             await self._contacts.reached(channel, to)
 
-    async def _silences(self, fields: dict[str, str], error: ChannelError | None) -> str:
+    async def _silences(self, message_id: str, fields: dict[str, str], error: ChannelError | None) -> str:
         """Why this error silences the channel for the contact; a handset that is unknown once may be back."""
         why = reason(error)
         if error is None or not why or error.code not in _STRIKES or not fields.get("to"):
             return why
         if fields.get("dl") == Delivery.UNDELIVERED:  # told before
             return ""
-        missed = await self._contacts.missed(fields["ch"], fields["to"])
+        missed = await self._contacts.missed(fields["ch"], fields["to"], message_id)
         return why if missed >= _STRIKES[error.code] else ""
 
     async def dead(self, limit: int = 50, offset: int = 0, only: DeadFilter = _EVERY) -> list[DeadLetter]:

@@ -55,14 +55,18 @@ class Model:
         rung: bool = False,
         payment: str | None = None,
         maybe_second: bool = False,
+        wish: int | None = None,
     ) -> Message:
         made = Message(
             share, len(share.messages) + 1, channel, kind, lane or share.lane, self.now, valid, rung, payment
         )
         share.messages.append(made)
+        made.wished = wish or 0
         if made.fenced:
             self._replace(share, channel)
             share.latest[channel] = made.n
+            if rung and wish is None:
+                self._one_wish(share, channel, made.n)
         if maybe_second:
             made.maybe_second = True
             self.duplicates += 1
@@ -82,6 +86,12 @@ class Model:
             old = share.messages[share.latest[channel] - 1]
             if old.waits or old.state == "in_doubt":
                 self.end(old, "superseded")
+
+    def _one_wish(self, share: Share, channel: str, n: int) -> None:
+        """A first route says one thing at a time, whichever channel the older one has come to."""
+        for other in set(share.latest) & set(share.wanted) - {channel}:
+            self._replace(share, other)
+            share.latest[other] = n
 
     def enqueue(self, message: Message) -> None:
         self._entries += 1
@@ -114,7 +124,7 @@ class Model:
     def move_on(self, message: Message) -> bool:
         """The next rung of a first route, once per message."""
         share = message.share
-        if not message.rung or message.moved_on:
+        if not message.rung or message.moved_on or message.said_by:
             return False
         message.moved_on = True
         if message.fenced and not (share.bill.asks(share) and message.newest):
@@ -124,10 +134,10 @@ class Model:
             return False
         message.next_rung = True
         valid = max(message.valid, self.now + share.confirm_within)
-        made = self.create(
-            share, message.kind, channel, valid=valid, lane=message.lane, rung=True, payment=message.payment
-        )
-        made.wished = message.wish
+        self.create(
+            share, message.kind, channel, valid=valid, lane=message.lane, rung=True, payment=message.payment,
+            wish=message.wish,
+        )  # fmt: skip
         return True
 
     def confirm(self, message: Message) -> None:
@@ -137,9 +147,17 @@ class Model:
         if not message.rung:
             return
         for other in share.messages[message.n :]:
-            same_wish = (other.kind, other.payment) == (message.kind, message.payment)
-            if other.waits and other.rung and same_wish and other.channel != message.channel:
+            same_wish = (other.kind, other.payment, other.wished) == (
+                message.kind,
+                message.payment,
+                message.wish,
+            )
+            if not other.rung or not same_wish or other.channel == message.channel:
+                continue
+            if other.waits or other.state == "in_doubt":
                 self.end(other, "superseded")
+            elif other.state == "handed_out" or other.outcome == "sent":
+                other.said_by = message.channel
 
     def postpone(self, message: Message, at: int) -> None:
         message.state = "scheduled"
@@ -227,7 +245,7 @@ class Model:
         )  # fmt: skip
         bill.shares.append(share)
         early = [p for p in self.payments.values() if p.number == job.number and p.early]
-        for payment in sorted(early, key=lambda p: p.at):
+        for payment in sorted(early, key=lambda p: p.early_at):
             if not payment.counted and (bill.kind == "order" or self.now - payment.at <= EARLY_PAYMENT):
                 payment.early = payment.for_staff = False
                 self.allocate(bill, payment)
@@ -283,7 +301,9 @@ class Model:
 
     def _held_back(self, message: Message, quiet: int | None) -> bool:
         share, bill = message.share, message.share.bill
-        if message.valid <= self.now:
+        if message.said_by:
+            self.end(message, "superseded")
+        elif message.valid <= self.now:
             self._give_up(message, "expired", "expired")
         elif self._needless(message):
             self.end(message, "canceled")
@@ -308,7 +328,7 @@ class Model:
         if message.kind == "receipt":
             return self.payments[bill.number, message.payment or ""].returned
         if message.kind == "payment_failed":
-            return bill.state != "open"
+            return bill.state != "open" or bill.counted_at >= message.wish
         return message.fenced and not bill.asks(share)
 
     def _just_asked_for(self, message: Message) -> bool:
@@ -324,7 +344,9 @@ class Model:
 
     def _over(self, message: Message) -> bool:
         """What comes back and may not wait any more."""
-        if message.fenced and not message.share.bill.asks(message.share):
+        if message.said_by:
+            self.end(message, "superseded")
+        elif message.fenced and not message.share.bill.asks(message.share):
             self.end(message, "canceled")
         elif message.fenced and not message.newest:
             self.end(message, "superseded")
@@ -352,9 +374,11 @@ class Model:
                 self.confirm(m)
             else:
                 self.await_confirmation(m)
+        elif result in ("failed", "suppressed") and m.provider_id and m.rank != 4:
+            self._taken(m)
         elif result in ("failed", "suppressed"):
             self.end(m, result, why)
-            if not self.move_on(m):
+            if not m.said_by and not self.move_on(m):
                 self.bury(m, why)
         elif result == "doubt":
             self.doubt(m, at)
@@ -374,6 +398,9 @@ class Model:
             self._taken(message)
             return
         message.state = "in_doubt"
+        if message.said_by:
+            self.end(message, "superseded")
+            return
         self.timers["d", message.id] = at
         self.await_confirmation(message)
 
@@ -490,15 +517,16 @@ class Model:
     def _not_delivered(self, m: Message, again: int | None) -> None:
         share = m.share
         self.timers.pop(("c", m.id), None)
-        if m.next_rung or self.move_on(m):
+        if m.next_rung or self.move_on(m) or m.said_by:
             return
         if m.fenced and not (share.bill.asks(share) and m.newest):
             return
         if again is not None and m.again < 5 and again < m.valid and share.usable(m.channel):
             made = self.create(
-                share, m.kind, m.channel, at=again, lane=m.lane, valid=m.valid, rung=m.rung, payment=m.payment
-            )
-            made.again, made.wished = m.again + 1, m.wish
+                share, m.kind, m.channel, at=again, lane=m.lane, valid=m.valid, rung=m.rung, payment=m.payment,
+                wish=m.wish,
+            )  # fmt: skip
+            made.again = m.again + 1
             if m.outcome != "sent":
                 self.dead.discard(m.id)
                 m.replayed = made.id
@@ -515,6 +543,10 @@ class Model:
             return "refused"
         if m.fenced and not share.bill.asks(share):
             return "closed"
+        failed = m.kind == "payment_failed"
+        if failed and m.valid <= self.now:
+            self.dead.discard(m.id)
+            return "closed"
         here = not m.rung or (m.state == "in_doubt" and share.usable(m.channel))
         channel = m.channel if here else share.rung_after(None)
         if channel is None or not share.usable(channel):
@@ -524,8 +556,8 @@ class Model:
             self.end(m, "superseded")
         self.dead.discard(m.id)
         made = self.create(
-            share, m.kind, channel, lane="u", valid=self.now + 7 * DAY, rung=m.rung, payment=m.payment,
-            maybe_second=second,
+            share, m.kind, channel, lane="u", valid=m.valid if failed else self.now + 7 * DAY, rung=m.rung,
+            payment=m.payment, maybe_second=second, wish=m.wish if failed else None,
         )  # fmt: skip
         m.replayed = made.id
         return "ok"
@@ -544,7 +576,7 @@ class Model:
                 if share.silent.get(channel) != "opted out":
                     share.silent[channel] = why
                 message = share.messages[share.latest[channel] - 1] if channel in share.latest else None
-                if message is not None and message.waits:
+                if message is not None and message.waits and message.channel == channel:
                     self._give_up(message, "suppressed", share.silent[channel])
                     silenced += 1
         return silenced
@@ -605,7 +637,7 @@ class Model:
         if p.amount <= 0:
             return self._keep(bill, p, "no amount")
         if bill is None:
-            p.early = True
+            p.early, p.early_at = True, at
             return self._keep(None, p, "unknown number")
         stopped, bill.state = bill.state == "stopped", "open" if bill.state == "stopped" else bill.state
         outcome = self.allocate(bill, p)
@@ -696,6 +728,7 @@ class Model:
         bill.credit += rest
         p.credit = rest
         p.counted, p.for_staff, p.why = True, False, ""
+        bill.counted_at = self.now
         self._unhold(bill, p)
         if bill.owed == 0 or bill.kind == "order":
             bill.state = "settled" if bill.owed == 0 else "closed"

@@ -31,6 +31,7 @@ class Message:
     attempt: int = 0
     tries: int = 0
     wished: int = 0
+    said_by: str = ""
     again: int = 0
     rank: int = -1
     provider_id: str = ""
@@ -128,6 +129,7 @@ class Bill:
     hinted: int = 0
     hold: int = 0
     told_failed: int = 0
+    counted_at: int = 0
     contacts: dict[Contact, str] = field(default_factory=dict)
     shares: list[Share] = field(default_factory=list)
 
@@ -167,6 +169,7 @@ class Payment:
     holds: bool = False
     for_staff: bool = False
     early: bool = False
+    early_at: int = 0
     why: str = ""
     given: dict[str, int] = field(default_factory=dict)
     credit: int = 0

@@ -193,6 +193,26 @@ async def test_an_opt_out_between_any_two_steps_of_an_edit_is_not_missed(pair: P
 
 
 @pytest.mark.single
+async def test_a_yes_between_any_two_steps_of_a_no_or_the_other_way_round_leaves_what_was_said_last(
+    pair: Pair,
+) -> None:
+    # STOP and START at once, heard by two processes: the contact's record said yes, their bill was silent for good.
+    quick, slow = pair.quick.contacts, pair.slow.contacts
+    for first, then in ((slow.opt_out, quick.opt_in), (slow.opt_in, quick.opt_out)):
+        for step in count():
+            share = f"{first.__name__}{step}"
+            phone = f"+25575{step:02}0000{len(first.__name__)}"
+            accepted = await pair.quick.shares.accept(job(id=share, phone=phone))
+            pair.gate.arm(step, partial(then, "sms", phone, proof="webhook"))
+            await first("sms", phone, proof="webhook")
+            if not pair.gate.passed:
+                break
+            known = [said.reason for said in (await quick.show(phone)).suppressed]
+            assert await opted_out_after(pair.quick, accepted.token) == next(iter(known), None), (share, step)
+        assert step > 2
+
+
+@pytest.mark.single
 async def test_an_edit_between_any_two_steps_of_an_opt_out_misses_none(pair: Pair) -> None:
     for step in count():
         phone = f"+25575{step:02}00001"

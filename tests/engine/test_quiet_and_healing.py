@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from bot.domain.bill import BillKind
 from bot.domain.calendar import EAST_AFRICA, from_ms, quiet_until, to_ms
 from bot.domain.message import Lane, Outcome, State
+from bot.engine import keys
 from bot.engine.engine import Engine
 from bot.engine.healing import Healer
 from bot.engine.scheduler import Scheduler
@@ -21,7 +22,7 @@ from bot.engine.scripts import now_ms
 from channels.base import ChannelName, Delivery, Probe, StatusUpdate
 from channels.errors import Unavailable
 from tests.engine.conftest import job, paid
-from tests.engine.endings import SENT, end
+from tests.engine.endings import REFUSED, SENT, end
 from tests.engine.test_worker import Scripted, until
 
 HOUR = 3_600_000
@@ -130,6 +131,25 @@ async def test_that_a_payment_failed_is_no_news_by_the_morning_and_no_dead_lette
     assert await hand_out(engine, "100", now_ms() + 8 * HOUR, now_ms() + HOUR) == []
     stats = await engine.ledger.stats()
     assert (stats.done["canceled"], stats.dead, stats.scheduled) == (1, 0, 0)
+
+
+async def test_that_a_payment_failed_is_not_told_to_who_has_paid_since_nor_hours_later(
+    engine: Engine,
+) -> None:
+    # It came after the receipt for a part, by a retry or a replay: who reads that may pay again.
+    await engine.shares.accept(job("100", kind=BillKind.CUSTOMER, before=()))
+    await end(engine, SENT)
+    await engine.payments.settle(paid("100", id="p1", status="FAILED"))
+    await end(engine, REFUSED)
+    [letter] = await engine.messages.dead()
+    scripts, (p, local) = engine.records.scripts, keys.parse_message_id(letter.id, engine.partitions)
+    late = scripts.replay(p, now_ms() + 7 * HOUR, now_ms() + 99 * HOUR, "one", [local])
+    again = await engine.messages.replay(letter.id, by="cli")
+    await engine.payments.settle(paid("100", "1000", id="p2"))
+    await end(engine, SENT)
+    assert (await engine.messages.get(again)).outcome == Outcome.CANCELED
+    await engine.records.client.hdel(f"{keys.prefix(p)}m:{local}", "re")
+    assert await scripts.run(late) == [["closed", "no news any more"]]
 
 
 async def test_that_money_went_back_is_told_in_the_morning(engine: Engine) -> None:

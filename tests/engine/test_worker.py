@@ -391,6 +391,16 @@ async def test_an_unknown_handset_is_silenced_only_the_second_time(engine: Engin
         assert bool((await engine.contacts.show("+255754000001")).suppressed) is silenced
 
 
+async def test_one_unknown_handset_that_is_told_twice_at_once_is_not_silenced(engine: Engine) -> None:
+    accepted = await engine.shares.accept(job("100", phone="+255754000001"))
+    async with working(engine, Scripted()):
+        await until(lambda: settled(engine))
+    unknown = RecipientInvalid("30005", "unknown handset")
+    told = StatusUpdate(accepted.messages[0], "SM" + "0" * 31 + "1", Delivery.UNDELIVERED, unknown)
+    await asyncio.gather(*(engine.messages.delivery(told) for _ in range(5)))
+    assert (await engine.contacts.show("+255754000001")).suppressed == []
+
+
 async def test_a_callback_that_blames_our_account_pauses_the_channel(engine: Engine) -> None:
     accepted = await engine.shares.accept(job("100"))
     async with working(engine, Scripted()):

@@ -474,6 +474,14 @@ local function supersede(s, channel, n, now)
   redis.call('HSET', P .. 's:' .. s.sid, field, n)
 end
 
+-- A first route speaks on one channel at a time: what still waits on another of its rungs, or would move on to one, gives
+-- way to a new wish, too. There, l: names a message that may be another channel's.
+local function one_wish(s, channel, n, now)
+  for _, ch in ipairs(words(s.want or s.ch)) do
+    if ch ~= channel and s['l:' .. ch] then supersede(s, ch, n, now) end
+  end
+end
+
 local function usable(s, channel) return address(s, channel) and not suppressed(s, channel) end
 
 -- Whether a bill's cost cap leaves room for one more message on this channel.
@@ -511,7 +519,10 @@ end
 local function create(s, kind, channel, opt, now)
   local n = opt.n or redis.call('HINCRBY', P .. 's:' .. s.sid, 'n', 1)
   local id = s.sid .. '.' .. n
-  if fenced(kind) and not opt.n then supersede(s, channel, int(n), now) end
+  if fenced(kind) and not opt.n then
+    supersede(s, channel, int(n), now)
+    if opt.rung and not opt.wish then one_wish(s, channel, int(n), now) end
+  end
   local later = opt.at and num(opt.at) > num(now)
   local m = { ch = channel, ln = opt.lane or s.ln, k = kind, st = later and 'scheduled' or 'queued',
     num = opt.num or s.num }
@@ -582,7 +593,7 @@ end
 
 -- A rung failed or was not confirmed: go on to the next. Once per message. True if there was a next one.
 local function advance(id, m, s, a, now)
-  if m.rg ~= '1' or redis.call('HSETNX', P .. 'm:' .. id, 'adv', '1') == 0 then return false end
+  if m.rg ~= '1' or m.by or redis.call('HSETNX', P .. 'm:' .. id, 'adv', '1') == 0 then return false end
   if fenced(m.k) and (not payable(a, s) or s['l:' .. m.ch] ~= seq_of(id)) then return false end
   local ch = next_channel(s, m.ch, fenced(m.k) and a or nil)
   if not ch then
@@ -601,7 +612,8 @@ local function advance(id, m, s, a, now)
   return true
 end
 
--- The customer has it on this rung; another rung of the same wish that still waits says nothing new.
+-- The customer has it on this rung; a later one of the same wish says nothing new. What waits or is in doubt ends; what a
+-- worker holds or has sent (by) is not tried again and moves on to no other.
 local function confirm(id, m, s, now)
   if m.rg == '1' then timer('c:' .. id, false) end
   redis.call('HSET', P .. 'm:' .. id, 'cf', '1')
@@ -610,11 +622,14 @@ local function confirm(id, m, s, now)
     s.okc = m.ch
   end
   if m.rg ~= '1' then return end
+  local why = 'delivered by ' .. m.ch
   for n = num(seq_of(id)) + 1, num(redis.call('HGET', P .. 's:' .. s.sid, 'n')) do
     local other = s.sid .. '.' .. int(n)
     local o = message(other)
-    if waits(o) and o.rg == '1' and o.k == m.k and o.pay == m.pay and o.ch ~= m.ch then
-      done(other, o, 'superseded', 'delivered by ' .. m.ch, now)
+    if o and o.rg == '1' and o.k == m.k and o.pay == m.pay and o.ch ~= m.ch and o.wish == (m.wish or m.at) then
+      if waits(o) then done(other, o, 'superseded', why, now)
+      elseif o.st == 'in_doubt' then done(other, o, 'superseded', 'in doubt, and ' .. why, now)
+      elseif o.st == 'handed_out' or o.o == 'sent' then redis.call('HSET', P .. 'm:' .. other, 'by', m.ch) end
     end
   end
 end
@@ -653,7 +668,8 @@ local function into_doubt(id, m, at, with, now)
   move(id, m, 'in_doubt')
   timer('d:' .. id, at)
   local s = m.rg == '1' and share(sid_of(id))
-  if s then timer('c:' .. id, int(num(now) + num(s.cw))) end
+  if m.by then done(id, m, 'superseded', 'in doubt, and delivered by ' .. m.by, now)
+  elseif s then timer('c:' .. id, int(num(now) + num(s.cw))) end
 end
 
 -- The provider told of it before whoever sent it could: it is no question whether it was taken.
@@ -947,6 +963,7 @@ local function allocate(number, a, p, force, now)
     redis.call('HSET', P .. 'p:' .. p.pid, 'cr', int(rest), 'ct', last)
   end
   redis.call('HINCRBY', key, 'paid', p.am)
+  redis.call('HSET', key, 'pd', now)
   redis.call('HSET', P .. 'p:' .. p.pid, 'm', '1', 'why', '')
   redis.call('ZREM', P .. 'um', p.pid)
   unhold(number, p.pid)

@@ -11,6 +11,7 @@
 local now, rank = ARGV[1], num(ARGV[5])
 
 local function wanted(id, m, s, a)
+  if m.by then return false end
   return not fenced(m.k) or (payable(a, s) and s['l:' .. m.ch] == seq_of(id))
 end
 

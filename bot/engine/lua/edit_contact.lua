@@ -96,7 +96,7 @@ if wanted and not s['a:telegram'] then redis.call('HSET', skey, 'lt', edit.link)
 if left and s['l:telegram'] then
   local id = s.sid .. '.' .. s['l:telegram']
   local m = message(id)
-  if m and (m.st == 'scheduled' or m.st == 'queued') then
+  if waits(m) and m.ch == 'telegram' then
     done(id, m, 'canceled', 'the contact was edited', now)
     advance(id, m, s, a, now)
   end

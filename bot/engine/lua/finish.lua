@@ -16,6 +16,7 @@ local stale = {}
 
 -- A message that may not wait any more once it comes back: true if it ended here.
 local function ended(id, m, s, a)
+  if m.by then done(id, m, 'superseded', 'delivered by ' .. m.by, now) return true end
   if not fenced(m.k) then return false end
   local open, why = payable(a, s)
   if not open then done(id, m, 'canceled', why, now) return true end
@@ -43,9 +44,11 @@ local function failed(id, m, s, a, r, outcome)
   if r.x and r.x ~= '' and m.to == address(s, m.ch) then
     silence(s, m.ch, r.x)
   end
+  -- What is refused was sent again after a doubt, and its provider has told since that it had the first.
+  if told(m) and num(m.dr) ~= 4 then return taken(id, m, s, now) end
   done(id, m, outcome, r.why, now)
   event(s, 'message.failed', now, { message = id, channel = m.ch, kind = m.k, reason = r.why })
-  if not advance(id, m, s, a, now) then bury(id, m, now, r.why) end
+  if not m.by and not advance(id, m, s, a, now) then bury(id, m, now, r.why) end
 end
 
 local function retry(id, m, s, a, r)

@@ -56,6 +56,7 @@ end
 
 -- nil when the message may go out, else what was done with it instead.
 local function held_back(id, m, s, a)
+  if m.by then done(id, m, 'superseded', 'delivered by ' .. m.by, now) return true end
   if num(m.val) <= num(now) then
     done(id, m, 'expired', 'not sent before its validity ended', now)
     if not advance(id, m, s, a, now) then bury(id, m, now, 'expired') end
@@ -66,7 +67,8 @@ local function held_back(id, m, s, a)
     done(id, m, 'canceled', 'returned', now)
     return true
   end
-  if m.k == 'payment_failed' and a.st ~= 'open' then
+  -- Who has paid since, if only in part, must not think that this money failed, and pay again.
+  if m.k == 'payment_failed' and (a.st ~= 'open' or num(a.pd) >= num(m.wish or m.at)) then
     done(id, m, 'canceled', a.st == 'stopped' and 'stopped' or 'paid', now)
     return true
   end

@@ -55,11 +55,17 @@ local function again(id)
       return { 'closed', 'a newer message' }
     end
   end
+  local failed = m.k == 'payment_failed'
+  if failed and num(m.val) <= num(now) then
+    unbury(id, m)
+    return { 'closed', 'no news any more' }
+  end
   local ch = channel_for(s, m)
   if not ch then return { 'refused', 'no channel can reach this contact' } end
   if not usable(s, ch) then return { 'refused', suppressed(s, ch) or 'no address for ' .. ch } end
-  local opt = { lane = (mode == 'many' and fenced(m.k)) and 'b' or 'u', valid = ARGV[2], pay = m.pay, extra = m.j,
-    rung = m.rg == '1' and '1' or nil, num = m.num, nn = m.nn, dup = ch == m.ch and (maybe_arrived(m) or m.dup == '1') and '1' or nil }
+  local opt = { lane = (mode == 'many' and fenced(m.k)) and 'b' or 'u', valid = failed and m.val or ARGV[2], pay = m.pay,
+    wish = failed and (m.wish or m.at) or nil, extra = m.j, rung = m.rg == '1' and '1' or nil, num = m.num, nn = m.nn,
+    dup = ch == m.ch and (maybe_arrived(m) or m.dup == '1') and '1' or nil }
   -- Ended first: the new one would end it otherwise, as one that was superseded by chance.
   if m.st == 'in_doubt' then done(id, m, 'superseded', 'sent again by staff', now) else unbury(id, m) end
   local new = create(s, m.k, ch, opt, now)

@@ -15,7 +15,7 @@ for _, sid in ipairs(a and shares_of(a) or {}) do
       local why = suppressed(s, channel)
       local id = s['l:' .. channel] and (sid .. '.' .. s['l:' .. channel])
       local m = id and message(id)
-      if m and (m.st == 'scheduled' or m.st == 'queued') then
+      if waits(m) and m.ch == channel then
         done(id, m, 'suppressed', why, now)
         -- A person who said no needs nothing; an address that leads nowhere needs staff.
         if not advance(id, m, s, a, now) and why ~= 'opted out' then bury(id, m, now, why) end
