@@ -36,6 +36,7 @@ class Wakeups:
             wake_word(channel, lane): {} for channel in self._sweep_at for lane in (URGENT, BULK)
         }
         self._events = {word: asyncio.Event() for word in self._dirty}
+        self._ended = False
 
     def partitions(self, channel: str) -> tuple[list[int], list[int]]:
         """Partitions that may hold urgent work and bulk, the longest untouched first; all of them once a sweep."""
@@ -58,7 +59,7 @@ class Wakeups:
     ) -> None:
         """Until there may be work in `lanes` or one of `busy` has ended; at most `most_s`, or to the next sweep."""
         words = [wake_word(channel, lane) for lane in lanes]
-        if any(self._dirty[word] for word in words):
+        if self._ended or any(self._dirty[word] for word in words):
             return
         for word in words:
             self._events[word].clear()
@@ -80,7 +81,22 @@ class Wakeups:
                 self._dirty[wake_word(channel, lane)].setdefault(p)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Listen until `stop`; a lost connection is taken up again."""
+        """Listen until `stop`, which ends every wait at once; a lost connection is taken up again."""
+        listening = asyncio.create_task(self._keep_listening(stop))
+        stopped = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait([listening, stopped], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._ended = True
+            for event in self._events.values():
+                event.set()
+            stopped.cancel()
+            # Should the cancellation be swallowed (see `worker.Finisher`), it sees `stop` half a second later.
+            listening.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await listening
+
+    async def _keep_listening(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
             try:
                 await self._listen(stop)

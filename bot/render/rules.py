@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from channels.base import ChannelName
 
@@ -97,7 +98,8 @@ def in_text(text: str, channel: ChannelName) -> Iterator[Wrong]:
                 match.start(), 'asks for a reply such as "reply STOP", but SMS is one-way in Tanzania'
             )
     for sentence in _SENTENCE.finditer(text):
-        yield from _in_sentence(sentence[0], sentence.start())
+        for wrong in _in_sentence(sentence[0]):
+            yield Wrong(sentence.start() + wrong.at, wrong.message)
 
 
 def without_markup(html: str) -> str:
@@ -105,22 +107,22 @@ def without_markup(html: str) -> str:
     return _TAG.sub(_unmarked, html.replace("\n", " "))
 
 
-def _in_sentence(sentence: str, start: int) -> Iterator[Wrong]:
+# A template is rendered for hundreds of bills, which say most of their sentences alike.
+@lru_cache(maxsize=4096)
+def _in_sentence(sentence: str) -> tuple[Wrong, ...]:
+    return tuple(_wrong(sentence))
+
+
+def _wrong(sentence: str) -> Iterator[Wrong]:
     for match in _PIN.finditer(sentence):
         if not _warned(sentence, match.start()):
-            yield Wrong(
-                start + match.start(), "asks for a PIN or password; only warn that nobody may ask for it"
-            )
+            yield Wrong(match.start(), "asks for a PIN or password; only warn that nobody may ask for it")
     for match in _GOVERNMENT.finditer(sentence):
         if not _warned(sentence, match.start()):
-            yield Wrong(
-                start + match.start(), "points to the government-payments menu, which cannot find the number"
-            )
+            yield Wrong(match.start(), "points to the government-payments menu, which cannot find the number")
     for match in _PHONE.finditer(sentence):
         if _is_payee(sentence, match.start()):
-            yield Wrong(
-                start + match.start(), "a bare phone number to pay to; only the control number may be paid"
-            )
+            yield Wrong(match.start(), "a bare phone number to pay to; only the control number may be paid")
 
 
 def _warned(sentence: str, mention: int) -> bool:
@@ -158,4 +160,4 @@ def _unmarked(match: re.Match[str]) -> str:
 
 
 def _blank(match: re.Match[str]) -> str:
-    return re.sub(r"[^\n]", " ", match[0])
+    return "\n".join(" " * len(line) for line in match[0].split("\n"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import typer.main
 from typer.testing import CliRunner
 
 from bot.cli import app
@@ -24,6 +26,10 @@ TWILIO = {
     "TWILIO_WHATSAPP_FROM": "+255700000001",
     "TWILIO_API_BASE": "http://127.0.0.1:9",
 }
+
+
+# All commands are made anew for each that runs, which costs a test process more than most of them.
+_command = functools.cache(typer.main.get_command)
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,7 @@ def tuma(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tuma]:
     for setting in fields(Settings):
         monkeypatch.delenv(setting.metadata["env"], raising=False)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("typer.testing._get_command", _command)
     before = list(logging.getLogger().handlers)
     yield Tuma({"TUMA_DATA_DIR": str(tmp_path / "data"), "COLUMNS": "200"})
     logging.getLogger().handlers[:] = before  # the command's went to a stream that is closed now

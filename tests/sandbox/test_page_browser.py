@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator
 
 import httpx
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Error, Page, expect
 from pytest_asyncio import fixture
 
 from bot.sandbox.city import Sandbox
@@ -21,9 +21,10 @@ pytestmark = NEEDS_BROWSER
 
 
 @fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
+async def tab() -> AsyncIterator[Page]:
+    """One for all tests: each new one costs Chromium a second of processor time. Every city is an origin of its own."""
     async with started() as browser:
-        yield browser
+        yield await browser.new_page()
 
 
 @fixture(loop_scope="module")
@@ -39,17 +40,22 @@ async def tuma() -> AsyncIterator[Tuma]:
 
 
 @fixture(loop_scope="module")
-async def page(browser: Browser, city: Sandbox, tuma: Tuma) -> AsyncIterator[Page]:
+async def page(tab: Page, city: Sandbox, tuma: Tuma) -> AsyncIterator[Page]:
     city.connect(tuma.url)
     city.world.person("Asha Juma", phone=ASHA, email="asha@example.com", chat=CHAT)
     city.telegram.chats.begin(CHAT)
-    page = await browser.new_page()
     faults: list[str] = []
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    await page.goto(city.urls["page"])
-    await expect(page.locator("#live")).to_have_text("Live")
-    yield page
-    await page.context.close()
+
+    def note(error: Error) -> None:
+        faults.append(str(error))
+
+    tab.on("pageerror", note)
+    await tab.set_viewport_size({"width": 1280, "height": 720})
+    await tab.goto(city.urls["page"])
+    await expect(tab.locator("#live")).to_have_text("Live")
+    yield tab
+    await tab.goto("about:blank")
+    tab.remove_listener("pageerror", note)
     assert faults == []
 
 
