@@ -153,7 +153,7 @@ def _text(data: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
     """The first of `names` that holds text or a number, fit for one line; empty counts as absent."""
     for name in names:
         value = data.get(name)
-        if isinstance(value, str | int | float) and not isinstance(value, bool):
+        if isinstance(value, str) or (isinstance(value, int | float) and not isinstance(value, bool)):
             text = _UNFIT.sub(" ", str(value)).strip()[:500]
             if text:
                 return text

@@ -134,6 +134,7 @@ async def send(path: Path | None, source: Source, settings: Settings, as_json: b
         try:
             async with runtime.open_engine(settings) as engine:
                 sending = _Sending(engine, previewer, rejects, settings, as_json, tally)
+                runtime.collect_only_new()
                 async with making(engine):
                     with progress(source.total) as advance:
                         for batch in _batches(source.rows()):

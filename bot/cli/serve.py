@@ -103,6 +103,7 @@ async def _up(settings: Settings, roles: list[str], channels: list[str] | None) 
         chosen = [Role(role) for role in roles]
         async with open_app_in_time(settings, chosen, channels, stop) as app:
             if app is not None:
+                runtime.collect_only_new()
                 await app.run(stop)
 
 

@@ -49,7 +49,8 @@ def repeated(raw: bytes | str) -> Problem | None:
     None also for what is no JSON; the decoder says what is wrong with it.
     """
     try:
-        json.loads(raw, object_pairs_hook=_once, parse_int=str, parse_float=str)
+        text = raw if isinstance(raw, str) else raw.decode(json.detect_encoding(raw), "surrogatepass")
+        _ONCE.decode(text)
     except _Twice as error:
         expected = "each name once in an object"
         return Problem(field=str(error)[:60], message="stands twice in one object", expected=expected)
@@ -66,6 +67,9 @@ def _once(pairs: list[tuple[str, Any]]) -> None:
     if len(pairs) != len(dict(pairs)):
         names = [name for name, _ in pairs]
         raise _Twice(next(name for name in names if names.count(name) > 1))
+
+
+_ONCE = json.JSONDecoder(object_pairs_hook=_once, parse_int=str, parse_float=str)
 
 
 def shown(path: str, value: Any) -> str | None:

@@ -129,7 +129,7 @@ def decode(raw: bytes | str, *, settings: Defaults, one: bool = True) -> ShareJo
         return _job(_FORM.decode(raw), [], settings, one)
     except msgspec.ValidationError:
         return _repaired(_json(raw), settings, one)
-    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise Refused(_not_json(error)) from error
 
 
@@ -177,13 +177,15 @@ def _not_object(value: Any) -> Problem:
 def _json(raw: bytes | str) -> Any:
     try:
         return msgspec.json.decode(raw)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise Refused(_not_json(error)) from error
 
 
 def _not_json(error: Exception) -> Problem:
-    known = {UnicodeEncodeError: "not UTF-8 text", RecursionError: "nested too deeply"}
-    reason = known.get(type(error), str(error))
+    if isinstance(error, UnicodeError):
+        reason = "not UTF-8 text"
+    else:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
     return Problem(field="$", message=f"is not JSON: {reason}", expected="one JSON object")
 
 

@@ -68,6 +68,8 @@ def addresses(customer: Customer) -> list[tuple[str, str]]:
 
 
 def _reasons(fields: Mapping[str, str]) -> dict[str, str]:
+    if not fields:
+        return {}
     return {
         name: msgspec.json.decode(value, type=_Consent).reason if name.startswith("x:") else value
         for name, value in fields.items()
@@ -79,6 +81,8 @@ def _merge(reasons: Sequence[Mapping[str, str]]) -> dict[str, str]:
     """Consent of all addresses together; chat and wallet only of the first, which is whose they are: an address that
     two people share (an office's mail) must not bring one's bills to the other's chat.
     """
+    if not any(reasons):
+        return {}
     merged = {k: v for each in reasons for k, v in each.items() if k not in _OF_ONE}
     return merged | {k: reasons[0][k] for k in _OF_ONE if reasons and k in reasons[0]}
 
@@ -95,15 +99,23 @@ class Contacts:
 
     async def read(self, customers: Sequence[Customer]) -> list[dict[str, str]]:
         """Per customer: `x:<channel>` reasons, the linked `chat` and last wallet `w`, merged over their addresses."""
-        scripts = self._records.scripts
-        calls = [scripts.reach(*self._place(*pair)) for customer in customers for pair in addresses(customer)]
-        found = iter(await scripts.run_many(calls))
-        return await self._read(customers, [[next(found) for _ in addresses(one)] for one in customers])
+        answers = await self._records.scripts.run_many(self.asked(customers))
+        return await self.understood(customers, answers)
 
-    async def _read(
-        self, customers: Sequence[Customer], found: Sequence[Sequence[Mapping[str, str]]]
+    def asked(self, customers: Sequence[Customer]) -> list[Call[dict[str, str]]]:
+        """What `read` asks, one call an address."""
+        reach = self._records.scripts.reach
+        return [reach(*self._place(*pair)) for customer in customers for pair in addresses(customer)]
+
+    async def understood(
+        self, customers: Sequence[Customer], answers: Iterable[Mapping[str, str]]
     ) -> list[dict[str, str]]:
-        """The same, from what is known of each of their addresses; of a linked chat it is looked up."""
+        """What `read` makes of the answers to that."""
+        found = iter(answers)
+        return await self._read([[next(found) for _ in addresses(one)] for one in customers])
+
+    async def _read(self, found: Sequence[Sequence[Mapping[str, str]]]) -> list[dict[str, str]]:
+        """The same, from what is known of each of somebody's addresses; of a linked chat it is looked up."""
         scripts = self._records.scripts
         merged = [_merge([_reasons(fields) for fields in each]) for each in found]
         chats = [scripts.reach(*self._place("telegram", m["chat"])) for m in merged if m.get("chat")]
@@ -127,7 +139,7 @@ class Contacts:
             known.append([next(found) for _ in addresses(job.customer)])
             if chat:
                 next(found)
-        now = await self._read([job.customer for job, _, _, _ in taken], known)
+        now = await self._read(known)
         for (job, sid, before, chat), after in zip(taken, now, strict=True):
             await self._catch_up(job, sid, before, chat, after)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bot.engine import library
@@ -42,13 +41,14 @@ def _joined(calls: Sequence[Call[Any]]) -> Call[Any]:
     keys = [key for call in calls for key in call.keys[1:]]
     args = [arg for call in calls for arg in call.args]
     joined = (len(first.args), len(calls), *args)
-    return replace(first, script=library.MANY[first.script], keys=(first.keys[0], *keys), args=joined)
+    return type(first)(library.MANY[first.script], (first.keys[0], *keys), joined, first.parse)
 
 
 def each(merged: Sequence[tuple[Call[Any], list[int]]], replies: Sequence[Any]) -> list[Any]:
     """What the server said to each call that was asked for; an error is said to all that were made together."""
-    answers: dict[int, Any] = {}
+    answers: list[Any] = [None] * sum(len(places) for _, places in merged)
     for (_, places), reply in zip(merged, replies, strict=True):
         alike = len(places) == 1 or isinstance(reply, Exception)
-        answers.update(zip(places, [reply] * len(places) if alike else reply, strict=True))
-    return [answers[place] for place in range(len(answers))]
+        for place, answer in zip(places, [reply] * len(places) if alike else reply, strict=True):
+            answers[place] = answer
+    return answers

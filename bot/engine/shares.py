@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from bot.domain.bill import AcceptedShare, ShareContact, ShareView, SkippedChannel
-from bot.domain.calendar import reminder_times, to_ms
+from bot.domain.calendar import from_ms, reminder_times, to_ms
 from bot.domain.creation import NO_CLICKPESA
 from bot.domain.money import plain, to_minor
 from bot.domain.share import Customer, ShareJob
@@ -26,7 +26,7 @@ from bot.engine.contacts import Contacts
 from bot.engine.edits import ContactEdits
 from bot.engine.pageview import Page
 from bot.engine.records import Records
-from bot.engine.scripts import now_ms, text
+from bot.engine.scripts import Call, now_ms, text
 from bot.engine.together import Together
 from bot.errors import Conflict, NotFound, Problem, Refused, StoreFull, StoreUnavailable
 from bot.settings import Settings
@@ -63,7 +63,7 @@ class Shares:
     ) -> None:
         self._records, self._contacts, self._settings = records, contacts, settings
         self._bill_claims = bill_claims
-        self._off = settings.channels_off()
+        self._off, self._policy = settings.channels_off(), settings.payment_policy()
         self._edits = ContactEdits(records, contacts)
         self._accept_one = Together(self.accept_many)
 
@@ -111,10 +111,7 @@ class Shares:
         jobs = list(jobs)
         answers: list[AcceptedShare | Refused | None] = [self._impossible(job) for job in jobs]
         open_jobs = [i for i, answer in enumerate(answers) if answer is None]
-        claims, reaches = await asyncio.gather(
-            self._claim([(jobs[i], raws[i] if raws else "") for i in open_jobs]),
-            self._reaches([jobs[i] for i in open_jobs]),
-        )
+        claims, reaches = await self._claim([(jobs[i], raws[i] if raws else "") for i in open_jobs])
         todo: list[tuple[int, str, Reach]] = []
         repeated: list[str] = []
         for i, (state, sid, number), reach in zip(open_jobs, claims, reaches, strict=True):
@@ -260,26 +257,27 @@ class Shares:
             repeated=not fresh,
         )
 
-    async def _claim(self, jobs: Sequence[tuple[ShareJob, str]]) -> list[tuple[str, str, str]]:
-        scripts = self._records.scripts
-        return await scripts.run_many(
-            [
-                scripts.claim(
-                    self._records.partition(job.id),
-                    job.id,
-                    job.digest,
-                    text(job.bill.number),
-                    msgspec.json.encode(job).decode(),
-                    lane="u" if job.lane == "urgent" else "b",
-                    raw=raw,
-                )
-                for job, raw in jobs
-            ]
-        )
-
-    async def _reaches(self, jobs: Sequence[ShareJob]) -> list[Reach]:
-        consents = await self._contacts.read([job.customer for job in jobs])
-        return [self._reach(job, consent) for job, consent in zip(jobs, consents, strict=True)]
+    async def _claim(
+        self, jobs: Sequence[tuple[ShareJob, str]]
+    ) -> tuple[list[tuple[str, str, str]], list[Reach]]:
+        """Take their ids, and read in the same round trip how their contacts can be reached."""
+        scripts, customers = self._records.scripts, [job.customer for job, _ in jobs]
+        claims: list[Call[Any]] = [
+            scripts.claim(
+                self._records.partition(job.id),
+                job.id,
+                job.digest,
+                text(job.bill.number),
+                msgspec.json.encode(job).decode(),
+                lane="u" if job.lane == "urgent" else "b",
+                raw=raw,
+            )
+            for job, raw in jobs
+        ]
+        replies = await scripts.run_many([*claims, *self._contacts.asked(customers)])
+        consents = await self._contacts.understood(customers, replies[len(jobs) :])
+        reaches = [self._reach(job, consent) for (job, _), consent in zip(jobs, consents, strict=True)]
+        return replies[: len(jobs)], reaches
 
     def _reach(self, job: ShareJob, consent: Mapping[str, str]) -> Reach:
         chat = job.customer.telegram or consent.get("chat")
@@ -313,9 +311,10 @@ class Shares:
         scripts = self._records.scripts
         now = now_ms()
         # Also without a usable channel: what an earlier try accepted must be found before it is refused.
+        plans = [self._plan(jobs[i], now) for i, _, _ in todo]
         calls = [
-            scripts.accept(self._place(jobs[i]), now, self._accept_args(jobs[i], sid, reach, now))
-            for i, sid, reach in todo
+            scripts.accept(self._place(jobs[i]), now, self._accept_args(jobs[i], sid, reach, now, plan))
+            for (i, sid, reach), plan in zip(todo, plans, strict=True)
         ]
         try:
             replies = await scripts.run_many_kept(calls)
@@ -337,8 +336,8 @@ class Shares:
             ]
         )
         return [
-            await self._answer(jobs[i], sid, reach, reply)
-            for (i, sid, reach), reply in zip(todo, replies, strict=True)
+            await self._answer(jobs[i], sid, reach, reply, plan)
+            for (i, sid, reach), reply, plan in zip(todo, replies, plans, strict=True)
         ]
 
     def _accepted_as(self, sid: str, reply: list[str]) -> str | None:
@@ -385,7 +384,7 @@ class Shares:
         return self._records.partition(text(job.bill.number))
 
     async def _answer(
-        self, job: ShareJob, sid: str, reach: Reach, reply: list[str]
+        self, job: ShareJob, sid: str, reach: Reach, reply: list[str], plan: Sequence[int]
     ) -> AcceptedShare | Refused:
         if reply[:2] == ["refused", "channels"]:
             return _unreachable(reach)
@@ -393,7 +392,7 @@ class Shares:
             return _refusal(job, reply[1], reply[2])
         if reply[0] == "repeated":
             return await self._repeated(text(job.bill.number), reply[1])
-        p, plan = self._place(job), self._plan(job, now_ms())
+        p = self._place(job)
         return AcceptedShare(
             id=job.id,
             state="paid" if reply[1] == "1" else "active",
@@ -403,7 +402,7 @@ class Shares:
             channels=list(reach.usable),
             skipped=list(reach.skipped),
             messages=[keys.message_id(p, local) for local in reply[2:]],
-            next_reminder_at=views.moment(str(plan[0])) if plan and reply[1] == "0" else None,
+            next_reminder_at=from_ms(plan[0]) if plan and reply[1] == "0" else None,
             settled=reply[1] == "1",
             repeated=False,
         )
@@ -432,14 +431,15 @@ class Shares:
     def _plan(self, job: ShareJob, now: int) -> list[int]:
         if job.bill.due_at is None:
             return []
-        at = views.moment(str(max(now, to_ms(job.send_at) if job.send_at else now)))
-        assert at is not None  # noqa: S101 - a number always makes a time
+        at = from_ms(max(now, to_ms(job.send_at) if job.send_at else now))
         return [
             to_ms(when)
             for when in reminder_times(job.bill.due_at, job.reminders, at, zone=self._settings.zone)
         ]
 
-    def _accept_args(self, job: ShareJob, sid: str, reach: Reach, now: int) -> dict[str, Any]:
+    def _accept_args(
+        self, job: ShareJob, sid: str, reach: Reach, now: int, plan: Sequence[int]
+    ) -> dict[str, Any]:
         bill, customer = job.bill, job.customer
         start = max(now, to_ms(job.send_at)) if job.send_at else now
         blob = msgspec.json.encode(views.Blob(template=job.template, data=job.data)).decode()
@@ -474,7 +474,7 @@ class Shares:
             "callback": text(job.callback_url),
             "blob": "" if blob == "{}" else blob,
             "skip": msgspec.json.encode(reach.skipped).decode() if reach.skipped else "",
-            "plan": " ".join(map(str, self._plan(job, now))),
+            "plan": " ".join(map(str, plan)),
             "send_at": str(start) if job.send_at else "",
             "valid": str(start + _ms(INSTRUCTIONS_VALID)),
             "link": keys.fresh_secret() if linkable else "",
@@ -482,7 +482,7 @@ class Shares:
             "early": str(self._settings.early_payment_ms),
             "made": "1" if bill.create else "0",
             "rem": views.plan_text(job.reminders),
-            "policy": self._settings.payment_policy(),
+            "policy": self._policy,
         }
         return {name: value for name, value in args.items() if value}
 

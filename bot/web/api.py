@@ -130,9 +130,13 @@ class Api:
         return await self._engine.shares.accept(job)
 
     def _job(self, raw: bytes, key: str | None) -> ShareJob:
-        fields = bodies.json_object(raw)
         if key is None:
-            return share.decode(raw, settings=self._settings)
+            try:
+                return share.decode(raw, settings=self._settings)
+            except Refused:
+                bodies.json_object(raw)  # what is no JSON object has no fields that could be wrong
+                raise
+        fields = bodies.json_object(raw)
         given = fields.setdefault("id", key)
         if given != key:
             right = f"{key}, as in the Idempotency-Key header, or no id"

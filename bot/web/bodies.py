@@ -41,6 +41,10 @@ async def read(request: web.Request, size: int) -> bytes:
     if request.content_length is not None and request.content_length > size:
         raise _too_large(size)
     try:
+        if request.content.is_eof():  # it came with the headers, as nearly every one does
+            raw = request.content.read_nowait()
+            _check(raw, size)
+            return raw
         async with asyncio.timeout(seconds):
             return await _collect(request, size)
     except TimeoutError as error:
@@ -53,9 +57,13 @@ async def _collect(request: web.Request, size: int) -> bytes:
     parts = bytearray()
     async for part in request.content.iter_any():
         parts += part
-        if len(parts) > size:
-            raise _too_large(size)
+        _check(parts, size)
     return bytes(parts)
+
+
+def _check(raw: bytes | bytearray, size: int) -> None:
+    if len(raw) > size:
+        raise _too_large(size)
 
 
 def json_object(raw: bytes) -> dict[str, Any]:

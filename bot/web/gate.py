@@ -42,52 +42,54 @@ ErrorPage = Callable[[web.Request, Exception], web.Response]
 
 
 class Gate:
-    """The middlewares of the server, outermost first: `watch`, `translate`, `admit`."""
+    """The middleware of the server."""
 
     def __init__(self, keys: ApiKeys, metrics: Metrics, error_page: ErrorPage) -> None:
         self._keys = keys
         self._metrics = metrics
         self._error_page = error_page
         self.routes: dict[web.AbstractRoute, Route] = {}
+        self._counters: dict[tuple[str, str, int], tuple[Callable[[], None], Callable[[float], None]]] = {}
 
     def middlewares(self) -> list[Middleware]:
-        """In the order in which aiohttp wants them."""
-        return [self._watch, self._translate, self._admit]
+        """As aiohttp wants them."""
+        return [self._pass]
 
     @web.middleware
-    async def _watch(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def _pass(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """One for all: each of its own costs every request a call more."""
         began = time.perf_counter()
         response: web.StreamResponse | None = None
         try:
+            route = self._route(request)
+            if route is not None and route.scopes:
+                request[auth.CALLER] = await auth.admit(self._keys, request, route.scopes)
             response = await handler(request)
-            return response
-        finally:
-            self._record(request, response, time.perf_counter() - began)
-
-    @web.middleware
-    async def _translate(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        try:
-            return await handler(request)
         except ConnectionError:
             raise  # nobody is left to be answered
         except Exception as error:
-            return self._answer(request, error)
-
-    @web.middleware
-    async def _admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        route = self._route(request)
-        if route is not None and route.scopes:
-            request[auth.CALLER] = await auth.admit(self._keys, request, route.scopes)
-        return await handler(request)
+            response = self._answer(request, error)
+        finally:
+            self._record(request, response, time.perf_counter() - began)
+        return response
 
     def _record(self, request: web.Request, response: web.StreamResponse | None, seconds: float) -> None:
         # A method may be any word that a stranger made up; a label must not.
         method = request.method if request.method in hdrs.METH_ALL else "other"
         status = response.status if response is not None else _CLIENT_LEFT
         route = template(request)
-        self._metrics.requests.labels(method, route, str(status)).inc()
-        self._metrics.seconds.labels(route).observe(seconds)
+        count, observe = self._counted(method, route, status)
+        count()
+        observe(seconds)
         log.info("request", method=method, route=route, status=status, ms=round(seconds * 1000, 1))
+
+    def _counted(self, *labels: *tuple[str, str, int]) -> tuple[Callable[[], None], Callable[[float], None]]:
+        found = self._counters.get(labels)
+        if found is None:
+            method, route, status = labels
+            count = self._metrics.requests.labels(method, route, str(status)).inc
+            found = self._counters[labels] = (count, self._metrics.seconds.labels(route).observe)
+        return found
 
     def _answer(self, request: web.Request, error: Exception) -> web.Response:
         if not isinstance(error, problems.EXPECTED):
