@@ -139,12 +139,23 @@ async def send(path: Path | None, source: Source, settings: Settings, as_json: b
                     with progress(source.total) as advance:
                         for batch in _batches(source.rows()):
                             await sending.take(batch)
+                            _heed_interruption()
                             advance(len(batch))
                     await sending.follow()
         except asyncio.CancelledError as error:  # Ctrl-C
             raise _interrupted(tally, rejects) from error
     sending.sum_up()
     return not rejects.count
+
+
+def _heed_interruption() -> None:
+    """Raise CancelledError if Ctrl-C was pressed: `asyncio.wait_for` of Python 3.11, in the Redis client, can lose it.
+
+    Source: https://github.com/python/cpython/issues/86296, mended in Python 3.12.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _interrupted(tally: Counter[str], rejects: ErrorsFile) -> Failed:
