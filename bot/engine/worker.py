@@ -32,7 +32,7 @@ from bot.engine.wakeups import BULK, SWEEP_S, URGENT, Wakeups, wake_word
 from bot.errors import StoreUnavailable, TemplateError
 from bot.render.segments import count
 from bot.settings import Settings
-from channels.base import DELIVERY_RANK, Accepted, Channel, ChannelName, Content, Outgoing
+from channels.base import DELIVERY_RANK, Accepted, Channel, ChannelName, Content, Outgoing, lease_clock
 from channels.errors import (
     ChannelError,
     ContentRejected,
@@ -268,13 +268,13 @@ class Worker:
     async def _hand_out(
         self, channel: Channel, p: int, most: tuple[int, int], absent: Question | None = None
     ) -> tuple[list[HandedOut], More, float]:
-        """What came, what else may, and the end of its lease on the monotonic clock."""
+        """What came, what else may, and the end of its lease on `lease_clock`."""
         desk = self._desks.get(channel.name)
         # One claim at a time: what another one brings just now must not be given back as lost.
         async with self._claiming[channel.name]:
             await self._recover(channel, p)
             # The lease counts from before the claim: it is an upper bound on what Redis recorded.
-            deadline, now = time.monotonic() + self._settings.lease_ms / 1000, now_ms()
+            deadline, now = lease_clock() + self._settings.lease_ms / 1000, now_ms()
             when = self._quiet_until(now), self._known_from(now)
             fresh = desk.fresh if desk is not None else None
             call = self._records.scripts.hand_out(
