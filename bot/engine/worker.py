@@ -25,7 +25,7 @@ from bot.engine.compose import Composer, retained, wallet
 from bot.engine.contacts import Contacts
 from bot.engine.control import Channels
 from bot.engine.limits import Lease, Limits
-from bot.engine.messages import confirms, reason
+from bot.engine.messages import SEVERAL, confirms, reason
 from bot.engine.records import Records
 from bot.engine.scripts import HandedOut, More, Question, now_ms
 from bot.engine.wakeups import BULK, SWEEP_S, URGENT, Wakeups, wake_word
@@ -47,8 +47,6 @@ from channels.errors import (
 
 _RETRY_MOST_MS = 900_000
 _GIVE_UP_S = 30.0
-# A refusal that may be the recipient's alone (no route there, filtered) blames the account after so many of them.
-_SEVERAL = 3
 _THROTTLED_MS = 2_000
 # A wait that would outlast the message's validity is cut to one last try so long before its end.
 _LAST_TRY_MS = 5_000
@@ -469,7 +467,7 @@ class Worker:
         """Pause the channel and keep the message, unless only this recipient may be at fault so far."""
         blaming = self._blaming[channel.name]
         blaming.add(held.message["to"])
-        if error.perhaps_recipient and len(blaming) < _SEVERAL:
+        if error.perhaps_recipient and len(blaming) < SEVERAL:
             return _result(held, "failed", why="refused by the provider", err=str(error))
         _log.error("channel_misconfigured", channel=channel.name, code=error.code, detail=error.detail)
         self._finisher.also(partial(self._control.pause, channel.name, reason=str(error), by="tuma"))
