@@ -84,7 +84,7 @@ def flight() -> Iterator[Flight]:
 
 @contextmanager
 def lease(deadline: float) -> Iterator[None]:
-    """Let no request inside the block begin after `deadline` (monotonic seconds); it raises LeaseExpired."""
+    """Let no request inside the block begin after `deadline` (seconds of `lease_clock`); it raises LeaseExpired."""
     token = lease_deadline.set(deadline)
     try:
         yield

@@ -56,8 +56,7 @@ class Channels:
         at = views.moment(str(now))
         assert at is not None  # noqa: S101 - a number always makes a time
         value = msgspec.json.encode(Pause(reason, by, at)).decode()
-        fresh = await self._everywhere(channel, value, by)
-        if fresh[0]:
+        if await self._everywhere(channel, value, by):
             await self._records.tell(
                 0, "channel_paused", now, {"channel": channel, "reason": reason, "by": by}
             )
@@ -66,8 +65,7 @@ class Channels:
     async def resume(self, channel: str, *, by: str) -> None:
         """Hand out again, in every process. tuma itself ends no pause that a person made."""
         now = now_ms()
-        gone = await self._everywhere(channel, "", by)
-        if gone[0]:
+        if await self._everywhere(channel, "", by):
             await self._records.tell(0, "channel_resumed", now, {"channel": channel, "by": by})
             await self._records.audit(by, "resume", channel, now)
 
@@ -76,11 +74,20 @@ class Channels:
         found = await self._records.client_hash(f"{keys.prefix(0)}pause")
         return {channel: msgspec.json.decode(value, type=Pause) for channel, value in found.items()}
 
-    async def _everywhere(self, channel: str, why: str, by: str) -> list[bool]:
+    async def _everywhere(self, channel: str, why: str, by: str) -> bool:
+        """Whether that changed anything. The first partition is the one that is looked at.
+
+        It is paused first and resumed last: should Redis go away in between, the channel counts as paused, and is not
+        silent in some partitions while everybody takes it for running.
+        """
         scripts, itself = self._records.scripts, by == OWN
-        return await scripts.run_many(
-            [scripts.pause(p, channel, why, itself=itself) for p in range(self._records.partitions)]
-        )
+        first, *others = [
+            scripts.pause(p, channel, why, itself=itself) for p in range(self._records.partitions)
+        ]
+        changed = []
+        for calls in ([first], others) if why else (others, [first]):
+            changed += await scripts.run_many(calls)
+        return any(changed)
 
 
 class News:

@@ -1,6 +1,7 @@
 """What Redis promises about data that it said it took: the part of its configuration that loses bills.
 
-Sources: Redis documentation, "Redis persistence" (appendfsync) and "Key eviction" (maxmemory-policy).
+Sources: Redis documentation, "Redis persistence" (appendfsync), "Key eviction" (maxmemory-policy), "NOREPLICAS error"
+(min-replicas-to-write, https://redis.io/docs/latest/develop/reference/errors/common/noreplicas/).
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from redis.asyncio import RedisCluster
 
 from bot.engine.records import Records
 from bot.engine.store import guard
@@ -34,6 +36,7 @@ async def inspect(records: Records) -> Durability:
     client = records.client
     with guard():
         server = _one_node(await client.info("server"))
+        replicas = await _replicas(client)
     config = await _config(client)
     losses, doubts = [], []
     version = str(server.get("redis_version", "0"))
@@ -45,7 +48,7 @@ async def inspect(records: Records) -> Durability:
         )
     else:
         losses += _losses(config)
-        doubts += _doubts(config)
+        doubts += _doubts(config, replicas)
     name = f"Valkey {server['valkey_version']}" if "valkey_version" in server else f"Redis {version}"
     return Durability(server=name, losses=losses, doubts=doubts)
 
@@ -56,10 +59,20 @@ async def _config(client: Any) -> dict[str, str]:
 
     try:
         with guard():
-            found = await client.config_get("appendonly", "appendfsync", "maxmemory", "maxmemory-policy")
+            found = await client.config_get(
+                "appendonly", "appendfsync", "maxmemory", "maxmemory-policy", "min-replicas-to-write"
+            )
     except (RedisError, StoreUnavailable):
         return {}
     return {str(key): str(value) for key, value in _one_node(found).items()}
+
+
+async def _replicas(client: Any) -> int:
+    """How many replicas the primary has; of a cluster's primaries the one with most."""
+    if not isinstance(client, RedisCluster):
+        return int((await client.info("replication")).get("connected_slaves", 0))
+    said = [await client.info("replication", target_nodes=node) for node in client.get_primaries()]
+    return max((int(one.get("connected_slaves", 0)) for one in said), default=0)
 
 
 def _one_node(reply: dict[Any, Any]) -> dict[Any, Any]:
@@ -78,6 +91,12 @@ def _losses(config: dict[str, str]) -> list[str]:
     return losses
 
 
-def _doubts(config: dict[str, str]) -> list[str]:
+def _doubts(config: dict[str, str], replicas: int) -> list[str]:
     found = _FSYNC.get(config.get("appendfsync", "always")) if config.get("appendonly") == "yes" else None
-    return [found] if found else []
+    doubts = [found] if found else []
+    if replicas and config.get("min-replicas-to-write") == "0":
+        doubts.append(
+            "there are replicas, but min-replicas-to-write is 0: after a failover what was sent last is sent again; "
+            "set it to 1 at every server"
+        )
+    return doubts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 from bot.domain.bill import MessageView
@@ -28,6 +29,8 @@ from channels.errors import (
 
 # An unknown handset parks the address only after two in a row. Source: Twilio error 30005.
 _STRIKES = {"30005": 2}
+# A refusal that may be the recipient's alone (no route there, filtered) blames the account after so many in a row.
+SEVERAL = 3
 _ANOTHER_TRY_S = 300.0
 _MOST_TRIES = 5
 _EVERY = DeadFilter()
@@ -40,6 +43,7 @@ class Messages:
     def __init__(self, records: Records, contacts: Contacts, control: Channels, settings: Settings) -> None:
         self._records, self._contacts = records, contacts
         self._control, self._settings = control, settings
+        self._blaming: dict[str, set[str]] = defaultdict(set)
         self._dead = DeadLetters(records)
         self._replays = Replays(records, self._dead)
 
@@ -62,7 +66,7 @@ class Messages:
     async def _apply(self, update: StatusUpdate, how: list[str]) -> int:
         p, local = keys.parse_message_id(update.message_id or "", self._records.partitions)
         fields = await self._fields(p, local)
-        silenced = await self._silences(local, fields, update.error)
+        silenced, ours = await self._silences(local, fields, update.error), self._is_ours(fields, update)
         values = [
             local,
             update.provider_id,
@@ -71,18 +75,30 @@ class Messages:
             str(update.error) if update.error else "",
             silenced,
             "1" if self._confirms(fields["ch"], update.delivery) else "0",
-            *_another_try(update.error, int(fields.get("rt") or 0)),
+            *(_another_try(update.error, int(fields.get("rt") or 0)) if ours else ("", "0")),
             text(update.attempt),
             *how,
         ]
         # First what concerns the person: should Redis go away in between, a repeated callback changes no message.
-        await self._consequences(fields, update, silenced)
+        await self._consequences(fields, update, silenced, ours=ours)
         return await self._records.scripts.run(self._records.scripts.delivery(p, now_ms(), values))
 
-    async def _consequences(self, fields: dict[str, str], update: StatusUpdate, silenced: str) -> None:
+    def _is_ours(self, fields: dict[str, str], update: StatusUpdate) -> bool:
+        """Whether what failed may pass later, or with all others: not where this recipient alone may be at fault."""
+        blaming, error = self._blaming[fields["ch"]], update.error
+        if update.delivery in (Delivery.DELIVERED, Delivery.READ):
+            blaming.clear()
+        if not isinstance(error, Misconfigured) or not error.perhaps_recipient:
+            return True
+        blaming.add(fields.get("to", ""))
+        return len(blaming) >= SEVERAL
+
+    async def _consequences(
+        self, fields: dict[str, str], update: StatusUpdate, silenced: str, *, ours: bool
+    ) -> None:
         """What an outcome means beyond its own message."""
         channel, to = fields["ch"], fields.get("to")
-        if isinstance(update.error, Misconfigured):
+        if isinstance(update.error, Misconfigured) and ours:
             await self._control.pause(channel, reason=str(update.error), by="tuma")
         if silenced and to:
             await self._contacts.opt_out(channel, to, proof=f"provider: {update.error}", reason=silenced)

@@ -25,14 +25,14 @@ from bot.engine.compose import Composer, retained, wallet
 from bot.engine.contacts import Contacts
 from bot.engine.control import Channels
 from bot.engine.limits import Lease, Limits
-from bot.engine.messages import confirms, reason
+from bot.engine.messages import SEVERAL, confirms, reason
 from bot.engine.records import Records
 from bot.engine.scripts import HandedOut, More, Question, now_ms
 from bot.engine.wakeups import BULK, SWEEP_S, URGENT, Wakeups, wake_word
 from bot.errors import StoreUnavailable, TemplateError
 from bot.render.segments import count
 from bot.settings import Settings
-from channels.base import DELIVERY_RANK, Accepted, Channel, ChannelName, Content, Outgoing
+from channels.base import DELIVERY_RANK, Accepted, Channel, ChannelName, Content, Outgoing, lease_clock
 from channels.errors import (
     ChannelError,
     ContentRejected,
@@ -47,8 +47,6 @@ from channels.errors import (
 
 _RETRY_MOST_MS = 900_000
 _GIVE_UP_S = 30.0
-# A refusal that may be the recipient's alone (no route there, filtered) blames the account after so many of them.
-_SEVERAL = 3
 _THROTTLED_MS = 2_000
 # A wait that would outlast the message's validity is cut to one last try so long before its end.
 _LAST_TRY_MS = 5_000
@@ -268,13 +266,13 @@ class Worker:
     async def _hand_out(
         self, channel: Channel, p: int, most: tuple[int, int], absent: Question | None = None
     ) -> tuple[list[HandedOut], More, float]:
-        """What came, what else may, and the end of its lease on the monotonic clock."""
+        """What came, what else may, and the end of its lease on `lease_clock`."""
         desk = self._desks.get(channel.name)
         # One claim at a time: what another one brings just now must not be given back as lost.
         async with self._claiming[channel.name]:
             await self._recover(channel, p)
             # The lease counts from before the claim: it is an upper bound on what Redis recorded.
-            deadline, now = time.monotonic() + self._settings.lease_ms / 1000, now_ms()
+            deadline, now = lease_clock() + self._settings.lease_ms / 1000, now_ms()
             when = self._quiet_until(now), self._known_from(now)
             fresh = desk.fresh if desk is not None else None
             call = self._records.scripts.hand_out(
@@ -469,7 +467,7 @@ class Worker:
         """Pause the channel and keep the message, unless only this recipient may be at fault so far."""
         blaming = self._blaming[channel.name]
         blaming.add(held.message["to"])
-        if error.perhaps_recipient and len(blaming) < _SEVERAL:
+        if error.perhaps_recipient and len(blaming) < SEVERAL:
             return _result(held, "failed", why="refused by the provider", err=str(error))
         _log.error("channel_misconfigured", channel=channel.name, code=error.code, detail=error.detail)
         self._finisher.also(partial(self._control.pause, channel.name, reason=str(error), by="tuma"))

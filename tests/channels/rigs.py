@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -20,6 +19,7 @@ from channels.base import (
     SmsContent,
     TelegramContent,
     WhatsAppContent,
+    lease_clock,
 )
 from channels.config import (
     AfricasTalkingConfig,
@@ -92,7 +92,7 @@ class Rig:
             "attempt": 1,
             "to": self.to,
             "content": self.content,
-            "deadline": time.monotonic() + lease_s,
+            "deadline": lease_clock() + lease_s,
         }
         return Outgoing(**values | changes)
 

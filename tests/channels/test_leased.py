@@ -7,15 +7,16 @@ import contextlib
 import dataclasses
 import socket
 import struct
+import time
 from collections.abc import AsyncIterator
 
 import pytest
 import uvloop
 
-from channels.base import EmailContent
+from channels.base import EmailContent, check_lease, lease_clock
 from channels.config import SmtpConfig
 from channels.email import Email
-from channels.errors import Uncertain
+from channels.errors import LeaseExpired, Uncertain
 from channels.http_exchange import HttpExchange
 from tests.channels.rigs import EmailRig
 
@@ -38,6 +39,13 @@ async def received(connection: socket.socket) -> int:
         while chunk := await loop.sock_recv(connection, 1 << 20):
             total += len(chunk)
     return total
+
+
+def test_a_machine_that_slept_through_a_lease_does_not_send(monkeypatch: pytest.MonkeyPatch) -> None:
+    deadline, clock = lease_clock() + 2, time.clock_gettime
+    monkeypatch.setattr(time, "clock_gettime", lambda id: clock(id) + 3600 * (id == time.CLOCK_BOOTTIME))
+    with pytest.raises(LeaseExpired):
+        check_lease(deadline)
 
 
 async def test_a_request_that_timed_out_does_not_go_on_leaving(deaf: socket.socket) -> None:

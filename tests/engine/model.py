@@ -508,6 +508,9 @@ class Model:
             m.rank, m.provider_id = rank, m.provider_id or provider_id
         if rank >= 5:
             self.dead.discard(m.id)
+            second = self.message(m.replayed) if m.replayed else None
+            if second is not None and second.maybe_second and second.waits:
+                self.end(second, "superseded")
         if confirms:
             self.confirm(m)
         elif rank == 4:

@@ -11,7 +11,7 @@ from datetime import timedelta
 from bot.domain.bill import BillKind
 from bot.engine.engine import Engine
 from bot.engine.scripts import HandedOut, now_ms
-from channels.base import ChannelName, Outgoing
+from channels.base import ChannelName, Outgoing, lease_clock
 from channels.errors import LeaseExpired
 from tests.engine.conftest import job, paid
 from tests.engine.test_worker import Scripted, until, working
@@ -199,7 +199,7 @@ class Slow(Scripted):
 
     async def send(self, outgoing: Outgoing):  # type: ignore[no-untyped-def]
         await asyncio.sleep(random.random() * 0.3)
-        if time.monotonic() >= outgoing.deadline:
+        if lease_clock() >= outgoing.deadline:
             raise LeaseExpired
         self.began.append((outgoing.message_id, time.monotonic()))
         return await super().send(outgoing)

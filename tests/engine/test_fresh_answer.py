@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
@@ -14,7 +13,7 @@ from bot.domain.message import Lane, Outcome, State
 from bot.engine import keys
 from bot.engine.engine import Engine
 from bot.engine.scripts import Freshness, HandedOut, Question, now_ms
-from channels.base import Accepted, Delivery, Outgoing, SmsContent
+from channels.base import Accepted, Delivery, Outgoing, SmsContent, lease_clock
 from channels.errors import Throttled, Unaskable, Unavailable
 from channels.sms import Sms
 from tests.engine.conftest import job, paid
@@ -41,7 +40,7 @@ async def _taken_late(desk: Desk, message: str) -> str:
     """The first request stood in a stalled provider, which takes it now."""
     view, late = await desk.view(message), Sms(replace(twilio(desk.city), timeout_s=5))
     content = SmsContent(view.text or "")
-    first = Outgoing(message, 1, PHONE, content, time.monotonic() + 5)
+    first = Outgoing(message, 1, PHONE, content, lease_clock() + 5)
     accepted = await late.send(first)
     await late.close()
     return accepted.provider_id

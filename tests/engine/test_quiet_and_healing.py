@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -18,7 +20,8 @@ from bot.engine import keys
 from bot.engine.engine import Engine
 from bot.engine.healing import Healer
 from bot.engine.scheduler import Scheduler
-from bot.engine.scripts import now_ms
+from bot.engine.scripts import Call, now_ms
+from bot.errors import StoreUnavailable
 from channels.base import ChannelName, Delivery, Probe, StatusUpdate
 from channels.errors import Unavailable
 from tests.engine.conftest import job, paid
@@ -150,6 +153,30 @@ async def test_that_a_payment_failed_is_not_told_to_who_has_paid_since_nor_hours
     assert (await engine.messages.get(again)).outcome == Outcome.CANCELED
     await engine.records.client.hdel(f"{keys.prefix(p)}m:{local}", "re")
     assert await scripts.run(late) == [["closed", "no news any more"]]
+
+
+async def test_a_channel_of_which_some_partitions_are_still_paused_is_not_taken_for_running(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A resume that Redis broke off left a part of all bills silent for good.
+    healer = Healer(engine.channels, {ChannelName.SMS: Scripted()}, first_s=0)
+    await engine.channels.pause("sms", reason="x", by="tuma")
+    scripts = engine.records.scripts
+    run_many = scripts.run_many
+
+    async def half(calls: Sequence[Call[Any]]) -> list[Any]:
+        monkeypatch.setattr(scripts, "run_many", run_many)
+        await run_many(calls[: len(calls) // 2])
+        raise StoreUnavailable("gone")
+
+    await healer.look()
+    monkeypatch.setattr(scripts, "run_many", half)
+    with pytest.raises(StoreUnavailable):
+        await healer.look()
+    for _ in range(3):
+        await healer.look()
+    left = [await engine.records.client.hlen(f"{keys.prefix(p)}pause") for p in range(engine.partitions)]
+    assert left == [0] * engine.partitions
 
 
 async def test_that_money_went_back_is_told_in_the_morning(engine: Engine) -> None:

@@ -160,6 +160,24 @@ async def test_what_staff_send_again_from_doubt_is_flagged_and_only_once(engine:
     assert await engine.messages.replay(old, by="cli") == new
 
 
+async def test_what_staff_send_again_from_doubt_stays_here_once_the_first_is_known_to_have_arrived(
+    engine: Engine,
+) -> None:
+    await engine.shares.accept(job("100"))
+    [h] = await grab(engine, "100")
+    for after in (1, 2):
+        await finish(engine, h, "doubt")
+        await due(engine, "100", timedelta(seconds=after))
+        again = await grab(engine, "100")
+        h = again[0] if again else h
+    new = await engine.messages.replay(keys.message_id(h.partition, h.id), by="cli")
+    assert await engine.messages.delivery(told(h, Delivery.DELIVERED))
+    assert await grab(engine, "100") == []
+    second = await engine.messages.get(new)
+    assert (second.outcome, second.possible_duplicate) == (Outcome.SUPERSEDED, False)
+    assert (await engine.ledger.check()).differences == []
+
+
 async def test_nobody_is_told_of_a_failed_attempt_after_paying(engine: Engine) -> None:
     await engine.shares.accept(job("100"))
     await grab(engine, "100")

@@ -401,6 +401,25 @@ async def test_one_unknown_handset_that_is_told_twice_at_once_is_not_silenced(en
     assert (await engine.contacts.show("+255754000001")).suppressed == []
 
 
+async def test_callbacks_of_one_odd_recipient_do_not_pause_a_channel_but_those_of_several_do(
+    engine: Engine,
+) -> None:
+    # One text that a carrier filtered stopped all SMS, again with each of its tries, up to an hour each time.
+    shares = [await engine.shares.accept(job()) for _ in range(3)]
+    async with working(engine, Scripted()):
+        await until(lambda: settled(engine))
+    filtered = Misconfigured("30007", "filtered", perhaps_recipient=True)
+    for n, accepted in enumerate(shares):
+        assert ("sms" in await engine.channels.paused()) is False
+        view = await engine.messages.get(accepted.messages[0])
+        told = StatusUpdate(view.id, str(view.provider_id), Delivery.UNDELIVERED, filtered)
+        for _ in range(2):
+            await engine.messages.delivery(told)
+        assert len(await engine.messages.dead()) == min(n + 1, 2)
+    assert "sms" in await engine.channels.paused()
+    assert (await engine.ledger.stats()).scheduled == 1
+
+
 async def test_a_callback_that_blames_our_account_pauses_the_channel(engine: Engine) -> None:
     accepted = await engine.shares.accept(job("100"))
     async with working(engine, Scripted()):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -10,7 +9,15 @@ import pytest
 
 from bot.sandbox.city import Sandbox
 from channels import registry
-from channels.base import Channel, ChannelName, EmailContent, Outgoing, SmsContent, TelegramContent
+from channels.base import (
+    Channel,
+    ChannelName,
+    EmailContent,
+    Outgoing,
+    SmsContent,
+    TelegramContent,
+    lease_clock,
+)
 from channels.config import SmtpConfig, TelegramConfig, TwilioConfig
 from channels.errors import (
     ContentRejected,
@@ -65,7 +72,7 @@ async def make(city: Sandbox) -> AsyncIterator[Make]:
 
 async def send(channel: Channel, message: str = "1-abc.1") -> None:
     name = str(channel.name)
-    deadline = time.monotonic() + 30
+    deadline = lease_clock() + 30
     await channel.send(
         Outgoing(
             message_id=message,

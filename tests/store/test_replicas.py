@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from bot.engine import costs, keys
+from bot.engine.durability import inspect
 from bot.engine.engine import Engine
 from bot.errors import NotReplicated, StoreUnavailable
 from bot.sandbox.clickpesa_bills import Payment
@@ -284,6 +285,18 @@ async def test_a_server_that_refuses_to_write_without_a_replica_is_away_until_it
         await until(lambda: place.sees(phone, 2), 40)
         await place.serves_a_customer()
         assert (await place.app.engine.ledger.check()).differences == []
+
+
+async def test_replicas_without_which_the_server_writes_all_the_same_are_warned_about(many: Servers) -> None:
+    primary = many.primary()
+    engine = await Engine.open(settings_for(primary.url))
+    assert (await inspect(engine.records)).doubts == []
+    many.replica(primary)
+    [doubt] = (await inspect(engine.records)).doubts
+    assert "set it to 1 at every server" in doubt
+    ask(primary, "CONFIG", "SET", "min-replicas-to-write", 1)
+    assert (await inspect(engine.records)).doubts == []
+    await engine.close()
 
 
 async def _answered(place: Town, payment: Payment) -> bool:

@@ -74,7 +74,14 @@ local function apply(id, attempt, found)
     if not m.pid then redis.call('HSET', P .. 'm:' .. id, 'pid', ARGV[3]) end
   end
   event(s, 'message.' .. ARGV[4], now, { message = id, channel = m.ch, kind = m.k })
-  if rank >= 5 then unbury(id, m) end
+  if rank >= 5 then
+    unbury(id, m)
+    -- Staff did not know that it had arrived when they sent it again.
+    local second = m.re and message(m.re)
+    if second and second.dup == '1' and waits(second) then
+      done(m.re, second, 'superseded', 'the first one arrived', now)
+    end
+  end
   if ARGV[8] == '1' then
     confirm(id, m, s, now)
   elseif rank == 4 then
