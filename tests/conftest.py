@@ -161,12 +161,16 @@ def cluster(_cluster: str) -> str:
     return _cluster
 
 
+@pytest.fixture(scope="session")
+def _client(valkey: Valkey) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(valkey.url) as client:
+        yield client
+
+
 @pytest.fixture
 def redis_url(request: pytest.FixtureRequest) -> str:
     """URL of an empty database on the tests' own server, or of an empty cluster (--store)."""
     if request.config.getoption("--store") == "cluster":
         return str(request.getfixturevalue("cluster"))
-    url = str(request.getfixturevalue("valkey").url)
-    with redis.Redis.from_url(url) as client:
-        client.flushall()
-    return url
+    request.getfixturevalue("_client").flushall()
+    return str(request.getfixturevalue("valkey").url)
