@@ -67,8 +67,13 @@ _LONGEST = (
     "engine/test_fence",
     "sandbox/test_page_browser",
     "replay/test_replay",
-    "engine/test_limits",
+    "store/test_outages",
+    "engine/test_asking",
     "web/test_pages_browser",
+    "store/test_replicas",
+    "engine/test_limits",
+    "store/test_cluster_outages",
+    "engine/test_model",
 )
 
 
