@@ -5,11 +5,15 @@ Only this module ends the process. What a command needs is imported when it runs
 
 from __future__ import annotations
 
+import sys
+
 
 def main() -> None:
     """Run the command line and exit."""
-    from bot.cli import app
+    from bot.cli import app, keep_only
 
+    if len(sys.argv) > 1:
+        keep_only(sys.argv[1])
     app(prog_name="tuma")
 
 

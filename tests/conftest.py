@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import socket
 import subprocess
@@ -18,6 +19,30 @@ import structlog
 from hypothesis import HealthCheck, settings
 
 from bot.engine.embedded import find_server
+
+_MEMORY, _ENOUGH_BYTES = Path("/dev/shm"), 2**30
+# Any certificate will do: what tests reach is on this machine. Reading the world's costs every process that starts,
+# and every client that is made, 50 ms of CPU.
+_CERTIFICATE = Path(__file__).parent / "channels" / "localhost.pem"
+
+
+def _in_memory() -> bool:
+    """Whether there is a file system in memory with room for what the tests' servers write."""
+    with contextlib.suppress(OSError):
+        return os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _ENOUGH_BYTES
+    return False
+
+
+def pytest_configure() -> None:
+    """Temporary files of this process and all that it starts are kept in memory where that is possible.
+
+    Servers write as they would on a disk, and sync after every write (`appendfsync always`); only waiting for the disk
+    is left out. What a test kills is a process, never the machine.
+    """
+    os.environ["SSL_CERT_FILE"] = str(_CERTIFICATE)
+    if "TMPDIR" not in os.environ and _in_memory():
+        os.environ["TMPDIR"] = str(_MEMORY)
+        tempfile.tempdir = None  # found out anew
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -42,8 +67,13 @@ _LONGEST = (
     "engine/test_fence",
     "sandbox/test_page_browser",
     "replay/test_replay",
-    "engine/test_limits",
+    "store/test_outages",
+    "engine/test_asking",
     "web/test_pages_browser",
+    "store/test_replicas",
+    "engine/test_limits",
+    "store/test_cluster_outages",
+    "engine/test_model",
 )
 
 
@@ -136,12 +166,16 @@ def cluster(_cluster: str) -> str:
     return _cluster
 
 
+@pytest.fixture(scope="session")
+def _client(valkey: Valkey) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(valkey.url) as client:
+        yield client
+
+
 @pytest.fixture
 def redis_url(request: pytest.FixtureRequest) -> str:
     """URL of an empty database on the tests' own server, or of an empty cluster (--store)."""
     if request.config.getoption("--store") == "cluster":
         return str(request.getfixturevalue("cluster"))
-    url = str(request.getfixturevalue("valkey").url)
-    with redis.Redis.from_url(url) as client:
-        client.flushall()
-    return url
+    request.getfixturevalue("_client").flushall()
+    return str(request.getfixturevalue("valkey").url)

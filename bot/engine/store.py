@@ -16,6 +16,7 @@ import redis.exceptions as errors
 from redis.asyncio import BlockingConnectionPool, Connection, Redis, RedisCluster, Sentinel
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.driver_info import DriverInfo
 from redis.maint_notifications import MaintNotificationsConfig
 
 from bot.engine import keys
@@ -63,6 +64,8 @@ _OPTIONS: dict[str, Any] = {
     # With them the pool does not look whether an idle connection is still open before it hands it out, so that after a
     # restart of the server every idle connection fails once.
     "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+    # Found out once: by itself each connection that is made reads the package's metadata from the disk again.
+    "driver_info": DriverInfo(),
 }
 
 

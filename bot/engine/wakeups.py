@@ -88,6 +88,7 @@ class Wakeups:
             await asyncio.wait([listening, stopped], return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._ended = True
+            self._sweep_at = dict.fromkeys(self._sweep_at, 0.0)  # what is said from now on is not heard
             for event in self._events.values():
                 event.set()
             stopped.cancel()

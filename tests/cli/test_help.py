@@ -55,6 +55,20 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.stderr.strip() == "[]"
 
 
+@pytest.mark.parametrize(
+    ("name", "left"),
+    [("up", ["up"]), ("sms", ["sms"]), ("upp", sorted({name.split()[0] for name in COMMANDS}))],
+)
+def test_a_start_makes_no_command_but_its_own(name: str, left: list[str]) -> None:
+    program = (
+        "from bot import cli; from typer.main import get_command; import sys\n"
+        "cli.keep_only(sys.argv[1]); print(*sorted(get_command(cli.app).commands))"
+    )
+    command = [sys.executable, "-c", program, name]
+    done = subprocess.run(command, capture_output=True, text=True, env=clean_environment(), check=True)
+    assert done.stdout.split() == left
+
+
 def test_every_public_name_is_a_command() -> None:
     assert set(PUBLIC) <= set(COMMANDS)
 

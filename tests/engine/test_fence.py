@@ -177,7 +177,7 @@ async def live(engine: Engine, seed: int, fenced: set[str]) -> Life:
 
 
 async def test_nothing_is_handed_out_after_a_payment_at_any_step(engine: Engine) -> None:
-    slots = asyncio.Semaphore(8)
+    slots = asyncio.Semaphore(25)
     fenced: set[str] = set()
 
     async def one(seed: int) -> Life:

@@ -53,3 +53,17 @@ def test_our_own_mistakes_are_not_taken_for_it() -> None:
         None.writelines_of_ours()  # type: ignore[attr-defined]
     with pytest.raises(RuntimeError), guard():
         raise RuntimeError("ours")
+
+
+@pytest.mark.single
+async def test_a_connection_that_is_made_looks_nothing_up_on_the_disk(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look() -> str:
+        raise AssertionError("the library reads its own metadata")
+
+    monkeypatch.setattr("redis.utils.get_lib_version", look)
+    client: Any = connect(redis_url)
+    mine = await client.client_info()
+    await client.aclose()
+    assert (mine["lib-name"], mine["lib-ver"][:1]) == ("redis-py", "8")
