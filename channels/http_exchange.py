@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 
 import aiohttp
 from aiohttp.http import HttpProcessingError
@@ -58,12 +59,12 @@ class HttpExchange:
 
         A header with a line break is a ValueError, and nothing is sent.
         """
-        target = URL(url)
-        head = _head(method, target, headers, body)
+        origin, head = _head(method, url, tuple(headers.items()))
+        length = b"\r\n" if body is None else b"Content-Length: %d\r\n\r\n" % len(body)
         with flight() as current:
             try:
                 async with asyncio.timeout(self._timeout_s):
-                    return await self._exchange(current, target, head + (body or b""))
+                    return await self._exchange(current, origin, head + length + (body or b""))
             except (
                 aiohttp.ClientError,
                 HttpProcessingError,
@@ -78,8 +79,8 @@ class HttpExchange:
             await self._connector.close()
             self._connector = None
 
-    async def _exchange(self, current: Flight, target: URL, request: bytes) -> Answer:
-        connection = await self._pool().connect(self._origin(target), [], _NO_TIMEOUT)
+    async def _exchange(self, current: Flight, origin: URL, request: bytes) -> Answer:
+        connection = await self._pool().connect(self._origin(origin), [], _NO_TIMEOUT)
         try:
             protocol, transport = connection.protocol, connection.transport
             if protocol is None or transport is None:
@@ -105,9 +106,8 @@ class HttpExchange:
             self._connector = LeasedConnector(limit=self._connections)
         return self._connector
 
-    def _origin(self, target: URL) -> aiohttp.ClientRequest:
+    def _origin(self, origin: URL) -> aiohttp.ClientRequest:
         """What the connector must know of a server; one request stands for all of them."""
-        origin = target.origin()
         if origin not in self._origins:
             self._origins[origin] = aiohttp.ClientRequest("GET", origin, loop=asyncio.get_running_loop())
         return self._origins[origin]
@@ -119,11 +119,12 @@ class HttpExchange:
         return Unavailable(code, f"{self._provider} was not reached: {why(error)}")
 
 
-def _head(method: str, target: URL, headers: Mapping[str, str], body: bytes | None) -> bytes:
-    """The request up to its body. Source: RFC 9112."""
-    fields = {"Host": target.host_port_subcomponent, "User-Agent": "tuma", **headers}
-    if body is not None:
-        fields["Content-Length"] = str(len(body))
+# The requests of a campaign differ in their bodies alone.
+@lru_cache(maxsize=16)
+def _head(method: str, url: str, headers: tuple[tuple[str, str], ...]) -> tuple[URL, bytes]:
+    """Whom to connect to, and the lines of a request that its body does not change. Source: RFC 9112."""
+    target = URL(url)
+    fields = {"Host": target.host_port_subcomponent, "User-Agent": "tuma", **dict(headers)}
     lines = [
         f"{method} {target.raw_path_qs} HTTP/1.1",
         *(f"{name}: {value}" for name, value in fields.items()),
@@ -131,7 +132,7 @@ def _head(method: str, target: URL, headers: Mapping[str, str], body: bytes | No
     head = "\r\n".join(lines)
     if head.count("\n") != len(lines) - 1 or head.count("\r") != len(lines) - 1:
         raise ValueError("a header of a request holds a line break")
-    return f"{head}\r\n\r\n".encode()
+    return target.origin(), f"{head}\r\n".encode()
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:

@@ -9,7 +9,7 @@ Source: Twilio message resource, https://www.twilio.com/docs/messaging/api/messa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 import msgspec
 from twilio.http.response import Response  # type: ignore[import-untyped]
@@ -18,6 +18,7 @@ from twilio.rest import Client  # type: ignore[import-untyped]
 from channels.base import Accepted, Delivery, Outgoing, Probe, Trace
 from channels.config import TwilioConfig
 from channels.errors import ChannelError, Misconfigured, Unavailable, Uncertain
+from channels.forms import encode
 from channels.http_exchange import retry_after_s
 from channels.leased import lease
 from channels.twilio_codes import classify
@@ -121,7 +122,7 @@ class TwilioApi:
     def _callback(self, outgoing: Outgoing) -> str | None:
         if self._config.status_callback is None:
             return None
-        query = urlencode({"m": outgoing.message_id, "a": outgoing.attempt})
+        query = encode({"m": outgoing.message_id, "a": str(outgoing.attempt)}).decode()
         return f"{self._config.status_callback}?{query}"
 
 

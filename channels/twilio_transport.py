@@ -12,7 +12,7 @@ import base64
 import logging
 from collections.abc import Mapping
 from functools import lru_cache
-from urllib.parse import urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlencode, urlsplit, urlunsplit
 
 from twilio.http import AsyncHttpClient  # type: ignore[import-untyped]
 from twilio.http.response import Response  # type: ignore[import-untyped]
@@ -59,10 +59,14 @@ class TwilioTransport(AsyncHttpClient):  # type: ignore[misc]
         await self._exchange.close()
 
     def _target(self, url: str, params: Mapping[str, object] | None) -> str:
-        # The SDK's host is replaced, also where TWILIO_EDGE or TWILIO_REGION in the environment made it rewrite it.
-        parts = urlsplit(url)
-        query = urlencode(params, doseq=True) if params else parts.query
-        return urlunsplit((self._base.scheme, self._base.netloc, parts.path, query, ""))
+        return _moved(self._base, url, urlencode(params, doseq=True) if params else None)
+
+
+@lru_cache(maxsize=16)
+def _moved(base: SplitResult, url: str, query: str | None) -> str:
+    # The SDK's host is replaced, also where TWILIO_EDGE or TWILIO_REGION in the environment made it rewrite it.
+    parts = urlsplit(url)
+    return urlunsplit((base.scheme, base.netloc, parts.path, parts.query if query is None else query, ""))
 
 
 @lru_cache(maxsize=4)

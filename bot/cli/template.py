@@ -109,7 +109,7 @@ def _finding(finding: Any) -> dict[str, Any]:
 
 
 def _preview(made: Renderer, kind: Kind, channel: ChannelName, locale: str, template: str) -> PreviewMessage:
-    from dataclasses import replace
+    from msgspec.structs import replace
 
     from bot.cli.preview import shown
     from bot.render.samples import sample_facts

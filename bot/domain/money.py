@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
+from functools import lru_cache
 
 LARGEST = Decimal("999999999999.9999")
 _TOO_LARGE = "is too large: it has more than 12 digits"
@@ -92,6 +93,7 @@ def check_written(amount: Decimal, currency: str) -> None:
     raise ValueError(f"has more decimals than {currency} has ({places}){doubt}")
 
 
+@lru_cache(maxsize=8192)
 def from_minor(minor: int, currency: str) -> Decimal:
     """Amount in major units, with all decimals of the currency."""
     return Decimal(minor).scaleb(-digits(currency))

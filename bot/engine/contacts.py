@@ -332,9 +332,7 @@ class Contacts:
         account = await self._records.client_hash(f"{keys.prefix(self._records.partition(number))}a:{number}")
         shares = await self._records.shares_of(number, account)
         mine = [s for s in shares if s.get(f"a:{kind}") == address]
-        return [
-            name.casefold() for s in mine for name in {views.blob(s).name, views.name_of(s, account)} if name
-        ]
+        return [name.casefold() for s in mine if (name := views.name_of(s, account))]
 
     async def inbound(self, channel: str, address: str) -> None:
         """A contact wrote to us: WhatsApp's 24 h window is open from now."""

@@ -128,7 +128,7 @@ class Creations:
     async def _names(self, number: str) -> list[str]:
         account = await self._records.account(number)
         shares = await self._records.shares_of(number, account)
-        names = {views.blob(s).name for s in shares} | {account.get("nm")}
+        names = {s.get("nm") for s in shares} | {account.get("nm")}
         return sorted(name.casefold() for name in names if name)
 
     async def later(self, wanted: Wanted, seconds: float) -> None:

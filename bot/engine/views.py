@@ -43,11 +43,13 @@ FIRST_CONTACT = "1"
 
 
 class Blob(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """What only rendering reads of a share; but for the name, what is not usual is one JSON text in its record."""
+    """What only rendering reads of a share, but for the name: one JSON text in its record, if it is not usual."""
 
-    name: str | None = None
     template: str = "default"
     data: dict[str, str | int | float | bool | None] = {}
+
+
+_BLOB = msgspec.json.Decoder(Blob)
 
 
 class BillHit(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,8 +110,11 @@ def term_of(account: Fields, term: str) -> str:
 
 def carried(account: Fields, term: str) -> int:
     """What is left of earlier bills that no share speaks for any more, so that the one of `term` does; minor units."""
+    others = [each for each in terms_of(account) if each != term]
+    if not others:
+        return 0
     spoken = {value for field, value in account.items() if field.startswith("sh:")}
-    return sum(balance(account, each) for each in terms_of(account) if each != term and each not in spoken)
+    return sum(balance(account, each) for each in others if each not in spoken)
 
 
 def shares_of(account: Fields) -> list[str]:
@@ -305,8 +310,7 @@ def unmade_share(p: int, share_id: str, claim: Fields) -> ShareView:
 
 def blob(fields: Fields) -> Blob:
     """What rendering reads of a share."""
-    rest = msgspec.json.decode(fields.get("b", "{}"), type=Blob)
-    return msgspec.structs.replace(rest, name=fields.get("nm"))
+    return _BLOB.decode(fields.get("b", "{}"))
 
 
 def plan_text(reminders: Reminders) -> str:
@@ -326,7 +330,7 @@ def plan_of(share: Fields) -> Reminders | None:
 
 def name_of(share: Fields, account: Fields) -> str | None:
     """What a share's contact is called: as it says, else as the number was made for, if that is the same person."""
-    if name := blob(share).name:
+    if name := share.get("nm"):
         return name
     mine = {account.get(f"k:{kind}:{share.get(f'a:{kind}')}") for kind in ("phone", "email", "telegram")}
     return account.get("nm") if FIRST_CONTACT in mine else None
@@ -334,7 +338,7 @@ def name_of(share: Fields, account: Fields) -> str | None:
 
 def customer(account: Fields, shares: Sequence[Fields]) -> str | None:
     """The name that a bill is found by."""
-    return next((name for s in shares if (name := blob(s).name)), account.get("nm"))
+    return next((name for s in shares if (name := s.get("nm"))), account.get("nm"))
 
 
 def bill(number: str, account: Fields, shares: Sequence[Fields], payments: list[PaymentView]) -> BillView:

@@ -7,9 +7,10 @@ unit, times are aware UTC, contacts are masked. Nothing here formats, looks up o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+
+import msgspec
 
 from bot.domain.message import Kind
 from channels.base import ChannelName
@@ -17,8 +18,7 @@ from channels.base import ChannelName
 DataValue = str | int | float | bool | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PaymentFacts:
+class PaymentFacts(msgspec.Struct, frozen=True, kw_only=True):
     """One payment, for a receipt or for a failed attempt.
 
     `amount` is None when the provider named none (a failed attempt). `balance` is still owed after it,
@@ -47,8 +47,7 @@ class PaymentFacts:
     mistaken: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """Everything one message may say.
 
     `amount` is what is to be paid now: the balance, with `carried`, what is left of the number's earlier bills;

@@ -50,7 +50,7 @@ def long_date(locale: str, moment: datetime, zone: str) -> str:
 
 def group(number: str) -> str:
     """A control number in groups of four for eyes, such as "5504 2914 8719 31"; never for copying."""
-    return " ".join(number[start : start + 4] for start in range(0, len(number), 4))
+    return " ".join([number[start : start + 4] for start in range(0, len(number), 4)])
 
 
 @lru_cache(maxsize=1024)

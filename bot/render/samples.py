@@ -6,9 +6,10 @@ No value is anybody's: the names, numbers and addresses are made up.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+
+from msgspec.structs import replace
 
 from bot.domain.message import Kind
 from bot.render.facts import Facts, PaymentFacts

@@ -2,16 +2,17 @@
 
 A campaign's texts differ in their values alone. A template is rendered with a mark in place of every value, once for
 each set of values that are empty (they decide its conditions); after that a candidate's length is the sum of its parts,
-where `fit` renders some fifteen texts a message. The text that is chosen this way is then rendered in earnest, and
-taken only if it is the one that was foreseen. Any other template, one that changes or compares values, or whose values
+where `fit` renders some fifteen texts a message. What gives way to what is decided once for all messages whose values
+measure the same. The text that is chosen this way is then rendered in earnest, and taken only if it is the one that was
+foreseen. Any other template, one that changes or compares values, or whose values
 the alphabet joins with what is around them, is left to `fit`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from functools import lru_cache, partial
 from typing import Any
 
 from bot.errors import TemplateError
@@ -27,11 +28,13 @@ from bot.render.sms import (
     candidates,
     fit,
     tidy,
+    whole,
 )
 
 _FIRST_MARK = 0xE000  # private characters: no text in the GSM alphabet has them
 _MARKS = re.compile("([\ue000-\ue0ff])")
 _MOST_USED, _MOST_SHAPES = 256, 4096
+Write = Callable[[str], str]
 
 
 class _Shape:
@@ -42,18 +45,16 @@ class _Shape:
     def __init__(self, marked: str) -> None:
         # Blanks are tidied as `tidy` does it, a mark standing for a value that begins and ends with a letter.
         known = "".join(part if _MARKS.match(part) else to_gsm(part) for part in _MARKS.split(marked))
-        parts = _MARKS.split(GAP.sub("", RUNS.sub(" ", known)).strip())
-        self._parts = parts[::2]
-        self._places = [ord(mark) - _FIRST_MARK for mark in parts[1::2]]
-        self._words = sum(map(_width, self._parts))
+        self._parts = _MARKS.split(GAP.sub("", RUNS.sub(" ", known)).strip())
+        self._places = [ord(mark) - _FIRST_MARK for mark in self._parts[1::2]]
+        self._words = sum(map(_width, self._parts[::2]))
 
     def width(self, widths: Sequence[int]) -> int:
         return self._words + sum([widths[place] for place in self._places])
 
     def text(self, values: Sequence[str]) -> str:
-        written = [self._parts[0]]
-        for place, part in zip(self._places, self._parts[1:], strict=True):
-            written += values[place], part
+        written = self._parts.copy()
+        written[1::2] = [values[place] for place in self._places]
         return "".join(written)
 
 
@@ -63,10 +64,16 @@ class Fitter:
     def __init__(self, render: Render, used: Iterable[str]) -> None:
         self._render = render
         self._paths = [tuple(name.split(".")) for name in sorted(used)]
+        # Names of values that lie within no other, as in most templates.
+        self._flat = (
+            [path[0] for path in self._paths] if all(len(path) == 1 for path in self._paths) else None
+        )
         place = {path: index for index, path in enumerate(self._paths)}
         self._options = [(place[option.path], option) for option in OPTIONS if option.path in place]
         self._optional = {index for index, _ in self._options}
+        self._measures = [self._measure(index) for index in range(len(self._paths))]
         self._shapes: dict[tuple[int, str], _Shape] = {}
+        self._decided: dict[tuple[Hashable, ...], tuple[list[Write], _Shape]] = {}
 
     def fit(self, values: Mapping[str, Any], room: int) -> str:
         """Exactly what `sms.fit` answers. Raises TemplateError."""
@@ -79,7 +86,7 @@ class Fitter:
     def fits(self, values: Mapping[str, Any], room: int) -> bool:
         """Whether what `fit` answers has at most `room` units. Raises TemplateError."""
         try:
-            full = [_written(_text(values, path)) for path in self._paths]
+            full = self._full(values)
             least = [self._least(index, value) for index, value in enumerate(full)]
             text = tidy(self._render(self._nested(least, str(values.get("locale", "")))))
         except (KeyError, TypeError, TemplateError):
@@ -87,22 +94,51 @@ class Fitter:
         # `fit` adds to the least only what there is room for.
         return (text is not None and septets(text) <= room) or septets(self.fit(values, room)) <= room
 
+    def _full(self, values: Mapping[str, Any]) -> list[str]:
+        """Every value the template uses, in the alphabet. Raises KeyError and TypeError for what is no text."""
+        if self._flat is not None:
+            return [_written(values[name]) for name in self._flat]
+        return [_written(_text(values, path)) for path in self._paths]
+
     def _foreseen(self, values: Mapping[str, Any], room: int) -> str | None:
         """The text, or None where it did not come out as foreseen."""
-        full = [_written(_text(values, path)) for path in self._paths]
-        now, locale = full, str(values.get("locale", ""))
-        present = sum([1 << index for index, value in enumerate(full) if value])
-        shape = self._shape(present, locale)
-        if shape.width([_width(value) for value in full]) > room:
-            now, shape = self._grown(full, locale, room)
+        full, locale = self._full(values), str(values.get("locale", ""))
+        writes, shape = self._decide(full, locale, room)
+        now = [write(value) for write, value in zip(writes, full, strict=True)]
         text = shape.text(now)
         return text if tidy(self._render(self._nested(now, locale))) == text else None
 
-    def _grown(self, full: Sequence[str], locale: str, room: int) -> tuple[list[str], _Shape]:
+    def _measure(self, index: int) -> Callable[[str], Hashable]:
+        """All that `_grown` goes by in a value: its width, or those of the ways to write it, or what it says."""
+        options = tuple(option for place, option in self._options if place == index)
+        if self._is_cut(index) or any(option.floor is not None for option in options):
+            return str
+        return partial(_measured, options) if any(option.ways is not whole for option in options) else _width
+
+    def _decide(self, full: Sequence[str], locale: str, room: int) -> tuple[list[Write], _Shape]:
+        """How each value is to be written, and what the template writes around them."""
+        measured = [measure(value) for measure, value in zip(self._measures, full, strict=True)]
+        key = (locale, room, *measured)
+        found = self._decided.get(key)
+        if found is None:
+            if len(self._decided) >= _MOST_SHAPES:
+                self._decided.clear()
+            found = self._decided[key] = self._whole(full, locale, room) or self._grown(full, locale, room)
+        return found
+
+    def _whole(self, full: Sequence[str], locale: str, room: int) -> tuple[list[Write], _Shape] | None:
+        """All of every value, if there is room for it."""
+        shape = self._shape(_present(full), locale)
+        return ([str] * len(full), shape) if shape.width([*map(_width, full)]) <= room else None
+
+    def _grown(self, full: Sequence[str], locale: str, room: int) -> tuple[list[Write], _Shape]:
         """As `fit`: the least, and of each option as much as there is room for."""
         now = [self._least(index, value) for index, value in enumerate(full)]
+        writes: list[Write] = [
+            str if value == now[index] else partial(_always, now[index]) for index, value in enumerate(full)
+        ]
         widths = [_width(value) for value in now]
-        present = sum([1 << index for index, value in enumerate(now) if value])
+        present = _present(now)
         shape = self._shape(present, locale)
         width = shape.width(widths)
         for index, option in self._options:
@@ -114,17 +150,28 @@ class Fitter:
                 continue
             trial = self._shape(present | 1 << index, locale)
             ways = _ways(option, value) if option.floor is None else candidates(option, value, before, limit)
-            for candidate in ways:
+            for way, candidate in enumerate(ways):
                 widths[index] = _width(candidate)
                 if not before < widths[index] <= limit:
                     widths[index] = before
                     continue
                 longer = trial.width(widths)
                 if longer <= room:
-                    now[index], width, shape, present = candidate, longer, trial, present | 1 << index
+                    width, shape, present = longer, trial, present | 1 << index
+                    writes[index] = self._write(index, option, way, candidate)
                     break
                 widths[index] = before
-        return now, shape
+        return writes, shape
+
+    def _write(self, index: int, option: Option, way: int, text: str) -> Write:
+        """What makes `text`, the value's `way` of an option, and its like of others that measure the same."""
+        if self._measures[index] is str:
+            return partial(_always, text)
+        return str if option.ways is whole else partial(_way, option, way)
+
+    def _is_cut(self, index: int) -> bool:
+        """Whether even the least of a text has a part of this value."""
+        return self._paths[index][0] in ("merchant", "how", "data")
 
     def _least(self, index: int, value: str) -> str:
         path = self._paths[index]
@@ -146,6 +193,8 @@ class Fitter:
         return found
 
     def _nested(self, values: Sequence[str], locale: str) -> dict[str, Any]:
+        if self._flat is not None:
+            return {**dict(zip(self._flat, values, strict=True)), "locale": locale}
         nested: dict[str, Any] = {}
         for path, value in zip(self._paths, values, strict=True):
             within = nested
@@ -158,6 +207,23 @@ class Fitter:
 # Most values of a campaign are the same in every message.
 _width = lru_cache(maxsize=4096)(septets)
 _written = lru_cache(maxsize=4096)(to_gsm)
+
+
+def _present(values: Sequence[str]) -> int:
+    """Which of the values there are, a bit each."""
+    return sum([1 << index for index, value in enumerate(values) if value])
+
+
+def _measured(options: Sequence[Option], value: str) -> tuple[int, ...]:
+    return tuple([_width(text) for option in options for text in _ways(option, value)])
+
+
+def _always(text: str, _: str) -> str:
+    return text
+
+
+def _way(option: Option, way: int, value: str) -> str:
+    return _ways(option, value)[way]
 
 
 @lru_cache(maxsize=1024)

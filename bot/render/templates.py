@@ -135,7 +135,9 @@ class Renderer:
         reasons = self.words(template_set, locale).reasons
         linked = self._email_invoice == "link" and facts.pay_url and has_invoice(facts)
         invoice_url = f"{facts.pay_url}/invoice.pdf?lang={language(locale)}" if linked else ""
-        return gather(facts, self.merchant, locale, reasons, self._clock()) | {"invoice_url": invoice_url}
+        values = gather(facts, self.merchant, locale, reasons, self._clock())
+        values["invoice_url"] = invoice_url
+        return values
 
     def check(self) -> Findings:
         """Everything wrong with the templates, before a campaign starts. Empty when there is nothing to say."""

@@ -79,28 +79,43 @@ class Merchant:
     contact: str | None
     zone: str
     methods: tuple[Method, ...]
-    how: str = field(init=False)
-    """Company numbers in brief."""
+    values: Mapping[str, str] = field(init=False)
+    """Those of `VARIABLES` that are the same in every message."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "how", ", ".join(companies(self.methods)))
+        same = {
+            "merchant": clean(self.name, _NAME_ROOM),
+            "merchant_contact": clean(self.contact),
+            "how": ", ".join(companies(self.methods)),
+        }
+        object.__setattr__(self, "values", same)
 
 
 def gather(
     facts: Facts, merchant: Merchant, locale: str, reasons: Mapping[str, str], now: datetime
 ) -> dict[str, Any]:
     """All values of `VARIABLES` for one message in `locale`. `reasons` words failures that are known."""
-    return (
-        _people(facts, merchant)
-        | _bill(facts, locale)
-        | _due(facts.due_at, locale, merchant.zone, now)
-        | _ways(facts, merchant, locale)
-        | {
-            "payment": _payment(facts.payment, locale, merchant.zone, reasons),
-            "locale": locale,
-            "data": {key: clean(_plain(value), _TEXT_ROOM) for key, value in facts.data.items()},
-        }
-    )
+    name, currency = clean(facts.name, _NAME_ROOM), facts.currency
+    return {
+        **merchant.values,
+        "name": name,
+        "first_name": name.partition(" ")[0],
+        "number": facts.number,
+        "number_grouped": formats.group(facts.number),
+        "amount": formats.money(locale, facts.amount, currency),
+        "total": formats.money(locale, facts.total, currency),
+        "carried": _if_any(locale, facts.carried, currency),
+        "credited": _if_any(locale, facts.credited, currency),
+        "paid": _if_any(locale, facts.paid, currency),
+        "description": clean(facts.description),
+        "order": YES if facts.order_number else "",
+        "exact": YES if facts.exact else "",
+        **_due(facts.due_at, locale, merchant.zone, now),
+        **_ways(facts, merchant, locale),
+        "payment": _payment(facts.payment, locale, merchant.zone, reasons),
+        "locale": locale,
+        "data": {key: clean(_plain(value), _TEXT_ROOM) for key, value in facts.data.items()},
+    }
 
 
 def names(channel: ChannelName) -> set[str]:
@@ -131,31 +146,6 @@ def _changed(value: Any, change: Callable[[str], str]) -> Any:
     if isinstance(value, dict):
         return on_every_text(value, change)
     return [_changed(item, change) for item in value]
-
-
-def _people(facts: Facts, merchant: Merchant) -> dict[str, Any]:
-    name = clean(facts.name, _NAME_ROOM)
-    return {
-        "merchant": clean(merchant.name, _NAME_ROOM),
-        "merchant_contact": clean(merchant.contact),
-        "name": name,
-        "first_name": name.partition(" ")[0],
-    }
-
-
-def _bill(facts: Facts, locale: str) -> dict[str, Any]:
-    return {
-        "number": facts.number,
-        "number_grouped": formats.group(facts.number),
-        "amount": formats.money(locale, facts.amount, facts.currency),
-        "total": formats.money(locale, facts.total, facts.currency),
-        "carried": _if_any(locale, facts.carried, facts.currency),
-        "credited": _if_any(locale, facts.credited, facts.currency),
-        "paid": _if_any(locale, facts.paid, facts.currency),
-        "description": clean(facts.description),
-        "order": YES if facts.order_number else "",
-        "exact": YES if facts.exact else "",
-    }
 
 
 def _due(due_at: datetime | None, locale: str, zone: str, now: datetime) -> dict[str, Any]:
@@ -196,7 +186,6 @@ def _worded(reason: str | None, reasons: Mapping[str, str]) -> str:
 
 def _ways(facts: Facts, merchant: Merchant, locale: str) -> dict[str, Any]:
     ways = {
-        "how": merchant.how,
         "pay_url": facts.pay_url or "",
         "pay_token": (facts.pay_url or "").rpartition("/")[2],
         "out_url": facts.out_url or "",

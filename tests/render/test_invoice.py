@@ -13,6 +13,7 @@ from typing import Any
 
 import pypdfium2  # type: ignore[import-untyped]
 import pytest
+from msgspec import structs
 from PIL import Image
 
 from bot.domain.message import Kind
@@ -330,12 +331,12 @@ def test_mail_has_none_where_that_is_set() -> None:
 
 def test_a_receipt_that_closed_its_number_is_a_warning() -> None:
     told = paid(Kind.RECEIPT, ChannelName.EMAIL, balance=Decimal(25000), number_closed=True)
-    told = replace(told, amount=Decimal(25000))
+    told = structs.replace(told, amount=Decimal(25000))
     assert invoices.of_message(told, "en").state == "closed"
     assert invoices.of_message(told, "en").note == "closed_note"
-    assert invoices.of_message(replace(told, renewing=True), "en").note == "renewing"
+    assert invoices.of_message(structs.replace(told, renewing=True), "en").note == "renewing"
     told = paid(Kind.RECEIPT, ChannelName.EMAIL, balance=Decimal(25000), number_closed=False)
-    assert invoices.of_message(replace(told, amount=Decimal(25000)), "en").state == "open"
+    assert invoices.of_message(structs.replace(told, amount=Decimal(25000)), "en").state == "open"
     told = paid(Kind.RECEIPT, ChannelName.EMAIL, balance=Decimal(0), number_closed=True)
     assert invoices.of_message(told, "en").state == "paid"
 
@@ -343,7 +344,7 @@ def test_a_receipt_that_closed_its_number_is_a_warning() -> None:
 def test_a_receipt_of_a_bill_that_was_stopped_does_not_say_that_it_is_paid() -> None:
     told = paid(Kind.RECEIPT, ChannelName.EMAIL, balance=Decimal(0), amount=Decimal(20000), ended=True)
     made = invoices.of_message(
-        replace(told, amount=Decimal(25000), total=Decimal(45000), paid=Decimal(20000)), "en"
+        structs.replace(told, amount=Decimal(25000), total=Decimal(45000), paid=Decimal(20000)), "en"
     )
     text = text_of(drawn(made))
     assert "This bill has been stopped Whole bill TZS 45,000 Paid so far TZS 20,000" in text
@@ -353,7 +354,7 @@ def test_a_receipt_of_a_bill_that_was_stopped_does_not_say_that_it_is_paid() -> 
 
 def test_a_receipt_of_a_bill_that_is_paid_asks_for_no_other_bill() -> None:
     told = paid(Kind.RECEIPT, ChannelName.EMAIL, balance=Decimal(45000), number_closed=False)
-    assert invoices.of_message(replace(told, amount=Decimal(0)), "en").state == "paid"
+    assert invoices.of_message(structs.replace(told, amount=Decimal(0)), "en").state == "paid"
 
 
 def test_a_receipt_that_names_the_next_number_is_its_invoice() -> None:
@@ -364,7 +365,7 @@ def test_a_receipt_that_names_the_next_number_is_its_invoice() -> None:
         number_closed=True,
         next_number="55042914871948",
     )
-    made = invoices.of_message(replace(told, amount=Decimal(25000)), "en")
+    made = invoices.of_message(structs.replace(told, amount=Decimal(25000)), "en")
     assert (made.state, made.number) == ("open", "55042914871948")
     assert "5504 2914 8719 48" in text_of(drawn(made))
 
@@ -378,7 +379,7 @@ def test_a_receipt_lists_what_of_a_payment_was_for_its_bill() -> None:
         credit=Decimal(5000),
         credit_here=False,
     )
-    made = invoices.of_message(replace(told, amount=Decimal(0)), "en")
+    made = invoices.of_message(structs.replace(told, amount=Decimal(0)), "en")
     assert ([each.amount for each in made.payments], made.credit) == ([Decimal(30000)], Decimal(0))
     assert "of TZS 80,000 that was paid" in text_of(drawn(made))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from bot.domain.message import Kind
 from bot.errors import TemplateError
@@ -47,6 +49,39 @@ def both(using: Renderer, bill: Facts) -> tuple[str, str]:
 def test_what_is_foreseen_is_what_trying_gives(bill: Facts, merchant: str) -> None:
     tried, foreseen = both(renderer(merchant_name=merchant), bill)
     assert foreseen == tried
+
+
+@settings(max_examples=200)
+@given(bills(), NAMES, st.lists(NAMES, min_size=1, max_size=3), st.integers(60, 170))
+def test_bills_that_measure_the_same_get_each_its_own_text(
+    bill: Facts, merchant: str, others: list[str], room: int
+) -> None:
+    using = renderer(merchant_name=merchant)
+    bundle = using.library.bundle(bill.template, bill.locale, bill.kind, SMS)
+    render, used = partial(using.sandbox.render, bundle.names[0]), using.sandbox.names_used(bundle.names[0])
+    fitter = Fitter(render, used)
+    own = bill.name or "Asha Juma"
+    alike = re.sub(r"[a-z]", "x", own)
+    joined = re.sub(r"(\S) (\S)", r"\1\2 ", own, count=1)  # as long, but its first word is another
+    numbers = {"number": bill.number[::-1], "amount": bill.amount + 1}
+    for name in (own, alike, joined, *others):
+        for changed in (replace(bill, name=name), replace(bill, name=name, **numbers)):
+            values = using.values(changed, bundle.set, bundle.locale)
+            assert fitter.fit(values, room) == fit(render, values, room)
+
+
+def test_what_gives_way_is_decided_once_for_bills_that_measure_the_same() -> None:
+    using, calls = renderer(), list[Mapping[str, Any]]()
+    name = "default/sw/instructions.sms.txt"
+    fitter = Fitter(counted(partial(using.sandbox.render, name), calls), using.sandbox.names_used(name))
+    bill = variants(Kind.INSTRUCTIONS, SMS, "sw")["long"]
+    tried = []
+    for n in range(5):
+        calls.clear()
+        number = f"5504291487193{n}"
+        assert number in fitter.fit(using.values(replace(bill, number=number), "default", "sw"), 160)
+        tried.append((len(calls), len(fitter._decided)))
+    assert tried[1:] == [(1, 1)] * 4
 
 
 TEMPLATES = [
