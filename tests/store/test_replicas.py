@@ -191,7 +191,7 @@ async def test_a_share_whose_claim_was_lost_in_a_failover_is_asked_for_again(eng
             await engine.records.client.delete(claim)
 
         lost = 0
-        for nth in range(4, 10):
+        for nth in range(3, 10):
             way.arm(nth, lose)
             try:
                 await through.shares.accept(j)
