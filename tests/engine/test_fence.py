@@ -8,6 +8,8 @@ import time
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+import pytest
+
 from bot.domain.bill import BillKind
 from bot.engine.engine import Engine
 from bot.engine.scripts import HandedOut, now_ms
@@ -189,6 +191,31 @@ async def test_nothing_is_handed_out_after_a_payment_at_any_step(engine: Engine)
         broken = {life.number: life.asked_after_payment for life in lives if life.asked_after_payment}
         assert broken == {}
     assert (await engine.ledger.check()).differences == []
+
+
+@pytest.mark.parametrize(
+    ("record", "field", "value"),
+    [
+        ("a", "st", "settled"),
+        ("a", "st", "closed"),
+        ("a", "st", "stopped"),
+        ("s", "st", "stopped"),
+        ("s", "st", "paid"),
+    ],
+)
+async def test_handing_out_looks_at_the_bill_itself(
+    engine: Engine, record: str, field: str, value: str
+) -> None:
+    # Settling ends what waits; what it might not have seen is held back by the second look, here the only one.
+    accepted = await engine.shares.accept(job("100"))
+    p = engine.records.partition("100")
+    place = {"a": "a:100", "s": f"s:{accepted.token.partition('-')[2]}"}[record]
+    await engine.records.client.hset(f"tuma:{{{p}}}:{place}", field, value)
+    held, _ = await engine.records.scripts.run(
+        engine.records.scripts.hand_out(p, now_ms(), "sms", "worker", (10, 10))
+    )
+    assert held == []
+    assert (await engine.messages.get(accepted.messages[0])).outcome == "canceled"
 
 
 @dataclass
