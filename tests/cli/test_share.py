@@ -202,7 +202,7 @@ def test_what_cannot_be_made_is_said_as_the_dry_run_says_it(tuma: Tuma) -> None:
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Valkey]:
     """A server that is soon full."""
-    server = start_valkey(tmp_path, "--appendonly", "yes", "--maxmemory", "4mb")
+    server = start_valkey(tmp_path, "--appendonly", "yes", "--maxmemory", "3mb")
     yield server
     server.process.kill()
     server.process.wait()
