@@ -16,23 +16,37 @@ _NAMES = re.compile(r"local (?:function )?(\w+(?:, \w+)*)")
 _WORD = re.compile(r"\w+")
 
 
-# Scripts of which many calls of one partition go to the server as one, under this name.
+# Scripts of which many calls go to the server as one, under this name.
 MANY = {name: f"{name} many" for name in ("accept", "claim", "confirm", "know", "reach")}
 _MANY = """
 local function one(KEYS, ARGV)
 {body}
 end
--- ARGV    1 how many arguments each call has  2 how many calls  3... the arguments of all;  KEYS likewise
--- Return  the answer to each. Counters are written once for all of them.
-local width, calls, answers = tonumber(ARGV[1]), {{}}, {{}}
-for i = 1, tonumber(ARGV[2]) do calls[i] = i - 1 end
-local apart = (#KEYS - 1) / #calls
-in_batch(calls, function(before)
-  local keys, args = {{ KEYS[1] }}, {{}}
-  for i = 1, apart do keys[i + 1] = KEYS[before * apart + i + 1] end
-  for i = 1, width do args[i] = ARGV[before * width + i + 2] end
-  answers[before + 1] = one(keys, args)
-end)
+-- KEYS    those of all calls, the calls of a partition side by side; on a cluster all of one partition
+-- ARGV    1 how many arguments each call has  2 how many calls  3... the arguments of all
+-- Return  the answer to each. Counters are written once for all calls of a partition.
+local width, most, answers = tonumber(ARGV[1]), tonumber(ARGV[2]), {{}}
+local apart = #KEYS / most
+local batches, at = {{}}, {{}}
+for before = 0, most - 1 do
+  local prefix = KEYS[before * apart + 1]
+  if not at[prefix] then
+    if prefix ~= P and newer(prefix) then return newer(prefix) end
+    at[prefix] = {{ prefix = prefix }}
+    batches[#batches + 1] = at[prefix]
+  end
+  table.insert(at[prefix], before)
+end
+for _, calls in ipairs(batches) do
+  -- What the helpers know of a partition is of this one from here on.
+  P, woken, prices = calls.prefix, {{}}, nil
+  in_batch(calls, function(before)
+    local keys, args = {{}}, {{}}
+    for i = 1, apart do keys[i] = KEYS[before * apart + i] end
+    for i = 1, width do args[i] = ARGV[before * width + i + 2] end
+    answers[before + 1] = one(keys, args)
+  end)
+end
 return answers
 """
 

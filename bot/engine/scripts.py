@@ -178,7 +178,7 @@ class Scripts:
         """What the server said to each call, errors among it."""
         if not calls:
             return []
-        merged = merging.merged(calls)
+        merged = merging.merged(calls, apart=self.spread)
         together = [call for call, _ in merged]
         pipe = self._pipeline()
         self._add(pipe, together)
@@ -188,7 +188,7 @@ class Scripts:
         if not calls:
             return []
         prefixes = list(dict.fromkeys(call.keys[0] for call in calls))
-        merged = merging.merged(calls)
+        merged = merging.merged(calls, apart=self.spread)
         together = [call for call, _ in merged]
         pipe = self._pipeline()
         self._add(pipe, together)

@@ -8,10 +8,11 @@ import pytest
 from redis.exceptions import ResponseError
 
 from bot.domain.bill import AcceptedShare
-from bot.engine import keys, library
+from bot.engine import keys, library, merging
 from bot.engine.engine import Engine
 from bot.engine.scheduler import Scheduler
 from bot.engine.scripts import Call, HandedOut, now_ms
+from bot.errors import ConfigError
 from tests.engine.conftest import job
 
 DAY_MS = 86_400_000
@@ -73,8 +74,7 @@ async def test_many_shares_are_few_calls_and_each_gets_its_own_answer(engine: En
     await client.config_resetstat()
     answers = await engine.shares.accept_many([*jobs, jobs[0]])
     calls = (await client.info("commandstats"))["cmdstat_evalsha"]["calls"]
-    # For each partition one of claim, reach, accept, know and confirm; the repeated job is confirmed by itself.
-    assert calls <= 5 * engine.records.partitions + 1
+    assert calls == 5  # one of claim, reach, accept, know and confirm, for all partitions
     for one, answer in zip([*jobs, jobs[0]], answers, strict=True):
         assert isinstance(answer, AcceptedShare)
         assert (answer.id, answer.number) == (one.id, one.bill.number)
@@ -82,6 +82,48 @@ async def test_many_shares_are_few_calls_and_each_gets_its_own_answer(engine: En
         p, local = keys.parse_message_id(message, engine.records.partitions)
         assert (await client.hgetall(f"{keys.prefix(p)}m:{local}"))["num"] == one.bill.number
     assert (await engine.ledger.check()).stats.created == 120
+
+
+async def test_what_is_called_together_on_many_partitions_is_what_is_called_apart(engine: Engine) -> None:
+    scripts = engine.records.scripts
+    contacts = [(p, keys.contact_in(p, "phone", f"+25575400{p:04}")) for p in (0, 1, 0, 2)]
+    calls = [scripts.know(p, key, 100, {"w": f"W{n}"}) for n, (p, key) in enumerate(contacts)]
+    [(_, places)] = merging.merged(calls, apart=False)
+    assert sorted(places) == [0, 1, 2, 3]
+    assert await scripts.run_many(calls) == [{"w": "W0"}, {"w": "W1"}, {"w": "W2"}, {"w": "W3"}]
+    assert await engine.records.client.hget(contacts[0][1], "w") == "W2"
+    # A cluster may have them on different servers.
+    apart = merging.merged(calls, apart=True)
+    assert [places for _, places in apart] == [[0, 2], [1], [3]]
+    assert [{key.partition("}")[0] for key in call.keys} for call, _ in apart] == [
+        {f"tuma:{{{p}"} for p in (0, 1, 2)
+    ]
+
+
+async def test_a_newer_tuma_in_any_partition_of_a_call_keeps_all_of_it_from_being_made(
+    engine: Engine,
+) -> None:
+    scripts, client = engine.records.scripts, engine.records.client
+    contacts = [keys.contact_in(p, "phone", "+255754000001") for p in (0, 1)]
+    await client.set(keys.partition_format(1), 99)
+    with pytest.raises(ConfigError, match="start a newer tuma"):
+        await scripts.run_many([scripts.know(p, key, 100, {"w": "W"}) for p, key in enumerate(contacts)])
+    assert not await client.exists(*contacts)
+
+
+async def test_the_channels_of_every_partition_of_a_call_are_woken(engine: Engine) -> None:
+    jobs = [job(str(5000 + n)) for n in range(20)]
+    partitions = {engine.records.partition(str(one.bill.number)) for one in jobs}
+    async with engine.records.client.pubsub() as heard:
+        await heard.execute_command("SSUBSCRIBE", *(f"{keys.prefix(p)}wake" for p in partitions))
+        await engine.shares.accept_many(jobs)
+        woken = set[str]()
+        while len(woken) < len(partitions):
+            said = await heard.parse_response(timeout=10)
+            assert said is not None
+            if said[0] == "smessage":
+                woken.add(said[1])
+    assert woken == {f"{keys.prefix(p)}wake" for p in partitions}
 
 
 async def test_a_share_that_breaks_a_batch_leaves_the_ledger_right_and_all_can_be_sent_again(

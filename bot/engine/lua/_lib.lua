@@ -19,12 +19,12 @@
 local P = KEYS[1]
 -- Records that a newer tuma has written are left alone, from the moment it opened the data set (engine.check_format).
 local FORMAT = 3
-if string.sub(P, -2) == '}:' then
-  local newer = redis.call('GET', P .. 'format')
-  if newer and tonumber(newer) > FORMAT then
-    return redis.error_reply('NEWER records of format ' .. newer .. ' are here, this tuma knows up to ' .. FORMAT)
-  end
+local function newer(prefix)
+  local found = string.sub(prefix, -2) == '}:' and redis.call('GET', prefix .. 'format')
+  if not found or tonumber(found) <= FORMAT then return nil end
+  return redis.error_reply('NEWER records of format ' .. found .. ' are here, this tuma knows up to ' .. FORMAT)
 end
+if newer(P) then return newer(P) end
 local GROUP = 'w'
 local DAY = 86400
 -- TUMA_KEEP_DAYS; library.py puts what the merchant set in its place.
