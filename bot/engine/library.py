@@ -37,15 +37,16 @@ for before = 0, most - 1 do
   end
   table.insert(at[prefix], before)
 end
+local function answer(before)
+  local keys, args = {{}}, {{}}
+  for i = 1, apart do keys[i] = KEYS[before * apart + i] end
+  for i = 1, width do args[i] = ARGV[before * width + i + 2] end
+  answers[before + 1] = one(keys, args)
+end
 for _, calls in ipairs(batches) do
   -- What the helpers know of a partition is of this one from here on.
   P, woken, prices = calls.prefix, {{}}, nil
-  in_batch(calls, function(before)
-    local keys, args = {{}}, {{}}
-    for i = 1, apart do keys[i] = KEYS[before * apart + i] end
-    for i = 1, width do args[i] = ARGV[before * width + i + 2] end
-    answers[before + 1] = one(keys, args)
-  end)
+  if #calls > 1 then in_batch(calls, answer) else answer(calls[1]) end
 end
 return answers
 """
