@@ -100,6 +100,7 @@ async def test_what_is_called_together_on_many_partitions_is_what_is_called_apar
     ]
 
 
+@pytest.mark.single
 async def test_a_newer_tuma_in_any_partition_of_a_call_keeps_all_of_it_from_being_made(
     engine: Engine,
 ) -> None:
@@ -111,6 +112,7 @@ async def test_a_newer_tuma_in_any_partition_of_a_call_keeps_all_of_it_from_bein
     assert not await client.exists(*contacts)
 
 
+@pytest.mark.single
 async def test_the_channels_of_every_partition_of_a_call_are_woken(engine: Engine) -> None:
     jobs = [job(str(5000 + n)) for n in range(20)]
     partitions = {engine.records.partition(str(one.bill.number)) for one in jobs}
@@ -196,6 +198,7 @@ async def test_who_opts_out_while_a_share_is_taken_gets_nothing(
     assert (await engine.records.client.hgetall(f"{keys.prefix(p)}m:{local}"))["o"] == "suppressed"
 
 
+@pytest.mark.single
 async def test_all_reminders_that_are_due_come_in_one_look_though_each_call_takes_few(engine: Engine) -> None:
     jobs = [job(id=f"due-{n}") for n in range(90 * engine.partitions)]
     for answer in await engine.shares.accept_many(jobs):
