@@ -18,7 +18,7 @@ from bot.engine.store import guard
 from channels.base import ChannelName
 
 _DAY_MS = 86_400_000
-UNDECIDED_KEPT_MS = 400 * _DAY_MS  # as in lua/_lib.lua
+_UNDECIDED_KEPT_MS = 400 * _DAY_MS  # at least, as in lua/_lib.lua
 IDS_KEPT_MS = 400 * _DAY_MS
 CONSUMER_GONE_MS = 3_600_000
 _STEP = 200
@@ -45,7 +45,7 @@ class Retention:
         p = next(self._turns)
         prefix, client, now = keys.prefix(p), self._records.client, now_ms()
         with guard():
-            await client.zremrangebyscore(f"{prefix}um", "-inf", now - UNDECIDED_KEPT_MS)
+            await client.zremrangebyscore(f"{prefix}um", "-inf", now - max(_UNDECIDED_KEPT_MS, self._keep_ms))
             await client.zremrangebyscore(f"{prefix}pt", "-inf", now - self._keep_ms)
         await self._names(p)
         await self._ids(p)

@@ -60,6 +60,35 @@ async def test_money_that_nobody_has_placed_is_kept_for_400_days_all_the_same(sh
     assert [row.id for row in await short.payments.unmatched()] == [result.payment]
 
 
+async def test_what_waits_for_staff_keeps_its_names_and_its_days_when_it_is_told_again(short: Engine) -> None:
+    first = await short.payments.settle(paid("100", id="a"))
+    # All that has 45 days or less goes, as in 45 days; what staff must place does not.
+    for status in ("SUCCESS", "SETTLED", "SETTLED"):
+        async for key in short.records.client.scan_iter("tuma:*"):
+            if 0 < await short.records.client.ttl(key) <= 45 * DAY:
+                await short.records.client.delete(key)
+        again = await short.payments.settle(paid("100", id="a", status=status))
+        assert again.payment == first.payment
+        assert await _days(short, "100", f"p:{first.payment}") == 400
+    assert len(await short.payments.unmatched()) == 1
+
+
+@pytest.mark.parametrize(("days", "listed"), [(45, 400), (500, 500)])
+async def test_a_longer_term_holds_for_undecided_money_too(redis_url: str, days: int, listed: int) -> None:
+    engine = await Engine.open(settings_for(redis_url, keep_days=days))
+    try:
+        result = await engine.payments.settle(paid("100"))
+        assert await _days(engine, "100", f"p:{result.payment}") == listed
+        index = f"{keys.prefix(engine.records.partition('100'))}um"
+        await engine.records.client.zincrby(index, -(listed - 1) * DAY * 1000, result.payment)
+        retention = Retention(engine.records, days)
+        for _ in range(engine.partitions):
+            await retention.turn()
+        assert [row.id for row in await engine.payments.unmatched()] == [result.payment]
+    finally:
+        await engine.close()
+
+
 async def test_an_old_payment_of_a_customer_number_is_not_counted_a_second_time(short: Engine) -> None:
     # The number lives on with its next term when everything known of the first term's payment has gone.
     await short.shares.accept(job("100", kind=BillKind.CUSTOMER, term="1", phone=PHONE))

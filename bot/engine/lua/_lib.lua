@@ -32,8 +32,8 @@ local KEEP_DAYS = 400
 local KEEP_ACCOUNT_S = KEEP_DAYS * DAY
 local KEEP_SHARE_S = math.min(90, KEEP_DAYS) * DAY
 local KEEP_MESSAGE_S = math.min(30, KEEP_DAYS) * DAY
--- Money that staff have not decided about, whatever the merchant set.
-local KEEP_UNDECIDED_S = 400 * DAY
+-- Money that staff have not decided about: no shorter, whatever the merchant set.
+local KEEP_UNDECIDED_S = math.max(400, KEEP_DAYS) * DAY
 -- A receipt is worth having for long; that an attempt failed is not.
 local RECEIPT_VALID_MS = { receipt = 30 * DAY * 1000, correction = 30 * DAY * 1000, payment_failed = 6 * 3600 * 1000 }
 local woken = {}

@@ -20,13 +20,22 @@ end
 local known = pid and record(P .. 'p:' .. pid)
 pid = known and pid or e.pid
 local key = P .. 'p:' .. pid
+local keep_s = known and redis.call('ZSCORE', P .. 'um', pid) and KEEP_UNDECIDED_S or KEEP_ACCOUNT_S
 for _, alias in ipairs(e.ids) do
-  redis.call('SET', P .. 'x:' .. e.num .. ':' .. alias, pid, 'EX', KEEP_ACCOUNT_S)
+  redis.call('SET', P .. 'x:' .. e.num .. ':' .. alias, pid, 'EX', keep_s)
 end
 
 local function put(...)
   redis.call('HSET', key, ...)
-  redis.call('EXPIRE', key, KEEP_ACCOUNT_S)
+  redis.call('EXPIRE', key, keep_s)
+end
+
+-- Its names last as long as what waits for staff: told again, it is no second payment for them.
+local function named(result)
+  if result[1] == 'unmatched' then
+    for _, alias in ipairs(e.ids) do redis.call('EXPIRE', P .. 'x:' .. e.num .. ':' .. alias, KEEP_UNDECIDED_S) end
+  end
+  return result
 end
 
 if not known then
@@ -99,19 +108,19 @@ if known and known.counted == '1' and e.force ~= '1' and not (known.why == 'no a
 end
 put('counted', '1')
 if num(p.am) <= 0 then
-  local kept = keep_for_staff(e.num, a, pid, 'no amount', now)
+  local kept = named(keep_for_staff(e.num, a, pid, 'no amount', now))
   return { kept[1], pid, kept[2], 0, 0, '' }
 end
 if not a then
   redis.call('ZADD', P .. 'up:' .. e.num, now, pid)
   redis.call('EXPIRE', P .. 'up:' .. e.num, KEEP_UNDECIDED_S)
-  local kept = keep_for_staff(e.num, nil, pid, 'unknown number', now)
+  local kept = named(keep_for_staff(e.num, nil, pid, 'unknown number', now))
   return { kept[1], pid, kept[2], 0, 0, '' }
 end
 -- A customer number lives on when what was known of its old payments is gone: this one may have been counted.
 if a.kind == 'customer' and not known and e.force ~= '1' and e.src ~= 'staff' and e.paid ~= '' and
     num(e.paid) < num(now) - KEEP_ACCOUNT_S * 1000 then
-  local kept = keep_for_staff(e.num, a, pid, 'older than what is kept', now)
+  local kept = named(keep_for_staff(e.num, a, pid, 'older than what is kept', now))
   return { kept[1], pid, kept[2], 0, 0, '' }
 end
 local was_stopped = a.st == 'stopped'
@@ -128,7 +137,7 @@ if number ~= e.num then
   redis.call('ZADD', P .. 'pn:' .. number, now, pid)
   redis.call('EXPIRE', P .. 'pn:' .. number, KEEP_ACCOUNT_S)
 end
-local result = allocate(number, a, p, e.force == '1', now)
+local result = named(allocate(number, a, p, e.force == '1', now))
 if was_stopped then
   news('late', now, { payment = pid, number = number })
   if redis.call('HGET', P .. 'a:' .. number, 'st') == 'stopped' then
