@@ -47,6 +47,12 @@ def ahead(clock: Clock, by: timedelta) -> None:
     put_clock_forward(int(by.total_seconds() * 1000))
 
 
+def noon(clock: Clock) -> None:
+    """Let it be noon, UTC, for both sides: in the first hour of a day the list is begun anew."""
+    now = datetime.fromtimestamp(now_ms() / 1000, UTC)
+    ahead(clock, (now + timedelta(days=1)).replace(hour=12, minute=0) - now)
+
+
 async def bill(engine: Engine, city: Sandbox, number: str = "70012345670001", kind: str = "order") -> str:
     await engine.shares.accept(job(number, kind=BillKind(kind)))
     city.bill(number, 45000, kind=kind)
@@ -98,8 +104,9 @@ async def test_looking_again_changes_nothing_and_costs_one_request(
 
 
 async def test_a_long_list_is_read_in_pages_and_then_only_at_its_end(
-    city: Sandbox, engine: Engine, client: ClickPesa, monkeypatch: pytest.MonkeyPatch
+    city: Sandbox, clock: Clock, engine: Engine, client: ClickPesa, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    noon(clock)
     monkeypatch.setattr(sweeping, "PAGE", 10)
     monkeypatch.setattr(sweeping, "OVERLAP", 5)
     number = await bill(engine, city, kind="customer")
