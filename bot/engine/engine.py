@@ -161,6 +161,7 @@ class Engine:
     async def close(self) -> None:
         """Disconnect; the last user stops the embedded server."""
         await self.live.close()
+        await self.records.scripts.close()
         await self.redis.aclose()
         if self._watch:
             self._watch.cancel()

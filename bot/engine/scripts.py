@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
+from redis.asyncio import RedisCluster
 from redis.exceptions import NoScriptError, RedisError
 
 from bot.engine import keys, library, merging
+from bot.engine.lines import Lines
 from bot.engine.replicas import Replicas
 from bot.engine.store import Client, guard
 from bot.engine.together import Together
@@ -141,7 +143,8 @@ class Scripts:
         self._client = client
         self._replicas = replicas or Replicas(client)
         # A pipeline of a cluster fails as a whole when one of its servers is away, so calls go there by themselves.
-        self.spread = _is_cluster(client)
+        self._lines = None if isinstance(client, RedisCluster) else Lines(client)
+        self.spread = self._lines is None
         self._one: Together[Call[Any], Any] = Together(self._replies)
         self._one_kept: Together[Call[Any], Any] = Together(self._kept_replies)
         self._scripts: dict[str, Script] = {}
@@ -209,10 +212,13 @@ class Scripts:
         if asked:
             self._replicas.check(asked, await _execute(pipe))
 
+    async def close(self) -> None:
+        """Disconnect."""
+        if self._lines is not None:
+            await self._lines.close()
+
     def _pipeline(self) -> Any:
-        if self.spread:
-            return self._client.pipeline()
-        return self._client.pipeline(transaction=False)
+        return self._client.pipeline() if self._lines is None else self._lines.pipeline()
 
     def _add(self, pipe: Any, calls: Sequence[Call[Any]]) -> None:
         for call in calls:
@@ -588,12 +594,6 @@ class Scripts:
 async def _execute(pipe: Any) -> list[Any]:
     with guard():
         return list(await pipe.execute(raise_on_error=False))
-
-
-def _is_cluster(client: Client) -> bool:
-    from redis.asyncio import RedisCluster
-
-    return isinstance(client, RedisCluster)
 
 
 def text(value: object) -> str:
