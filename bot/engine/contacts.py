@@ -27,6 +27,7 @@ KEPT_S = 800 * 86_400
 _MISSED_MOST = 5
 # The linked chat, and the provider's word for the wallet or bank of their last payment.
 _OF_ONE = ("chat", "w")
+_APART = "\x1f"
 
 
 class Suppression(msgspec.Struct, frozen=True):
@@ -99,23 +100,16 @@ class Contacts:
 
     async def read(self, customers: Sequence[Customer]) -> list[dict[str, str]]:
         """Per customer: `x:<channel>` reasons, the linked `chat` and last wallet `w`, merged over their addresses."""
-        answers = await self._records.scripts.run_many(self.asked(customers))
-        return await self.understood(customers, answers)
+        answers = iter(await self._records.scripts.run_many(self.asked(customers)))
+        return await self.understood([[next(answers) for _ in addresses(one)] for one in customers])
 
     def asked(self, customers: Sequence[Customer]) -> list[Call[dict[str, str]]]:
         """What `read` asks, one call an address."""
         reach = self._records.scripts.reach
         return [reach(*self._place(*pair)) for customer in customers for pair in addresses(customer)]
 
-    async def understood(
-        self, customers: Sequence[Customer], answers: Iterable[Mapping[str, str]]
-    ) -> list[dict[str, str]]:
-        """What `read` makes of the answers to that."""
-        found = iter(answers)
-        return await self._read([[next(found) for _ in addresses(one)] for one in customers])
-
-    async def _read(self, found: Sequence[Sequence[Mapping[str, str]]]) -> list[dict[str, str]]:
-        """The same, from what is known of each of somebody's addresses; of a linked chat it is looked up."""
+    async def understood(self, found: Sequence[Sequence[Mapping[str, str]]]) -> list[dict[str, str]]:
+        """What `read` makes of the answers, those to each customer's addresses; a linked chat is looked up."""
         scripts = self._records.scripts
         merged = [_merge([_reasons(fields) for fields in each]) for each in found]
         chats = [scripts.reach(*self._place("telegram", m["chat"])) for m in merged if m.get("chat")]
@@ -139,9 +133,24 @@ class Contacts:
             known.append([next(found) for _ in addresses(job.customer)])
             if chat:
                 next(found)
-        now = await self._read(known)
+        now = await self.understood(known)
         for (job, sid, before, chat), after in zip(taken, now, strict=True):
             await self._catch_up(job, sid, before, chat, after)
+
+    def noting(self, number: str, customer: Customer, share: str) -> list[Call[dict[str, str]]]:
+        """Index a share, should its record be there, under its contact. Only where all is on one server."""
+        noted = {f"b:{number}": "1"}
+        return [self._know(*pair, noted, share=share) for pair in addresses(customer)]
+
+    def as_said(self, number: str, customer: Customer, said: Sequence[Mapping[str, str]]) -> list[str] | None:
+        """What `Scripts.confirm` compares: the number is indexed, and they say what they did. None: it must be read."""
+        given: list[str] = []
+        for (kind, address), fields in zip(addresses(customer), said, strict=True):
+            if "chat" in fields:
+                return None  # whose own record counts as well
+            words = _APART.join(part for pair in fields.items() for part in pair)
+            given += (self.key(kind, address), f"b:{number}", words)
+        return given
 
     async def index(self, rows: Iterable[tuple[str, str, str]]) -> None:
         """Put numbers under contacts: (number, kind, address)."""
@@ -149,8 +158,10 @@ class Contacts:
             [self._know(kind, address, {f"b:{number}": "1"}) for number, kind, address in rows]
         )
 
-    def _know(self, kind: str, address: str, fields: Mapping[str, str]) -> Call[dict[str, str]]:
-        return self._records.scripts.know(*self._place(kind, address), KEPT_S, fields)
+    def _know(
+        self, kind: str, address: str, fields: Mapping[str, str], *, share: str = ""
+    ) -> Call[dict[str, str]]:
+        return self._records.scripts.know(*self._place(kind, address), KEPT_S, fields, share=share)
 
     def _place(self, kind: str, address: str) -> tuple[int, str]:
         p = keys.contact_partition(kind, address, self._records.partitions)

@@ -278,15 +278,24 @@ class Scripts:
         )
 
     def confirm(
-        self, p: int, share_id: str, sid: str, *, accepted: str | None, why: str = "", sync: bool = False
+        self,
+        p: int,
+        share_id: str,
+        sid: str,
+        *,
+        accepted: str | None,
+        why: str = "",
+        sync: bool = False,
+        given: Sequence[str] = (),
     ) -> Call[int]:
         """Confirm a claim for the share `accepted` (its sid), or release it after a refusal (None).
 
-        One whose number was made already is kept as refused; with `sync` ClickPesa is to close the number.
-        1, 0 if it was not open any more, -1 if there is no such claim.
+        One whose number was made already is kept as refused; with `sync` ClickPesa is to close the number. `given`, if
+        all is on one server: the share's record, and of each contact record, field and words (see lua/confirm.lua).
+        1, 0 if it was not open any more, -1 if there is no such claim, -2 if what was given is not so.
         """
         tell = "1" if sync else "0"
-        args = (share_id, sid, "0" if accepted is None else "1", accepted or "", why, now_ms(), tell)
+        args = (share_id, sid, "0" if accepted is None else "1", accepted or "", why, now_ms(), tell, *given)
         return Call("confirm", self._claim_keys(p, share_id), args, int)
 
     def _claim_keys(self, p: int, name: str) -> tuple[str, str, str]:
@@ -560,13 +569,16 @@ class Scripts:
         """Note a contact's no or yes to a channel; `contact` is its key."""
         return Call("consent", (keys.prefix(p), contact), (word, channel, said), int)
 
-    def know(self, p: int, contact: str, keep_s: int, fields: Mapping[str, str]) -> Call[dict[str, str]]:
+    def know(
+        self, p: int, contact: str, keep_s: int, fields: Mapping[str, str], *, share: str = ""
+    ) -> Call[dict[str, str]]:
         """Note something about a contact; its record is kept so long, or for good if the person decided something.
 
-        The answer is that of `reach`, after it was noted.
+        The answer is that of `reach`, after it was noted. Of a `share` (its record, where all is on one server) that is
+        not there nothing is noted.
         """
         flat = [part for pair in fields.items() for part in pair]
-        return Call("know", (keys.prefix(p), contact), (keep_s, *flat), pairs)
+        return Call("know", (keys.prefix(p), contact), (keep_s, share, *flat), pairs)
 
     def reach(self, p: int, contact: str) -> Call[dict[str, str]]:
         """What decides how a contact can be reached: `x:<channel>`, `chat`, `w`, those that are there."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -22,7 +22,7 @@ from bot.domain.money import plain, to_minor
 from bot.domain.share import Customer, ShareJob
 from bot.engine import keys, pageview, views
 from bot.engine.bill_claims import LOOK_S, BillClaims
-from bot.engine.contacts import Contacts
+from bot.engine.contacts import Contacts, addresses
 from bot.engine.edits import ContactEdits
 from bot.engine.pageview import Page
 from bot.engine.records import Records
@@ -35,6 +35,7 @@ from channels.base import ChannelName
 # How long instructions stay worth sending; a reminder is valid until the next one.
 INSTRUCTIONS_VALID = timedelta(days=7)
 _REDRIVE_AFTER_MS = 15_000
+_LOST, _NOT_SO = -1, -2  # see Scripts.confirm
 _PAYMENTS_SHOWN = 24
 _NEEDS = {"sms": "customer.phone", "whatsapp": "customer.phone", "email": "customer.email"}
 
@@ -48,6 +49,7 @@ class Reach:
     suppressed: Mapping[str, str]
     chat: str | None
     wallet: str | None
+    said: tuple[Mapping[str, str], ...]  # of each address, as it was read
 
 
 _UNSIGNED = (
@@ -275,11 +277,16 @@ class Shares:
             for job, raw in jobs
         ]
         replies = await scripts.run_many([*claims, *self._contacts.asked(customers)])
-        consents = await self._contacts.understood(customers, replies[len(jobs) :])
-        reaches = [self._reach(job, consent) for (job, _), consent in zip(jobs, consents, strict=True)]
+        answers = iter(replies[len(jobs) :])
+        said = [tuple([next(answers) for _ in addresses(one)]) for one in customers]
+        consents = await self._contacts.understood(said)
+        reaches = [
+            self._reach(job, consent, each)
+            for (job, _), consent, each in zip(jobs, consents, said, strict=True)
+        ]
         return replies[: len(jobs)], reaches
 
-    def _reach(self, job: ShareJob, consent: Mapping[str, str]) -> Reach:
+    def _reach(self, job: ShareJob, consent: Mapping[str, str], said: tuple[Mapping[str, str], ...]) -> Reach:
         chat = job.customer.telegram or consent.get("chat")
         suppressed = {field[2:]: why for field, why in consent.items() if field.startswith("x:")}
         usable, skipped = [], []
@@ -289,7 +296,7 @@ class Shares:
                 usable.append(str(channel))
             else:
                 skipped.append(SkippedChannel(str(channel), why))
-        return Reach(tuple(usable), tuple(skipped), suppressed, chat, consent.get("w"))
+        return Reach(tuple(usable), tuple(skipped), suppressed, chat, consent.get("w"), said)
 
     def _obstacle(
         self, job: ShareJob, channel: ChannelName, chat: str | None, suppressed: Mapping[str, str]
@@ -316,29 +323,53 @@ class Shares:
             scripts.accept(self._place(jobs[i]), now, self._accept_args(jobs[i], sid, reach, now, plan))
             for (i, sid, reach), plan in zip(todo, plans, strict=True)
         ]
+        noting, confirming = self._at_once([(jobs[i], sid, reach) for i, sid, reach in todo])
         try:
-            replies = await scripts.run_many_kept(calls)
+            said = await scripts.run_many_kept([*calls, *noting, *confirming.values()])
         except StoreFull:
             await self._release([(jobs[i], sid) for i, sid, _ in todo])
             raise
+        replies = said[: len(calls)]
+        confirmed = dict(zip(confirming, said[len(calls) + len(noting) :], strict=True))
         sids = [self._accepted_as(sid, reply) for (_, sid, _), reply in zip(todo, replies, strict=True)]
+        open_ = [n for n in range(len(todo)) if confirmed.get(n, _NOT_SO) == _NOT_SO]
         await self._contacts.touch(
             [
-                (jobs[i], sid, reach.suppressed, reach.chat)
-                for (i, _, reach), sid in zip(todo, sids, strict=True)
-                if sid is not None
+                (jobs[todo[n][0]], sid, todo[n][2].suppressed, todo[n][2].chat)
+                for n in open_
+                if (sid := sids[n]) is not None
             ]
         )
         await self._confirm(
             [
-                (jobs[i], claimed, sid, "" if sid else " ".join(reply[1:]))
-                for (i, claimed, _), sid, reply in zip(todo, sids, replies, strict=True)
+                (jobs[todo[n][0]], todo[n][1], sids[n], "" if sids[n] else " ".join(replies[n][1:]))
+                for n in open_
             ]
         )
+        _check_claims(confirmed.values())
         return [
             await self._answer(jobs[i], sid, reach, reply, plan)
             for (i, sid, reach), reply, plan in zip(todo, replies, plans, strict=True)
         ]
+
+    def _at_once(
+        self, todo: Sequence[tuple[ShareJob, str, Reach]]
+    ) -> tuple[list[Call[Any]], dict[int, Call[int]]]:
+        """On one server: what indexes the shares under their contacts, and by place in `todo` what confirms them.
+
+        Asked right behind what accepts them, each does nothing where its share was not made, the latter also where a
+        contact has said something new meanwhile: that is then looked at.
+        """
+        scripts, noting, confirming = self._records.scripts, list[Call[Any]](), dict[int, Call[int]]()
+        for n, (job, sid, reach) in enumerate([] if scripts.spread else todo):
+            number, share = text(job.bill.number), f"{keys.prefix(self._place(job))}s:{sid}"
+            as_said = self._contacts.as_said(number, job.customer, reach.said)
+            if as_said is None:
+                continue
+            noting += self._contacts.noting(number, job.customer, share)
+            p = self._records.partition(job.id)
+            confirming[n] = scripts.confirm(p, job.id, sid, accepted=sid, given=(share, *as_said))
+        return noting, confirming
 
     def _accepted_as(self, sid: str, reply: list[str]) -> str | None:
         if reply[0] == "refused":
@@ -364,9 +395,7 @@ class Shares:
                 for job, sid, accepted, why in claims
             ]
         )
-        if any(there < 0 and accepted for there, (_, _, accepted, _) in zip(confirmed, claims, strict=True)):
-            # A failover to a server that never had the claim: the share is there, and repeating it finds it.
-            raise StoreUnavailable("Redis changed hands meanwhile; send it again, unchanged")
+        _check_claims([there for there, claim in zip(confirmed, claims, strict=True) if claim[2]])
 
     async def _release(self, claims: Sequence[tuple[ShareJob, str]]) -> None:
         """Give back the ids of shares that were not made, so that what was refused is not made by itself later."""
@@ -485,6 +514,12 @@ class Shares:
             "policy": self._policy,
         }
         return {name: value for name, value in args.items() if value}
+
+
+def _check_claims(confirmed: Iterable[int]) -> None:
+    if any(there == _LOST for there in confirmed):
+        # A failover to a server that never had the claim: the share is there, and repeating it finds it.
+        raise StoreUnavailable("Redis changed hands meanwhile; send it again, unchanged")
 
 
 def _numbered(job: ShareJob, number: str) -> ShareJob:

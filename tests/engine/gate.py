@@ -27,17 +27,26 @@ class Gate:
         """Whether the action was done."""
         return self._action is None
 
-    async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Forward one connection, both ways."""
+        task = asyncio.create_task(self._forward(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         back, forth = await asyncio.open_connection(self._host, self._port)
         answers = asyncio.create_task(_pump(back, writer))
-        self._tasks.add(answers)
-        while data := await reader.read(1 << 20):
-            await self._pass()
-            forth.write(data)
-        forth.close()
-        await answers
-        self._tasks.discard(answers)
+        try:
+            while data := await reader.read(1 << 20):
+                await self._pass()
+                forth.write(data)
+        finally:
+            forth.close()
+            await answers
+
+    async def ended(self) -> None:
+        """Wait until whoever was connected has left."""
+        await asyncio.gather(*self._tasks)
 
     async def _pass(self) -> None:
         if self._action is not None:
@@ -64,3 +73,4 @@ async def gate(target: str) -> AsyncIterator[Gate]:
     finally:
         server.close()
         await server.wait_closed()
+        await made.ended()

@@ -3,8 +3,18 @@
 -- KEYS    1 prefix of the id's partition  2 where ids are kept  3 claim record, if its number was to be made
 -- ARGV    1 share id  2 sid of the claim  3 '1' confirm, '0' release  4 sid of the share (another one when the bill
 --         knew the id already)  5 why it was released  6 now ms  7 '1' if ClickPesa can be told
--- Return  1 if this claim was still open, 0 if not, -1 if there is none. Cost O(ids kept in one place).
+--         8... only where all is on one server: record of the share that must be there, and of each of its contacts the
+--         record, the field that notes the number, and what they had said when the share was made ready
+-- Return  1 if this claim was still open, 0 if not, -1 if there is none, -2 if what must be so is not. Cost O(ids kept in
+--         one place).
 local name, now = ARGV[1], ARGV[6]
+if ARGV[8] then
+  if redis.call('EXISTS', ARGV[8]) == 0 then return -2 end
+  for i = 9, #ARGV, 3 do
+    local noted = redis.call('HEXISTS', ARGV[i], ARGV[i + 1]) == 1
+    if not noted or table.concat(said_by(ARGV[i]), '\31') ~= ARGV[i + 2] then return -2 end
+  end
+end
 local id = id_of(KEYS[2], name)
 local c = not id and record(KEYS[3])
 local claim = id or c
