@@ -19,11 +19,12 @@ _HEADERS_END = b"\r\n\r\n"
 
 @dataclass
 class Answers:
-    """What came back: how often each status, seconds in all, and each latency in ms."""
+    """What came back: how often each status, seconds in all, each latency in ms, and if paced when it was due."""
 
     statuses: Counter[int] = field(default_factory=Counter)
     seconds: float = 0.0
     latencies_ms: list[float] = field(default_factory=list)
+    dues: list[float] = field(default_factory=list)
 
     @property
     def rate(self) -> float:
@@ -32,8 +33,13 @@ class Answers:
 
     def percentile(self, share: float) -> float:
         """The latency in ms that `share` of all answers stayed below."""
-        ordered = sorted(self.latencies_ms)
-        return ordered[min(int(len(ordered) * share), len(ordered) - 1)]
+        return percentile(self.latencies_ms, share)
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """What `share` of the values stayed below."""
+    ordered = sorted(values)
+    return ordered[min(int(len(ordered) * share), len(ordered) - 1)]
 
 
 def post(path: str, body: bytes, headers: Mapping[str, str]) -> bytes:
@@ -115,6 +121,7 @@ async def paced(port: int, requests: Sequence[bytes], rate: float, connections: 
     async def ask(request: bytes, due: float, connection: _Connection) -> None:
         answers.statuses[await connection.ask(request)] += 1
         answers.latencies_ms.append((time.perf_counter() - due) * 1000)
+        answers.dues.append(due)
 
     begun = time.perf_counter()
     for n, request in enumerate(requests):

@@ -25,21 +25,37 @@ from benchmarks import load
 from benchmarks.drain import environment, fill, jobs, reach
 from benchmarks.places import cpu_s, free_port, running, sink, until_open, valkey
 from benchmarks.rows import row
+from benchmarks.stalls import watched
 from bot.billpay.checksum import sign
 
+_BARE = """
+import sys
+from aiohttp import web
+async def answer(request):
+    return web.json_response({"id": (await request.json())["id"]}, status=202)
+app = web.Application()
+app.router.add_post("/v1/shares", answer)
+import uvloop
+web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), print=None, access_log=None, loop=uvloop.new_event_loop())
+"""
 KEY = "tuma-benchmark-key-0001"
 CHECKSUM_KEY = "benchmark"
 CONNECTIONS = 32
 
 
 class Served(msgspec.Struct, frozen=True, kw_only=True):
-    """`rate` answers a second; p50 and p99 in ms at `at` requests a second; CPU in ms of the api for each request."""
+    """`rate` answers a second; p50 and p99 in ms at `at` requests a second; CPU in ms of the api for each request.
+
+    `clear_p99_ms` is that of requests that met no standstill of the machine, which took `stalled` of the time.
+    """
 
     what: str
     rate: float
     at: float
     p50_ms: float
     p99_ms: float
+    clear_p99_ms: float
+    stalled: float
     cpu_ms: float
     statuses: dict[str, int]
 
@@ -129,7 +145,8 @@ def measured(
     fast = run(load.closed(port, requests[:half], CONNECTIONS))
     cpu_ms = (cpu_s(pid) - before) * 1000 / half
     pace = at or fast.rate / 2
-    calm = run(load.paced(port, requests[half:], pace, CONNECTIONS))
+    with watched() as stalls:
+        calm = run(load.paced(port, requests[half:], pace, CONNECTIONS))
     found = fast.statuses + calm.statuses
     if set(found) != {expected}:
         raise RuntimeError(f"{what}: not every answer was {expected}: {dict(found)}")
@@ -139,6 +156,8 @@ def measured(
         at=round(pace),
         p50_ms=round(calm.percentile(0.5), 2),
         p99_ms=round(calm.percentile(0.99), 2),
+        clear_p99_ms=round(load.percentile(stalls.clear(calm.dues, calm.latencies_ms), 0.99), 2),
+        stalled=round(stalls.share, 3),
         cpu_ms=round(cpu_ms, 3),
         statuses={str(status): count for status, count in found.items()},
     )
@@ -159,6 +178,14 @@ def accepting(count: int, base: str) -> Served:
     with valkey() as (url, _), api(url, base) as (port, pid):
         run(load.closed(port, shares(500, 10_000_000), CONNECTIONS))
         return measured("POST /v1/shares", port, pid, shares(count, 0), 202)
+
+
+def bare(count: int, at: float) -> Served:
+    """A server that reads a share and asks nobody: what of the latencies is the machine's."""
+    port = free_port()
+    with running("-c", _BARE, str(port)) as process:
+        until_open(port, 30)
+        return measured("bare server", port, process.pid, shares(count, 0), 202, at)
 
 
 def settling(count: int, base: str) -> Served:

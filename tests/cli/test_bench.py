@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from benchmarks.chapters import CHAPTERS
 from benchmarks.report import Figure, Report
+from benchmarks.stalls import Stalls
 from bot.cli import app, bench
 
 
@@ -54,3 +55,16 @@ def test_a_report_keeps_other_chapters_and_the_notes(tmp_path: Path) -> None:
         "sending",
         "mail",
     }
+
+
+def test_what_met_a_standstill_of_the_machine_or_came_right_behind_one_is_told_apart(tmp_path: Path) -> None:
+    """A piece of work every 2 ms for 2 s takes 20 us; in 60 ms of it, 300 us."""
+    lines = [f"{at / 1000:.6f} {300 if 500 <= at < 560 else 20}" for at in range(0, 2000, 2)]
+    seen = tmp_path / "seen"
+    seen.write_text("\n".join([*lines, "2.0"]))  # the last line was under way when it ended
+    stalls = Stalls()
+    stalls.read(seen)
+    assert stalls.spans == [pytest.approx((0.5, 0.5583))]
+    assert stalls.share == pytest.approx(0.0292, abs=0.001)
+    dues, took = [0.3, 0.49, 0.49, 0.53, 0.6, 0.7], [1.0, 2.0, 80.0, 50.0, 30.0, 3.0]
+    assert stalls.clear(dues, took) == [1.0, 2.0, 3.0]
