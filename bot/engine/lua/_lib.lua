@@ -201,6 +201,15 @@ local function share(sid)
   filled(map, flat, 'sid', sid)
   return map, flat
 end
+-- What a message that was sent or arrived needs of its share: reading all of it costs several times as much.
+local OF_SHARE = { 'id', 'num', 'cw', 'cb', 'okc' }
+local function brief(sid)
+  local values = redis.call('HMGET', P .. 's:' .. sid, unpack(OF_SHARE))
+  if not values[1] then return nil end
+  local s = { sid = sid }
+  for i, field in ipairs(OF_SHARE) do s[field] = values[i] or nil end
+  return s
+end
 local function message(id)
   local map, flat = record(P .. 'm:' .. id)
   filled(map, flat, 'a', '0')
@@ -613,10 +622,11 @@ local function advance(id, m, s, a, now)
 end
 
 -- The customer has it on this rung; a later one of the same wish says nothing new. What waits or is in doubt ends; what a
--- worker holds or has sent (by) is not tried again and moves on to no other.
-local function confirm(id, m, s, now)
+-- worker holds or has sent (by) is not tried again and moves on to no other. also: further fields of the message to
+-- write, a flat list
+local function confirm(id, m, s, now, also)
   if m.rg == '1' then timer('c:' .. id, false) end
-  redis.call('HSET', P .. 'm:' .. id, 'cf', '1')
+  redis.call('HSET', P .. 'm:' .. id, 'cf', '1', unpack(also or {}))
   if s.okc ~= m.ch then
     redis.call('HSET', P .. 's:' .. s.sid, 'okc', m.ch)
     s.okc = m.ch

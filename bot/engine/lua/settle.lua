@@ -142,7 +142,7 @@ if was_stopped then
   news('late', now, { payment = pid, number = number })
   if redis.call('HGET', P .. 'a:' .. number, 'st') == 'stopped' then
     count('open', -1)
-    redis.call('ZREM', P .. 'owe', number)
+    enlist(P .. 'owe', number, false)
     -- Its receipt says that no more is to be paid.
     redis.call('HSET', P .. 'a:' .. number, 'late', '1')
   end
