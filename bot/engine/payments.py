@@ -65,7 +65,7 @@ class Payments:
         kept = {"ph": text(event.payer_phone), "nm": text(event.payer_name), **(extra or {})}
         extra = {name: value for name, value in kept.items() if value}
         fields |= {"policy": self._policy, "extra": extra}
-        call = scripts.settle(self._records.partition(event.number), now_ms(), fields)
+        call = scripts.settle(self._records.partition(event.number), now_ms(), fields, event.raw)
         outcome, payment, reason, canceled, receipts, matched = await scripts.run_kept(call)
         if matched and matched != event.number:
             # Staff gave this money to another number; that it went back is news for the bill there.
@@ -294,7 +294,6 @@ def _fields(event: PaymentEvent, *, force: bool) -> dict[str, Any]:
         "msg": text(event.message),
         "paid": _at(event.created_at),
         "src": event.source,
-        "raw": event.raw,
         "force": "1" if force else "0",
     }
 

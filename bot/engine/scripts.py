@@ -471,9 +471,12 @@ class Scripts:
 
     # Payments and control
 
-    def settle(self, p: int, now: int, event: Mapping[str, Any]) -> Call[list[Any]]:
-        """Take one thing said about a payment: [outcome, payment id, reason, cancelled, receipts]."""
-        return Call("settle", (keys.prefix(p),), (now, _dump(event)), list)
+    def settle(self, p: int, now: int, event: Mapping[str, Any], raw: str) -> Call[list[Any]]:
+        """Take one thing said about a payment, `raw` as it was told.
+
+        [outcome, payment id, reason, cancelled, receipts, number it was matched to].
+        """
+        return Call("settle", (keys.prefix(p),), (now, _dump(event), raw), list)
 
     def match_out(
         self,
