@@ -44,7 +44,7 @@ local function answer(before)
   for i = 1, apart do keys[i] = KEYS[before * apart + i] end
   for i = 1, width do args[i] = ARGV[before * width + i + 2] end
   local fine, said = pcall(one, keys, args)
-  if not fine and type(said) ~= 'table' then said = redis.error_reply(said) end
+  if not fine and type(said) ~= 'table' then said = redis.error_reply('ERR ' .. tostring(said)) end
   answers[before + 1] = said
 end
 for _, calls in ipairs(batches) do
