@@ -11,6 +11,7 @@ https://www.twilio.com/docs/messaging/guides/webhook-request.
 
 from __future__ import annotations
 
+import hmac
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -48,11 +49,20 @@ def verify(url: str, params: Mapping[str, Any], signature: str, auth_token: str)
     """
     try:
         # With this in the query the validator checks a dict of fields against nothing at all.
-        if not auth_token or not signature or "bodySHA256" in parse_qs(urlsplit(url).query):
+        if not auth_token or not signature or _names_body(url):
             return False
-        return bool(RequestValidator(auth_token).validate(url, params, signature))
+        validator = RequestValidator(auth_token)
+        # Nearly always Twilio signs the address as it called it; the validator also tries it with and without a port.
+        if hmac.compare_digest(validator.compute_signature(url, params).encode(), signature.encode()):
+            return True
+        return bool(validator.validate(url, params, signature))
     except Exception:  # the validator trips over odd ports, types and encodings; all of them are forgeries
         return False
+
+
+def _names_body(url: str) -> bool:
+    # Only with a percent sign could the name be written otherwise.
+    return ("%" in url or "bodySHA256" in url) and "bodySHA256" in parse_qs(urlsplit(url).query)
 
 
 def parse_status(query: Mapping[str, str], form: Mapping[str, str]) -> StatusUpdate:

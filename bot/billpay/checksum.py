@@ -35,8 +35,12 @@ def canonical(payload: Mapping[str, Any]) -> bytes:
 
     Values are those of JSON. Raises TypeError for any other.
     """
+    return _canonical(payload, plain=False)
+
+
+def _canonical(payload: Mapping[str, Any], *, plain: bool) -> bytes:
     content = {key: value for key, value in payload.items() if key not in _OUTSIDE}
-    return _print(content).encode()
+    return _print(content, plain).encode()
 
 
 def sign(payload: Mapping[str, Any], key: str) -> str:
@@ -49,18 +53,25 @@ def verify(raw: bytes, key: str) -> bool:
 
     False too for what is no JSON object, repeats a key, or names the method `legacy`.
     """
+    return verified(raw, key) is not None
+
+
+def verified(raw: bytes, key: str) -> dict[str, Any] | None:
+    """What the JSON text `raw` says, if its checksum holds under `key` (see `verify`), else None."""
     try:
         payload = load(raw)
         given = _given(payload)
         if given is None or not key:
-            return False
-        text = canonical(payload)
+            return None
+        # Nothing in it is escaped, so nothing will be: JSON has no other way to say what must be.
+        text = _canonical(payload, plain=raw.isascii() and b"\\" not in raw)
     except (ValueError, RecursionError):
-        return False
-    # Both are always computed and compared, so that the time tells nothing about which one nearly matched.
-    plain = hmac.compare_digest(given, _mac(text, key))
-    escaped = hmac.compare_digest(given, _mac(_escaped(text), key))
-    return plain or escaped
+        return None
+    same = hmac.compare_digest(given, _mac(text, key))
+    if not text.isascii():
+        # Both are always computed and compared, so that the time tells nothing about which one nearly matched.
+        same |= hmac.compare_digest(given, _mac(_escaped(text), key))
+    return payload if same else None
 
 
 def load(raw: bytes) -> dict[str, Any]:
@@ -100,22 +111,23 @@ def _mac(text: bytes, key: str) -> str:
 
 
 def _escaped(text: bytes) -> bytes:
-    if text.isascii():
-        return text
     return _NON_ASCII.sub(lambda match: json.dumps(match[0])[1:-1], text.decode()).encode()
 
 
-def _print(value: Any) -> str:
+def _print(value: Any, plain: bool) -> str:
+    """`plain`: every text in it stands for itself."""
     if isinstance(value, str):
-        return _string(value)
+        return f'"{value}"' if plain else _string(value)
     if value is None or isinstance(value, bool):
         return json.dumps(value)
     if isinstance(value, int | float):
         return _number(value)
-    if isinstance(value, Mapping):
-        return "{" + ",".join([f"{_string(key)}:{_print(value[key])}" for key in _in_order(value)]) + "}"
+    # A dict is asked for first: whether something else is a mapping takes long to find out.
+    if isinstance(value, dict | Mapping):
+        members = [f"{_print(key, plain)}:{_print(value[key], plain)}" for key in _in_order(value)]
+        return "{" + ",".join(members) + "}"
     if isinstance(value, list | tuple):
-        return "[" + ",".join(map(_print, value)) + "]"
+        return "[" + ",".join([_print(each, plain) for each in value]) + "]"
     raise TypeError(f"{type(value).__name__} is not a JSON value")
 
 

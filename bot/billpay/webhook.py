@@ -57,6 +57,11 @@ def parse(raw: bytes) -> PaymentEvent:
         raise Refused(
             Problem(field="$", message="is not one JSON object", expected="a ClickPesa event")
         ) from error
+    return read(payload, raw)
+
+
+def read(payload: Mapping[str, Any], raw: bytes) -> PaymentEvent:
+    """The same, where `raw` has been parsed already (`checksum.verified`)."""
     event = _event(payload)
     data = payload.get("data")
     if not isinstance(data, dict):
@@ -81,7 +86,7 @@ def _event(payload: Mapping[str, Any]) -> Event:
         raise Refused(
             Problem(field="event", message="is missing", expected="PAYMENT RECEIVED or PAYMENT FAILED")
         )
-    return _EVENTS.get(" ".join(re.split(r"[\s_.-]+", name.upper())), "other")
+    return _EVENTS.get(name) or _EVENTS.get(" ".join(re.split(r"[\s_.-]+", name.upper())), "other")
 
 
 def _payment(
@@ -154,7 +159,9 @@ def _text(data: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
     for name in names:
         value = data.get(name)
         if isinstance(value, str) or (isinstance(value, int | float) and not isinstance(value, bool)):
-            text = _UNFIT.sub(" ", str(value)).strip()[:500]
+            text = str(value)
+            # What can be printed is fit; that is seen sooner than what is unfit.
+            text = (text if text.isprintable() else _UNFIT.sub(" ", text)).strip()[:500]
             if text:
                 return text
     return None

@@ -17,14 +17,16 @@ _WORD = re.compile(r"\w+")
 
 
 # Scripts of which many calls go to the server as one, under this name.
-MANY = {name: f"{name} many" for name in ("accept", "claim", "confirm", "know", "reach")}
+MANY = {
+    name: f"{name} many" for name in ("accept", "claim", "confirm", "delivery", "know", "reach", "settle")
+}
 _MANY = """
 local function one(KEYS, ARGV)
 {body}
 end
 -- KEYS    those of all calls, the calls of a partition side by side; on a cluster all of one partition
 -- ARGV    1 how many arguments each call has  2 how many calls  3... the arguments of all
--- Return  the answer to each. Counters are written once for all calls of a partition.
+-- Return  the answer to each, or its error. Counters are written once for all calls of a partition.
 local width, most, answers = tonumber(ARGV[1]), tonumber(ARGV[2]), {{}}
 local apart = #KEYS / most
 local batches, at = {{}}, {{}}
@@ -41,7 +43,9 @@ local function answer(before)
   local keys, args = {{}}, {{}}
   for i = 1, apart do keys[i] = KEYS[before * apart + i] end
   for i = 1, width do args[i] = ARGV[before * width + i + 2] end
-  answers[before + 1] = one(keys, args)
+  local fine, said = pcall(one, keys, args)
+  if not fine and type(said) ~= 'table' then said = redis.error_reply('ERR ' .. tostring(said)) end
+  answers[before + 1] = said
 end
 for _, calls in ipairs(batches) do
   -- What the helpers know of a partition is of this one from here on.

@@ -35,6 +35,7 @@ _ANOTHER_TRY_S = 300.0
 _MOST_TRIES = 5
 _EVERY = DeadFilter()
 _ANOTHERS = -2
+_NO_OTHER = ("", "0")
 
 
 class Messages:
@@ -44,6 +45,7 @@ class Messages:
         self._records, self._contacts = records, contacts
         self._control, self._settings = control, settings
         self._blaming: dict[str, set[str]] = defaultdict(set)
+        self._confirming = {each: self._confirmed(each) for each in Delivery}
         self._dead = DeadLetters(records)
         self._replays = Replays(records, self._dead)
 
@@ -65,8 +67,35 @@ class Messages:
 
     async def _apply(self, update: StatusUpdate, how: list[str]) -> int:
         p, local = keys.parse_message_id(update.message_id or "", self._records.partitions)
+        if update.error is not None:
+            return await self._failed(p, local, update, how)
+        changed, channel, to = await self._say(p, local, update, how)
+        if not channel:
+            raise NotFound("no such message")
+        if update.delivery in (Delivery.DELIVERED, Delivery.READ):
+            self._blaming[channel].clear()
+            if to:
+                # However often it is told: should Redis go away in between, a repeated callback does this too.
+                await self._contacts.reached(channel, to)
+        return changed
+
+    async def _failed(self, p: int, local: str, update: StatusUpdate, how: list[str]) -> int:
         fields = await self._fields(p, local)
         silenced, ours = await self._silences(local, fields, update.error), self._is_ours(fields, update)
+        another = _another_try(update.error, int(fields.get("rt") or 0)) if ours else _NO_OTHER
+        # First what concerns the person: should Redis go away in between, a repeated callback changes no message.
+        await self._consequences(fields, update, silenced, ours=ours)
+        return (await self._say(p, local, update, how, silenced, another))[0]
+
+    async def _say(
+        self,
+        p: int,
+        local: str,
+        update: StatusUpdate,
+        how: list[str],
+        silenced: str = "",
+        another: tuple[str, str] = _NO_OTHER,
+    ) -> tuple[int, str, str]:
         values = [
             local,
             update.provider_id,
@@ -74,20 +103,16 @@ class Messages:
             str(DELIVERY_RANK[update.delivery]),
             str(update.error) if update.error else "",
             silenced,
-            "1" if self._confirms(fields["ch"], update.delivery) else "0",
-            *(_another_try(update.error, int(fields.get("rt") or 0)) if ours else ("", "0")),
+            self._confirming[update.delivery],
+            *another,
             text(update.attempt),
             *how,
         ]
-        # First what concerns the person: should Redis go away in between, a repeated callback changes no message.
-        await self._consequences(fields, update, silenced, ours=ours)
         return await self._records.scripts.run(self._records.scripts.delivery(p, now_ms(), values))
 
     def _is_ours(self, fields: dict[str, str], update: StatusUpdate) -> bool:
         """Whether what failed may pass later, or with all others: not where this recipient alone may be at fault."""
         blaming, error = self._blaming[fields["ch"]], update.error
-        if update.delivery in (Delivery.DELIVERED, Delivery.READ):
-            blaming.clear()
         if not isinstance(error, Misconfigured) or not error.perhaps_recipient:
             return True
         blaming.add(fields.get("to", ""))
@@ -96,14 +121,12 @@ class Messages:
     async def _consequences(
         self, fields: dict[str, str], update: StatusUpdate, silenced: str, *, ours: bool
     ) -> None:
-        """What an outcome means beyond its own message."""
+        """What a failure means beyond its own message."""
         channel, to = fields["ch"], fields.get("to")
         if isinstance(update.error, Misconfigured) and ours:
             await self._control.pause(channel, reason=str(update.error), by="tuma")
         if silenced and to:
             await self._contacts.opt_out(channel, to, proof=f"provider: {update.error}", reason=silenced)
-        elif to and update.delivery in (Delivery.DELIVERED, Delivery.READ):
-            await self._contacts.reached(channel, to)
 
     async def _silences(self, message_id: str, fields: dict[str, str], error: ChannelError | None) -> str:
         """Why this error silences the channel for the contact; a handset that is unknown once may be back."""
@@ -164,8 +187,11 @@ class Messages:
         share = await self._records.share(p, local.rpartition(".")[0])
         return views.message(p, local, fields, share["id"])
 
-    def _confirms(self, channel: str, delivery: Delivery) -> bool:
-        return confirms(channel, delivery, receipts=self._settings.sms_receipts)
+    def _confirmed(self, delivery: Delivery) -> str:
+        """The channels on which it means that the customer has the message, for the script."""
+        return " ".join(
+            each for each in KIND if confirms(each, delivery, receipts=self._settings.sms_receipts)
+        )
 
 
 def confirms(channel: str, delivery: Delivery, *, receipts: bool) -> bool:
@@ -186,7 +212,7 @@ def _another_try(error: ChannelError | None, tries: int) -> tuple[str, str]:
     if isinstance(error, Misconfigured):
         return str(now_ms() + int(_ANOTHER_TRY_S * 1000)), str(_MOST_TRIES)
     if not isinstance(error, Unavailable | Throttled):
-        return "", "0"
+        return _NO_OTHER
     wait_s = (error.retry_after_s or _ANOTHER_TRY_S) * 2**tries
     most = error.most_retries if isinstance(error, Unavailable) else None
     return str(now_ms() + int(wait_s * 1000)), str(_MOST_TRIES if most is None else most)

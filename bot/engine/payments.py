@@ -44,6 +44,7 @@ class Payments:
 
     def __init__(self, records: Records, settings: Settings) -> None:
         self._records, self._settings = records, settings
+        self._policy = settings.payment_policy()
 
     async def settle(self, event: PaymentEvent) -> SettleResult:
         """Take one thing said about a payment; when this returns it is on disk and the fence is down.
@@ -63,8 +64,8 @@ class Payments:
         fields = _fields(event, force=force)
         kept = {"ph": text(event.payer_phone), "nm": text(event.payer_name), **(extra or {})}
         extra = {name: value for name, value in kept.items() if value}
-        fields |= {"policy": self._settings.payment_policy(), "extra": extra}
-        call = scripts.settle(self._records.partition(event.number), now_ms(), fields)
+        fields |= {"policy": self._policy, "extra": extra}
+        call = scripts.settle(self._records.partition(event.number), now_ms(), fields, event.raw)
         outcome, payment, reason, canceled, receipts, matched = await scripts.run_kept(call)
         if matched and matched != event.number:
             # Staff gave this money to another number; that it went back is news for the bill there.
@@ -219,9 +220,7 @@ class Payments:
         self, p: int, payment_id: str, number: str, step: Literal["reserve", "counted", "dismiss"]
     ) -> None:
         scripts = self._records.scripts
-        reply = await scripts.run(
-            scripts.match_out(p, payment_id, number, step, self._settings.payment_policy()["succ"])
-        )
+        reply = await scripts.run(scripts.match_out(p, payment_id, number, step, self._policy["succ"]))
         if reply[0] == "taken":
             raise Conflict(Problem(field="payment", message=f"this payment counts for {reply[1]} already"))
         if reply[0] == "worthless":
@@ -295,7 +294,6 @@ def _fields(event: PaymentEvent, *, force: bool) -> dict[str, Any]:
         "msg": text(event.message),
         "paid": _at(event.created_at),
         "src": event.source,
-        "raw": event.raw,
         "force": "1" if force else "0",
     }
 

@@ -9,9 +9,8 @@ import msgspec
 
 from bot.domain.bill import MessageView, PaymentView
 from bot.engine import keys, views
-from bot.engine.scripts import Scripts
+from bot.engine.scripts import Scripts, pairs
 from bot.engine.store import Client, guard
-from bot.engine.together import Together
 from bot.errors import NotFound, Refused, no_bill
 
 _AUDIT_KEPT = 100_000
@@ -31,7 +30,6 @@ class Records:
         # The library's answers are typed for every protocol and decoding at once; ours are always texts.
         self.client: Any = client
         self.scripts, self.partitions = scripts, partitions
-        self._one: Together[tuple[str, ...], Any] = Together(self._replies)
 
     def partition(self, text: str) -> int:
         """The partition of a control number or share id."""
@@ -39,35 +37,25 @@ class Records:
 
     async def client_hash(self, key: str) -> dict[str, str]:
         """One hash; empty when there is none."""
-        return cast(dict[str, str], await self.command("HGETALL", key))
+        [found] = await self.hashes([key])
+        return found
 
     async def command(self, *words: str) -> Any:
         """A command that may be made twice, in one round trip with what other tasks ask. Raises StoreUnavailable."""
-        if self.scripts.spread:
-            with guard():
-                return await self.client.execute_command(*words)
-        reply = await self._one(words)
-        if isinstance(reply, Exception):
-            with guard():
-                raise reply
+        [reply] = await self._replies([words])
         return reply
 
     async def _replies(self, commands: Sequence[tuple[str, ...]]) -> list[Any]:
-        with guard():
-            pipe = self.client.pipeline(transaction=False)
-            for words in commands:
-                pipe.execute_command(*words)
-            return cast(list[Any], await pipe.execute(raise_on_error=False))
+        replies = await self.scripts.command(commands)
+        for reply in replies:
+            if isinstance(reply, Exception):
+                with guard():
+                    raise reply
+        return replies
 
     async def hashes(self, names: Sequence[str]) -> list[dict[str, str]]:
-        """Many hashes in one round trip a server."""
-        if not names:
-            return []
-        with guard():
-            pipe = self.client.pipeline()
-            for name in names:
-                pipe.hgetall(name)
-            return cast(list[dict[str, str]], await pipe.execute())
+        """Many hashes in one round trip a server; they may be of different moments. Raises StoreUnavailable."""
+        return [_pairs(reply) for reply in await self._replies([("HGETALL", name) for name in names])]
 
     async def account(self, number: str) -> dict[str, str]:
         """An account's fields. Raises NotFound."""
@@ -123,13 +111,12 @@ class Records:
     async def claim(self, name: str) -> dict[str, str]:
         """What a claimed id stands for: `sid` and `num`, and `st`, which is done once a number is there; or nothing."""
         p = self.partition(name)
-        with guard():
-            pipe = self.client.pipeline()
-            pipe.hget(keys.ids(p, name), name)
-            pipe.hgetall(keys.claim(p, name))
-            known, claim = await pipe.execute()
+        # In this order: a claim that is gone by then has become an id.
+        claim, known = await self._replies(
+            [("HGETALL", keys.claim(p, name)), ("HGET", keys.ids(p, name), name)]
+        )
         if known is None:
-            return cast(dict[str, str], claim)
+            return _pairs(claim)
         _, _, _, sid, number, *kind = known.split(" ")
         return {"sid": sid, "num": number, "st": "done", "kind": "".join(kind)}
 
@@ -165,3 +152,8 @@ class Records:
         """Put a notice on the board that staff read (bot.engine.control.News)."""
         fields = {"type": kind, "at": str(now), "data": msgspec.json.encode(data).decode()}
         await self.scripts.run(self.scripts.note(f"{keys.prefix(p)}news", _NEWS_KEPT, fields))
+
+
+def _pairs(reply: Any) -> dict[str, str]:
+    """A hash as the server says it, or as the library of a cluster does."""
+    return pairs(reply) if isinstance(reply, list) else reply

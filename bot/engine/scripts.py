@@ -205,6 +205,21 @@ class Scripts:
             await self.reached(prefixes)
         return merging.each(merged, replies)
 
+    async def command(self, commands: Sequence[tuple[str, ...]]) -> list[Any]:
+        """What the server says to commands that change no account, in one round trip a server, errors among it.
+
+        They may be made in any order, and others' between them. Raises StoreUnavailable.
+        """
+        if not commands:
+            return []
+        if self.spread and len(commands) == 1:
+            with guard():
+                return [await self._client.execute_command(*commands[0])]
+        pipe = self._pipeline()
+        for words in commands:
+            pipe.execute_command(*words)
+        return await _execute(pipe)
+
     async def reached(self, prefixes: Iterable[str]) -> None:
         """Wait until replicas have all that was written to these partitions. Raises StoreUnavailable."""
         pipe = self._pipeline()
@@ -436,9 +451,14 @@ class Scripts:
         """Note an answer that did not name a message in doubt; values as in lua/asked.lua from ARGV 4 on."""
         return Call("asked", (keys.prefix(p),), (now, message, token, *values), bool)
 
-    def delivery(self, p: int, now: int, values: Sequence[str]) -> Call[int]:
-        """Apply what a provider said; values as in lua/delivery.lua from ARGV 2 on."""
-        return Call("delivery", (keys.prefix(p),), (now, *values), int)
+    def delivery(self, p: int, now: int, values: Sequence[str]) -> Call[tuple[int, str, str]]:
+        """Apply what a provider said; values as in lua/delivery.lua from ARGV 2 on.
+
+        What lua/delivery.lua says of it, and the message's channel and address; both '' where there is no such message.
+        """
+        return Call(
+            "delivery", (keys.prefix(p),), (now, *values), lambda reply: (int(reply[0]), reply[1], reply[2])
+        )
 
     # Limits
 
@@ -460,9 +480,12 @@ class Scripts:
 
     # Payments and control
 
-    def settle(self, p: int, now: int, event: Mapping[str, Any]) -> Call[list[Any]]:
-        """Take one thing said about a payment: [outcome, payment id, reason, cancelled, receipts]."""
-        return Call("settle", (keys.prefix(p),), (now, _dump(event)), list)
+    def settle(self, p: int, now: int, event: Mapping[str, Any], raw: str) -> Call[list[Any]]:
+        """Take one thing said about a payment, `raw` as it was told.
+
+        [outcome, payment id, reason, cancelled, receipts, number it was matched to].
+        """
+        return Call("settle", (keys.prefix(p),), (now, _dump(event), raw), list)
 
     def match_out(
         self,

@@ -50,6 +50,8 @@ class Gate:
         self._error_page = error_page
         self.routes: dict[web.AbstractRoute, Route] = {}
         self._counters: dict[tuple[str, str, int], tuple[Callable[[], None], Callable[[float], None]]] = {}
+        # Bound once: by itself it is bound anew for every line, also for one that nobody wants.
+        self._log = log.bind()
 
     def middlewares(self) -> list[Middleware]:
         """As aiohttp wants them."""
@@ -81,7 +83,7 @@ class Gate:
         count, observe = self._counted(method, route, status)
         count()
         observe(seconds)
-        log.info("request", method=method, route=route, status=status, ms=round(seconds * 1000, 1))
+        self._log.info("request", method=method, route=route, status=status, ms=round(seconds * 1000, 1))
 
     def _counted(self, *labels: *tuple[str, str, int]) -> tuple[Callable[[], None], Callable[[float], None]]:
         found = self._counters.get(labels)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.billpay.checksum import canonical, load, sign, verify
+from bot.billpay.checksum import canonical, load, sign, verified, verify
 
 KEY = "CHK-test-key-1"
 
@@ -226,3 +226,12 @@ def test_the_canonical_text_is_stable(payload: dict[str, Any]) -> None:
 @given(st.binary(max_size=200))
 def test_no_bytes_verify_by_chance(raw: bytes) -> None:
     assert not verify(raw, KEY)
+
+
+@pytest.mark.parametrize("text", ["Asha", 'say "yes"', "a\\b", "tab\there", "Émile", "a\x7fb", "\ud800"])
+def test_what_verifies_is_what_was_said(text: str) -> None:
+    payload = {"event": "PAYMENT RECEIVED", "data": {"10": 1.50, "9": text, text: [text, None, True]}}
+    raw = json.dumps({**payload, "checksum": sign(payload, KEY)}).encode()
+    assert verified(raw, KEY) == {**payload, "checksum": sign(payload, KEY)}
+    assert verified(raw.replace(b"PAYMENT", b"PAYMENTS"), KEY) is None
+    assert verified(raw, "another key") is None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
+from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from bot.domain.bill import AcceptedShare
@@ -13,7 +15,8 @@ from bot.engine.engine import Engine
 from bot.engine.scheduler import Scheduler
 from bot.engine.scripts import Call, HandedOut, now_ms
 from bot.errors import ConfigError
-from tests.engine.conftest import job
+from channels.base import Delivery, StatusUpdate
+from tests.engine.conftest import job, paid
 
 DAY_MS = 86_400_000
 
@@ -216,3 +219,107 @@ async def test_all_reminders_that_are_due_come_in_one_look_though_each_call_take
     assert report.stats.created == 2 * len(jobs)
     token = (await engine.shares.get("due-0")).token
     assert (await engine.records.share(*keys.parse_token(token, engine.partitions)))["ri"] == "1"
+
+
+async def sent(engine: Engine, count: int) -> list[str]:
+    """The public ids of so many messages that were sent."""
+    shares = await engine.shares.accept_many([job() for _ in range(count)])
+    scripts, ids = engine.records.scripts, []
+    for p in range(engine.partitions):
+        held, _ = await scripts.run(scripts.hand_out(p, now_ms(), "sms", "test", (count, count)))
+        assert await scripts.run(scripts.finish(p, now_ms(), [outcome(h) for h in held])) == []
+        ids += [keys.message_id(p, h.id) for h in held]
+    assert len(ids) == len(shares)
+    return ids
+
+
+def delivered(id: str) -> StatusUpdate:
+    return StatusUpdate(id, f"SM-{id.partition('-')[2]}", Delivery.DELIVERED)
+
+
+@pytest.mark.single
+async def test_reports_and_payments_that_come_together_are_few_calls(engine: Engine) -> None:
+    ids = await sent(engine, 40)
+    views = [await engine.messages.get(id) for id in ids]
+    # The server knows the scripts, alone and for many.
+    await engine.messages.delivery(delivered(ids[0]))
+    await asyncio.gather(*(engine.messages.delivery(delivered(id)) for id in ids[:4]))
+    await engine.payments.settle(paid(views[0].number))
+    await asyncio.gather(*(engine.payments.settle(paid(view.number)) for view in views[1:4]))
+    client = engine.records.client
+    await client.config_resetstat()
+    assert all(await asyncio.gather(*(engine.messages.delivery(delivered(id)) for id in ids[4:])))
+    said = await asyncio.gather(*(engine.payments.settle(paid(view.number)) for view in views[4:]))
+    assert [one.outcome for one in said] == ["settled"] * 36
+    assert (await client.info("commandstats"))["cmdstat_evalsha"]["calls"] <= 4
+    assert [(await engine.messages.get(id)).delivery for id in ids] == ["delivered"] * 40
+    report = await engine.ledger.check()
+    assert report.ok, report.differences
+    assert report.stats.created == 80  # a receipt each
+
+
+async def test_one_report_that_breaks_is_told_to_nobody_else_and_costs_no_other(engine: Engine) -> None:
+    ids = await sent(engine, 12)
+    p, local = keys.parse_message_id(ids[5], engine.partitions)
+    client, key = engine.records.client, f"{keys.prefix(p)}s:{local.rpartition('.')[0]}"
+    kept = await client.hgetall(key)
+    await client.delete(key)
+    await client.set(key, "no share")
+    said = await asyncio.gather(
+        *(engine.messages.delivery(delivered(id)) for id in ids), return_exceptions=True
+    )
+    assert isinstance(said[5], ResponseError)
+    assert said[:5] + said[6:] == [True] * 11
+    await client.delete(key)
+    await client.hset(key, mapping=kept)
+    assert await engine.messages.delivery(delivered(ids[5]))
+    report = await engine.ledger.check()
+    assert report.ok, report.differences
+
+
+async def test_one_payment_that_breaks_is_told_to_nobody_else_and_costs_no_other(engine: Engine) -> None:
+    numbers = [str(job().bill.number) for _ in range(12)]
+    await engine.shares.accept_many([job(number) for number in numbers])
+    client = engine.records.client
+    key = f"{keys.prefix(engine.records.partition(numbers[5]))}a:{numbers[5]}"
+    kept = await client.hgetall(key)
+    await client.delete(key)
+    await client.set(key, "no account")
+    said = await asyncio.gather(
+        *(engine.payments.settle(paid(number)) for number in numbers), return_exceptions=True
+    )
+    assert isinstance(said.pop(5), ResponseError)
+    assert [getattr(one, "outcome", one) for one in said] == ["settled"] * 11
+    await client.delete(key)
+    await client.hset(key, mapping=kept)
+    report = await engine.ledger.check()
+    assert report.ok, report.differences
+
+
+async def test_what_is_paid_late_on_stopped_bills_is_owed_by_none_of_them(engine: Engine) -> None:
+    numbers = [str(job().bill.number) for _ in range(8)]
+    await engine.shares.accept_many([job(number, kind="customer") for number in numbers])
+    for number in numbers:
+        await engine.bills.stop(number, by="test")
+    said = await asyncio.gather(*(engine.payments.settle(paid(number, "5000")) for number in numbers))
+    assert [one.outcome for one in said] == ["partial"] * 8
+    for number in numbers:
+        place = f"{keys.prefix(engine.records.partition(number))}owe"
+        assert await engine.records.client.zscore(place, number) is None
+    report = await engine.ledger.check()
+    assert report.ok, report.differences
+
+
+async def test_a_report_is_one_round_trip_for_its_message_and_one_for_its_contact(engine: Engine) -> None:
+    [id] = await sent(engine, 1)
+    await engine.messages.delivery(delivered(id))
+    client = engine.records.client
+    if isinstance(client, Redis):
+        await client.config_resetstat()
+        assert not await engine.messages.delivery(delivered(id))
+        calls = await client.info("commandstats")
+        assert {name: calls[name]["calls"] for name in ("cmdstat_evalsha", "cmdstat_hdel")} == {
+            "cmdstat_evalsha": 1,
+            "cmdstat_hdel": 1,
+        }
+        assert calls["cmdstat_hgetall"]["calls"] == 1  # by the script; nothing is read before it

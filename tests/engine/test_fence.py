@@ -87,7 +87,7 @@ class Life:
                 continue
             if answer == "found":
                 status, rank = self.rng.choice([("sent", "3"), ("undelivered", "4")])
-                values = [id, f"SM{id}", status, rank, "", "", "0", "", "0", "", "1", "1"]
+                values = [id, f"SM{id}", status, rank, "", "", "", "", "0", "", "1", "1"]
                 await scripts.run(scripts.delivery(p, self.now, values))
             else:
                 noted = (answer, self.now + 10, 2, 60_000, "")
@@ -107,7 +107,7 @@ class Life:
             rank,
             "",
             "",
-            "1" if rank == "5" else "0",
+            " ".join(CHANNELS) if rank == "5" else "",
             "",
             "0",
             self.rng.choice(["", "1", "2"]),

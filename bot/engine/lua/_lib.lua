@@ -201,6 +201,15 @@ local function share(sid)
   filled(map, flat, 'sid', sid)
   return map, flat
 end
+-- What a message that was sent or arrived needs of its share: reading all of it costs several times as much.
+local OF_SHARE = { 'id', 'num', 'cw', 'cb', 'okc' }
+local function brief(sid)
+  local values = redis.call('HMGET', P .. 's:' .. sid, unpack(OF_SHARE))
+  if not values[1] then return nil end
+  local s = { sid = sid }
+  for i, field in ipairs(OF_SHARE) do s[field] = values[i] or nil end
+  return s
+end
 local function message(id)
   local map, flat = record(P .. 'm:' .. id)
   filled(map, flat, 'a', '0')
@@ -613,10 +622,11 @@ local function advance(id, m, s, a, now)
 end
 
 -- The customer has it on this rung; a later one of the same wish says nothing new. What waits or is in doubt ends; what a
--- worker holds or has sent (by) is not tried again and moves on to no other.
-local function confirm(id, m, s, now)
+-- worker holds or has sent (by) is not tried again and moves on to no other. also: further fields of the message to
+-- write, a flat list
+local function confirm(id, m, s, now, also)
   if m.rg == '1' then timer('c:' .. id, false) end
-  redis.call('HSET', P .. 'm:' .. id, 'cf', '1')
+  redis.call('HSET', P .. 'm:' .. id, 'cf', '1', unpack(also or {}))
   if s.okc ~= m.ch then
     redis.call('HSET', P .. 's:' .. s.sid, 'okc', m.ch)
     s.okc = m.ch
@@ -704,6 +714,12 @@ local function shares_of(a)
   return list
 end
 
+local function read_shares(a)
+  local list = {}
+  for _, sid in ipairs(shares_of(a)) do list[#list + 1] = share(sid) end
+  return list
+end
+
 -- What is retained of the other messages of a number.
 local function others_of(a, id)
   local list = {}
@@ -758,12 +774,11 @@ end
 
 -- One receipt per payment, channel and address, and one in all for a contact that is reached by the first way that
 -- works; the balance is what the customer owes after this payment. at: ms when it goes out, if not at once.
--- Returns the ids that were made.
-local function receipts(a, kind, terms, pid, facts, now, at)
+-- of: the number's shares, where they were read. Returns the ids that were made.
+local function receipts(a, kind, terms, pid, facts, now, at, of)
   local made, seen = {}, {}
-  for _, sid in ipairs(shares_of(a)) do
-    local s = share(sid)
-    if s and (not terms or terms[s.term]) then
+  for _, s in ipairs(of or read_shares(a)) do
+    if not terms or terms[s.term] then
       for _, ch in ipairs(voices(s)) do
         local mark = s.rm == 'first' and ('first ' .. group_of(a, s)) or (ch .. ' ' .. address(s, ch))
         if not seen[mark] then
@@ -834,15 +849,15 @@ local function close(number, a, now)
   changed(number)
 end
 
--- The shares of a number that ask for nothing any more end; how many messages were cancelled.
-local function end_shares(number, a, why, now)
+-- The shares of a number that ask for nothing any more end; how many messages were cancelled. of: as for receipts.
+local function end_shares(number, a, why, now, of)
   local canceled = 0
-  for _, sid in ipairs(shares_of(a)) do
-    local s = share(sid)
-    if s and s.num == number and (a.st ~= 'open' or balance(a, s.term) <= 0) then
+  for _, s in ipairs(of or read_shares(a)) do
+    if s.num == number and (a.st ~= 'open' or balance(a, s.term) <= 0) then
       if s.st == 'active' then
-        redis.call('HSET', P .. 's:' .. sid, 'st', 'paid')
-        redis.call('EXPIRE', P .. 's:' .. sid, KEEP_SHARE_S)
+        s.st = 'paid'
+        redis.call('HSET', P .. 's:' .. s.sid, 'st', 'paid')
+        redis.call('EXPIRE', P .. 's:' .. s.sid, KEEP_SHARE_S)
       end
       canceled = canceled + hush(s, why, now)
     end
@@ -851,12 +866,8 @@ local function end_shares(number, a, why, now)
 end
 
 -- Receipts are numbered without gaps within a partition, in the step in which the money counts.
-local function receipt_number(pid)
-  local known = redis.call('HGET', P .. 'p:' .. pid, 'rn')
-  if known then return known end
-  local rn = 'R' .. string.match(P, '{(%d+)}') .. '-' .. redis.call('HINCRBY', P .. 'n', 'receipts', 1)
-  redis.call('HSET', P .. 'p:' .. pid, 'rn', rn)
-  return rn
+local function receipt_number(p)
+  return p.rn or ('R' .. string.match(P, '{(%d+)}') .. '-' .. redis.call('HINCRBY', P .. 'n', 'receipts', 1))
 end
 
 -- Whether an exact bill takes this amount: what is owed for the oldest term, or for all of them together.
@@ -927,9 +938,10 @@ local function has_exact(a)
 end
 
 -- Give one payment to the bills of its number, oldest unpaid first.
--- force: staff decided, so neither the exact amount nor a closed number stands in the way.
+-- force: staff decided, so neither the exact amount nor a closed number stands in the way. new: nobody heard of this
+-- payment before, so nothing is to be taken back that was noted of it. a and p are as they are on record.
 -- Returns { outcome, reason, canceled, receipts }.
-local function allocate(number, a, p, force, now)
+local function allocate(number, a, p, force, now, new)
   local key = P .. 'a:' .. number
   local rest, before = num(p.am), total_balance(a)
   local here = direct(number, p)
@@ -946,12 +958,20 @@ local function allocate(number, a, p, force, now)
     return keep_for_staff(number, a, p.pid, why, now)
   end
   local told, mine, last = {}, {}, ''
+  a.paid = int(num(a.paid) + num(p.am))
+  p.rn = receipt_number(p)
+  -- One write each costs less than one for every field.
+  local of_a, of_p = { 'paid', a.paid, 'pd', now }, { 'm', '1', 'why', '', 'rn', p.rn }
+  local function put(fields, field, value)
+    fields[#fields + 1] = field
+    fields[#fields + 1] = value
+  end
   for _, term in ipairs(terms_of(a)) do
     local take = math.min(rest, math.max(balance(a, term), 0))
     if take > 0 then
       a['tp:' .. term] = int(num(a['tp:' .. term]) + take)
-      redis.call('HSET', key, 'tp:' .. term, a['tp:' .. term])
-      redis.call('HINCRBY', P .. 'p:' .. p.pid, 'al:' .. term, int(take))
+      put(of_a, 'tp:' .. term, a['tp:' .. term])
+      put(of_p, 'al:' .. term, int(num(p['al:' .. term]) + take))
       rest = rest - take
       told[term], mine['al:' .. term] = true, int(take)
     end
@@ -960,21 +980,25 @@ local function allocate(number, a, p, force, now)
   if rest > 0 then
     redis.call('HINCRBY', key, 'credit', int(rest))
     -- The newest bill of now is the one on whose page it is told.
-    redis.call('HSET', P .. 'p:' .. p.pid, 'cr', int(rest), 'ct', last)
+    put(of_p, 'cr', int(rest))
+    put(of_p, 'ct', last)
   end
-  redis.call('HINCRBY', key, 'paid', p.am)
-  redis.call('HSET', key, 'pd', now)
-  redis.call('HSET', P .. 'p:' .. p.pid, 'm', '1', 'why', '')
-  redis.call('ZREM', P .. 'um', p.pid)
-  unhold(number, p.pid)
   local owed = total_balance(a)
   local closed = a.kind == 'order' and owed > 0 and (here or a.shut == '1' or a.st == 'closed')
+  if owed <= 0 then
+    if a.st == 'open' then count('open', -1) end
+    a.st = 'settled'
+    put(of_a, 'st', a.st)
+  end
+  redis.call('HSET', key, unpack(of_a))
+  redis.call('HSET', P .. 'p:' .. p.pid, unpack(of_p))
+  if not new then
+    redis.call('ZREM', P .. 'um', p.pid)
+    unhold(number, p.pid)
+  end
   if closed then
     close(number, a, now)
   elseif owed <= 0 then
-    if a.st == 'open' then count('open', -1) end
-    a.st = 'settled'
-    redis.call('HSET', key, 'st', a.st)
     redis.call('EXPIRE', key, KEEP_ACCOUNT_S)
   end
   note_owed(number, a)
@@ -982,20 +1006,18 @@ local function allocate(number, a, p, force, now)
   -- ClickPesa knows what was paid to the number itself; of other money it must be told. An exact number takes nothing
   -- but the amount that it has there, so there it must be the rest.
   if a.st ~= 'closed' and (not here or (owed > 0 and has_exact(a))) then tell_clickpesa(number, now) end
-  local canceled = end_shares(number, a, closed and 'number closed' or 'paid', now)
-  for _, sid in ipairs(shares_of(a)) do
-    local s = share(sid)
-    if s then
-      event(s, 'payment.received', now, { payment = p.pid, amount_minor = p.am, currency = p.cur,
-        balance_minor = int(owed), status = a.st })
-    end
+  local shares = read_shares(a)
+  local canceled = end_shares(number, a, closed and 'number closed' or 'paid', now, shares)
+  for _, s in ipairs(shares) do
+    event(s, 'payment.received', now, { payment = p.pid, amount_minor = p.am, currency = p.cur,
+      balance_minor = int(owed), status = a.st })
   end
   if owed <= 0 and a.nxr then release(a, number, now) end
   local at = want_successor(number, a, now) and int(num(now) + num(policy.wait)) or nil
-  local facts = { am = p.am, cur = p.cur, bal = int(owed), cr = int(rest), ref = receipt_number(p.pid), at = p.paid or now,
+  local facts = { am = p.am, cur = p.cur, bal = int(owed), cr = int(rest), ref = p.rn, at = p.paid or now,
     closed = closed and '1' or '0', num = number, ch = p.ch, ct = last }
   for field, take in pairs(mine) do facts[field] = take end
-  local made = receipts(a, 'receipt', spoken_for(a, told), p.pid, facts, now, at)
+  local made = receipts(a, 'receipt', spoken_for(a, told), p.pid, facts, now, at, shares)
   if at then redis.call('HSET', key, 'nxr', ((a.nxr or '') .. ' ' .. table.concat(made, ' '))) end
   news('paid', now, { payment = p.pid, number = number, amount_minor = p.am, currency = p.cur,
     balance_minor = int(owed), status = a.st })

@@ -2,13 +2,15 @@
 -- delivery: what a provider says of a message, by callback or because it was asked. Applied only if it raises the rank.
 -- KEYS    1 partition prefix
 -- ARGV    1 now ms  2 message id  3 provider id  4 delivery  5 rank  6 error text or ''  7 reason to suppress or ''
---         8 '1' if it confirms the rung  9 ms when an undelivered one is worth another try, or ''  10 most such tries
+--         8 channels on which it confirms the rung, apart by spaces  9 ms when an undelivered one is worth another try, or ''  10 most such tries
 --         11 attempt it is about, or ''  12 '1' if it was found by asking, without knowing our id  13 segments, or ''
 --         What is found so may be an older message's, with the same text to the same person, of which nobody heard:
 --         what is said of that one later is said of this one, too, as it is the only one that the customer has.
--- Return  1 if it changed anything, 0 if it was late or a repeat, -1 for an unknown message, -2 if what was found is
---         another message's. Cost O(1), of what was found O(messages of the number).
+-- Return  { changed, channel, address }: 1 if it changed anything, 0 if it was late or a repeat, -1 for an unknown
+--         message, -2 if what was found is another message's; of the message, '' where it is unknown.
+--         Cost O(1), of what was found O(messages of the number).
 local now, rank = ARGV[1], num(ARGV[5])
+local asked_for
 
 local function wanted(id, m, s, a)
   if m.by then return false end
@@ -45,9 +47,11 @@ end
 -- attempt: which one it is about, 0 if nobody said; found: it was found by asking.
 local function apply(id, attempt, found)
   local m = message(id)
-  local s = m and share(sid_of(id))
+  asked_for = asked_for or m or {}
+  local s = m and (rank == 4 and share or brief)(sid_of(id))
   if not s then return -1 end
   local doubted = m.st == 'in_doubt'
+  local said = {}
   local again_waits = m.dup == '1' and waits(m)
   if found then
     if not doubted and not again_waits then return 0 end
@@ -70,22 +74,24 @@ local function apply(id, attempt, found)
   elseif m.dl and m.dl ~= '' and rank <= num(m.dr) then
     return 0
   else
-    redis.call('HSET', P .. 'm:' .. id, 'dl', ARGV[4], 'dr', ARGV[5])
-    if not m.pid then redis.call('HSET', P .. 'm:' .. id, 'pid', ARGV[3]) end
+    said = { 'dl', ARGV[4], 'dr', ARGV[5] }
+    if not m.pid then said[5], said[6] = 'pid', ARGV[3] end
   end
   event(s, 'message.' .. ARGV[4], now, { message = id, channel = m.ch, kind = m.k })
   if rank >= 5 then
-    unbury(id, m)
+    if m.dw then unbury(id, m) end
     -- Staff did not know that it had arrived when they sent it again.
     local second = m.re and message(m.re)
     if second and second.dup == '1' and waits(second) then
       done(m.re, second, 'superseded', 'the first one arrived', now)
     end
   end
-  if ARGV[8] == '1' then
-    confirm(id, m, s, now)
-  elseif rank == 4 then
-    redis.call('HSET', P .. 'm:' .. id, 'err', ARGV[6])
+  if string.find(' ' .. ARGV[8] .. ' ', ' ' .. m.ch .. ' ', 1, true) then
+    confirm(id, m, s, now, said)
+  elseif rank ~= 4 then
+    if said[1] then redis.call('HSET', P .. 'm:' .. id, unpack(said)) end
+  else
+    redis.call('HSET', P .. 'm:' .. id, 'err', ARGV[6], unpack(said))
     -- The contact may have been edited since: only the address that failed is silenced.
     if ARGV[7] ~= '' and m.to == address(s, m.ch) then
       silence(s, m.ch, ARGV[7])
@@ -103,5 +109,5 @@ end
 local found = ARGV[12] == '1'
 local changed = apply(ARGV[2], num(ARGV[11]), found)
 local adopter = not found and redis.call('GET', P .. 'ad:' .. ARGV[3])
-if adopter and adopter ~= ARGV[2] and apply(adopter, 0, false) == 1 then return 1 end
-return changed
+if adopter and adopter ~= ARGV[2] and apply(adopter, 0, false) == 1 then changed = 1 end
+return { changed, asked_for.ch or '', asked_for.to or '' }

@@ -72,18 +72,9 @@ local function overtaken(id, m, r)
   if not told(m) then redis.call('HSET', P .. 'm:' .. id, 'pid', r.pid, 'dl', r.dl, 'dr', r.dr) end
 end
 
--- What `sent`, which is nearly every result, needs of a share: reading all of it costs several times as much.
-local OF_SHARE = { 'id', 'num', 'cw', 'cb', 'okc' }
-local function brief(sid)
-  local values = redis.call('HMGET', P .. 's:' .. sid, unpack(OF_SHARE))
-  if not values[1] then return nil end
-  local s = { sid = sid }
-  for i, field in ipairs(OF_SHARE) do s[field] = values[i] or nil end
-  return s
-end
-
 local function finish(r)
   local m = message(r.id)
+  -- Nearly every result is `sent`.
   local s = m and (r.r == 'sent' and brief or share)(sid_of(r.id))
   local open = m and (m.st == 'in_doubt' or (m.dup == '1' and waits(m)))
   local mine = s and ((m.st == 'handed_out' and m.a == r.a) or (open and r.r == 'sent'))

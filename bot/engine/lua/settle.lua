@@ -3,7 +3,8 @@
 -- KEYS    1 partition prefix
 -- ARGV    1 now ms  2 event: JSON object of texts: num, pid (used if the payment is new), ids (list), status, rank,
 --         kind (received | failed | deposit | other), counts '1'|'0', failed '1'|'0', back '1'|'0' (refunded or reversed), am, cur, ch, who, ref, msg, paid,
---         src, raw, force '1'|'0', policy (see _lib.lua), extra (object: fields kept with a new payment)
+--         src, force '1'|'0', policy (see _lib.lua), extra (object: fields kept with a new payment)
+--         3 the payment as it was told, a text
 -- Return  { outcome, payment id, reason, messages cancelled, receipts made, number it was matched to or '' }
 -- Clock   the caller's. Cost O(terms + shares of the number).
 local now, e = ARGV[1], cjson.decode(ARGV[2])
@@ -13,17 +14,14 @@ if e.kind == 'other' then
   news('unknown_event', now, { number = e.num, status = e.status })
   return { 'noted', '', '', 0, 0, '' }
 end
-local pid
-for _, alias in ipairs(e.ids) do
-  pid = pid or redis.call('GET', P .. 'x:' .. e.num .. ':' .. alias)
-end
+local aliases, pid = {}, nil
+for i, alias in ipairs(e.ids) do aliases[i] = P .. 'x:' .. e.num .. ':' .. alias end
+for _, stands_for in ipairs(redis.call('MGET', unpack(aliases))) do pid = pid or stands_for end
 local known = pid and record(P .. 'p:' .. pid)
 pid = known and pid or e.pid
 local key = P .. 'p:' .. pid
 local keep_s = known and redis.call('ZSCORE', P .. 'um', pid) and KEEP_UNDECIDED_S or KEEP_ACCOUNT_S
-for _, alias in ipairs(e.ids) do
-  redis.call('SET', P .. 'x:' .. e.num .. ':' .. alias, pid, 'EX', keep_s)
-end
+for _, alias in ipairs(aliases) do redis.call('SET', alias, pid, 'EX', keep_s) end
 
 local function put(...)
   redis.call('HSET', key, ...)
@@ -33,20 +31,29 @@ end
 -- Its names last as long as what waits for staff: told again, it is no second payment for them.
 local function named(result)
   if result[1] == 'unmatched' then
-    for _, alias in ipairs(e.ids) do redis.call('EXPIRE', P .. 'x:' .. e.num .. ':' .. alias, KEEP_UNDECIDED_S) end
+    for _, alias in ipairs(aliases) do redis.call('EXPIRE', alias, KEEP_UNDECIDED_S) end
   end
   return result
 end
 
+local p
 if not known then
-  put('v', '1', 'pid', pid, 'num', e.num, 'st', e.status, 'rank', e.rank, 'am', e.am, 'cur', e.cur, 'ch', e.ch,
-    'who', e.who, 'ref', e.ref, 'msg', e.msg, 'paid', e.paid, 'src', e.src, 'at', now, 'm', '0', 'raw', e.raw)
-  for field, value in pairs(e.extra) do put(field, value) end
+  p = { v = '1', pid = pid, num = e.num, st = e.status, rank = e.rank, am = e.am, cur = e.cur, ch = e.ch, who = e.who,
+    ref = e.ref, msg = e.msg, paid = e.paid, src = e.src, at = now, m = '0', raw = ARGV[3] }
+  for field, value in pairs(e.extra) do p[field] = value end
+  -- That its money was looked at is said at once, as it will be.
+  if e.counts == '1' and e.back ~= '1' then p.counted = '1' end
+  local fields = {}
+  for field, value in pairs(p) do
+    fields[#fields + 1] = field
+    fields[#fields + 1] = value
+  end
+  put(unpack(fields))
   redis.call('ZADD', P .. 'pn:' .. e.num, now, pid)
   redis.call('ZADD', P .. 'pt', e.paid ~= '' and e.paid or now, pid)
   redis.call('EXPIRE', P .. 'pn:' .. e.num, KEEP_ACCOUNT_S)
 elseif num(e.rank) > num(known.rank) then
-  put('st', e.status, 'rank', e.rank, 'raw', e.raw)
+  put('st', e.status, 'rank', e.rank, 'raw', ARGV[3])
   -- Until the money is counted the newest telling knows best how much it is.
   if known.m ~= '1' and num(e.am) > 0 then put('am', e.am, 'cur', e.cur) end
   if known.who == '' and e.who ~= '' then put('who', e.who) end
@@ -54,7 +61,7 @@ elseif e.force ~= '1' then
   return { 'repeated', pid, '', 0, 0, '' }
 end
 
-local p = record(key)
+p = p or record(key)
 p.pid = pid
 -- The bill may have moved on to another number. What comes under the old one is money for the same debt.
 local number, a = live(p.fw or e.num, account(p.fw or e.num))
@@ -106,7 +113,7 @@ if p.m == '1' then return { 'advanced', pid, '', 0, 0, '' } end
 if known and known.counted == '1' and e.force ~= '1' and not (known.why == 'no amount' and num(p.am) > 0) then
   return { 'advanced', pid, p.why, 0, 0, '' }
 end
-put('counted', '1')
+if known then put('counted', '1') end
 if num(p.am) <= 0 then
   local kept = named(keep_for_staff(e.num, a, pid, 'no amount', now))
   return { kept[1], pid, kept[2], 0, 0, '' }
@@ -137,12 +144,12 @@ if number ~= e.num then
   redis.call('ZADD', P .. 'pn:' .. number, now, pid)
   redis.call('EXPIRE', P .. 'pn:' .. number, KEEP_ACCOUNT_S)
 end
-local result = named(allocate(number, a, p, e.force == '1', now))
+local result = named(allocate(number, a, p, e.force == '1', now, not known))
 if was_stopped then
   news('late', now, { payment = pid, number = number })
   if redis.call('HGET', P .. 'a:' .. number, 'st') == 'stopped' then
     count('open', -1)
-    redis.call('ZREM', P .. 'owe', number)
+    enlist(P .. 'owe', number, false)
     -- Its receipt says that no more is to be paid.
     redis.call('HSET', P .. 'a:' .. number, 'late', '1')
   end
