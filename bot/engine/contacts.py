@@ -384,11 +384,9 @@ class Contacts:
 
         `wallets` are what each has just paid with, empty if this is no receipt: their next bill shows it first.
         """
-        with guard():
-            pipe = self._records.client.pipeline(transaction=False)
-            for address in addresses:
-                pipe.hmget(self.key(KIND[channel], address), [f"x:{channel}", "wi"])
-            rows = await pipe.execute()
+        rows = await self._records.commands(
+            [("HMGET", self.key(KIND[channel], address), f"x:{channel}", "wi") for address in addresses]
+        )
         paid_with = zip(addresses, wallets or (), strict=False)
         with suppress(StoreFull):  # a comfort; the receipt goes out without it
             await self._records.scripts.run_many(

@@ -42,10 +42,11 @@ class Records:
 
     async def command(self, *words: str) -> Any:
         """A command that may be made twice, in one round trip with what other tasks ask. Raises StoreUnavailable."""
-        [reply] = await self._replies([words])
+        [reply] = await self.commands([words])
         return reply
 
-    async def _replies(self, commands: Sequence[tuple[str, ...]]) -> list[Any]:
+    async def commands(self, commands: Sequence[tuple[str, ...]]) -> list[Any]:
+        """Many of them, which may be of different moments. Raises StoreUnavailable."""
         replies = await self.scripts.command(commands)
         for reply in replies:
             if isinstance(reply, Exception):
@@ -55,7 +56,7 @@ class Records:
 
     async def hashes(self, names: Sequence[str]) -> list[dict[str, str]]:
         """Many hashes in one round trip a server; they may be of different moments. Raises StoreUnavailable."""
-        return [_pairs(reply) for reply in await self._replies([("HGETALL", name) for name in names])]
+        return [_pairs(reply) for reply in await self.commands([("HGETALL", name) for name in names])]
 
     async def account(self, number: str) -> dict[str, str]:
         """An account's fields. Raises NotFound."""
@@ -112,7 +113,7 @@ class Records:
         """What a claimed id stands for: `sid` and `num`, and `st`, which is done once a number is there; or nothing."""
         p = self.partition(name)
         # In this order: a claim that is gone by then has become an id.
-        claim, known = await self._replies(
+        claim, known = await self.commands(
             [("HGETALL", keys.claim(p, name)), ("HGET", keys.ids(p, name), name)]
         )
         if known is None:
