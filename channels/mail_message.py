@@ -1,10 +1,12 @@
 """One mail as bytes: text and HTML, headers that receivers expect of automatic mail, nothing a customer can inject.
 
 The Message-ID comes from our message id alone, not from the attempt: a mail that is sent again after a doubt has the
-same one, and most mailboxes then show it once. Everything is 7-bit, so no server needs to support more. DKIM is the
-mail server's work; its signature has to cover both List-Unsubscribe headers.
+same one, and most mailboxes then show it once. Everything is 7-bit, so no server needs to support more: as it is where
+that may be, else as quoted-printable. DKIM is the mail server's work; its signature has to cover both List-Unsubscribe
+headers.
 
-Source: RFC 5322 (headers), RFC 3834 section 5 (Auto-Submitted), RFC 8058 (one-click unsubscribe).
+Source: RFC 5322 (headers, and how long a line may be), RFC 2045 (encodings), RFC 3834 section 5 (Auto-Submitted),
+RFC 8058 (one-click unsubscribe).
 """
 
 from __future__ import annotations
@@ -102,10 +104,11 @@ def compose(key: str, from_: Address, to: Address, content: EmailContent) -> byt
 
 
 # Python's generator looks for a boundary that no part holds. This one cannot be in quoted-printable or base64, where
-# "=" is followed by two hexadecimal digits, by a line break, or by nothing. Source: RFC 2045 section 6.7 (5).
+# "=" is followed by two hexadecimal digits, by a line break, or by nothing (RFC 2045 section 6.7 (5)), and a text that
+# holds it does not go out as it is.
 _INNER, _OUTER = b"=_alternative", b"=_mixed"
 _MULTIPART = b'MIME-Version: 1.0\r\nContent-Type: multipart/%b; boundary="%b"\r\n\r\n'
-_TEXT = b'Content-Type: text/%b; charset="utf-8"\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n%b'
+_TEXT = b'Content-Type: text/%b; charset="utf-8"\r\nContent-Transfer-Encoding: %b\r\n\r\n%b'
 _ALTERNATIVE = b"\r\n".join((b"--" + _INNER, b"%b", b"--" + _INNER, b"%b", b"--" + _INNER + b"--", b""))
 _MIXED = b"\r\n".join(
     (
@@ -117,14 +120,45 @@ _MIXED = b"\r\n".join(
 
 def _alternative(content: EmailContent) -> bytes:
     return _ALTERNATIVE % (
-        _TEXT % (b"plain", _quoted(content.text)),
-        _TEXT % (b"html", _quoted(content.html)),
+        _TEXT % (b"plain", *_encoded(content.text)),
+        _TEXT % (b"html", *_encoded(content.html)),
     )
 
 
-def _quoted(text: str) -> bytes:
+def _encoded(text: str) -> tuple[bytes, bytes]:
+    """The name of an encoding and the text in it, with CRLF, the last line ended too.
+
+    Nearly every text is ASCII in lines that any server takes; encoding it costs more than all its headers.
+    """
+    written = text.encode()
+    if _is_plain(written):
+        ended = not written or written.endswith(b"\n")
+        return b"7bit", written.replace(b"\n", b"\r\n") + (b"" if ended else b"\r\n")
+    return b"quoted-printable", _quoted(written)
+
+
+# RFC 5322 section 2.1.1 allows 998.
+_LONGEST_LINE = 990
+_PLAIN = bytes(range(32, 127)) + b"\t\n"
+
+
+def _is_plain(text: bytes) -> bool:
+    """Whether a text means the same to every server and mail program without an encoding.
+
+    A line that begins with "From " is changed by programs that keep mail in one file.
+    """
+    begins, length = 0, len(text)
+    while length - begins > _LONGEST_LINE:
+        begins = text.rfind(b"\n", begins, begins + _LONGEST_LINE + 1) + 1
+        if begins == 0:
+            return False
+    changed = text.startswith(b"From ") or b"\nFrom " in text
+    return not changed and b"--=_" not in text and not text.translate(None, _PLAIN)
+
+
+def _quoted(text: bytes) -> bytes:
     """Quoted-printable with CRLF, the last line ended too."""
-    return b"\r\n".join([*map(_quoted_line, text.encode().splitlines()), b""])
+    return b"\r\n".join([*map(_quoted_line, text.splitlines()), b""])
 
 
 @lru_cache(maxsize=4096)

@@ -52,6 +52,8 @@ _THROTTLED_MS = 2_000
 _LAST_TRY_MS = 5_000
 # Of the slots of a channel, one in five never goes to bulk: a receipt need not wait for a campaign to breathe.
 _RESERVED = 5
+# So long a claim of bulk waits for more slots than one: messages that were begun together end together.
+_MOMENT_S = 0.002
 # Providers keep trying no longer than this; Twilio's own limit. Source: Twilio message resource, ValidityPeriod.
 _PROVIDER_VALIDITY_S = 36_000
 _log = structlog.get_logger(__name__)
@@ -229,7 +231,14 @@ class Worker:
             return
         reserved = max(channel.concurrency // _RESERVED, 1) if channel.concurrency > 1 else 0
         urgent, bulk = self._wakeups.partitions(name)
-        slots = max(free - reserved, 0)
+        # Half of what bulk may have: while one half is claimed, the other is written and sent.
+        slots, batch = max(free - reserved, 0), max((channel.concurrency - reserved) // 2, 1)
+        if bulk and not urgent and 0 < slots < batch:
+            # A claim for one costs nearly as much as one for all that are about to be free.
+            await asyncio.sleep(_MOMENT_S)
+            free = channel.concurrency - len(sending)
+            slots, (urgent, bulk) = max(free - reserved, 0), self._wakeups.partitions(name)
+        slots = min(slots, batch)
         lease = await self._limits.lease(name, free if urgent else 0, slots if bulk else 0, len(sending))
         # Urgent first, so that it does not even wait for the other partitions' bulk to be taken.
         for p in dict.fromkeys([*urgent, *bulk]):
@@ -279,7 +288,8 @@ class Worker:
                 p, now, channel.name, self._consumer, most, *when, fresh, absent
             )
             try:
-                held, more = await self._records.scripts.run(call)
+                # By itself: gathering it with what others ask takes until the messages that just came are written.
+                [(held, more)] = await self._records.scripts.run_many([call])
             except StoreUnavailable:
                 self._unanswered.add((channel.name, p))
                 raise
@@ -361,6 +371,7 @@ class Worker:
         self, channel: Channel, held: HandedOut, deadline: float, username: str | None, inbound: int
     ) -> None:
         try:
+            await asyncio.sleep(0)  # the next claim goes out first, and is answered while this is written
             result = await self._attempt(channel, held, deadline, username, inbound)
         finally:
             self._holds.discard(held.id)

@@ -147,7 +147,7 @@ def test_a_usual_address_is_read_as_the_library_reads_it(address: str) -> None:
 
 
 @given(st.text(), st.text(st.sampled_from("a \t\r\n.=-_é–")))
-def test_any_text_arrives_as_written_in_short_lines(text: str, html: str) -> None:
+def test_any_text_arrives_as_written_in_lines_that_every_server_takes(text: str, html: str) -> None:
     raw = compose("0a-x.4", FROM, TO, content(text=text, html=html))
     mail = read(raw)
     assert not mail.defects
@@ -156,8 +156,32 @@ def test_any_text_arrives_as_written_in_short_lines(text: str, html: str) -> Non
         assert isinstance(got, bytes)
         assert got.splitlines() == written.encode().splitlines()
     body = raw.partition(b"\r\n\r\n")[2]
-    assert max(map(len, body.split(b"\r\n"))) <= 76
+    assert max(map(len, body.split(b"\r\n"))) <= 998
     assert not body.replace(b"\r\n", b"").translate(None, bytes(range(32, 127)) + b"\t")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("Zoë\n", "a" * 999, "b\n" + "a" * 999 + "\nb\n", "a\n" * 600 + "a" * 999, "bell\x07\n"),
+        *("From here on\n", "Hello,\nFrom here on\n", "--=_alternative--\n", "a\n--=_mixed\n"),
+    ],
+)
+def test_what_a_server_or_a_reader_would_change_goes_encoded(text: str) -> None:
+    raw = compose("0a-x.4", FROM, TO, content(text=text, html="<p>plain</p>"))
+    written, other = read(raw).iter_parts()
+    assert written["Content-Transfer-Encoding"] == "quoted-printable"
+    assert other["Content-Transfer-Encoding"] == "7bit"
+    got = written.get_payload(decode=True)
+    assert isinstance(got, bytes)
+    assert got.splitlines() == text.encode().splitlines()
+    assert max(map(len, raw.partition(b"\r\n\r\n")[2].split(b"\r\n"))) <= 78
+
+
+def test_a_mail_as_long_as_ours_in_plain_letters_goes_as_it_is() -> None:
+    html = "".join(f'<p style="margin:0 0 {n}px">{"word " * (n % 60)}</p>\r\n' for n in range(200))
+    _, written = read(compose("0a-x.4", FROM, TO, content(html=html.replace("\r\n", "\n")))).iter_parts()
+    assert (written["Content-Transfer-Encoding"], written.get_payload(decode=False)) == ("7bit", html)
 
 
 @pytest.mark.parametrize("name", ["bill-1234.pdf", "ankara – ñ.pdf"])

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import statistics
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
 
 import pytest
 
@@ -118,6 +121,52 @@ async def test_a_passing_failure_is_tried_again(engine: Engine, error: ChannelEr
     async with working(engine, channel):
         await until(lambda: settled(engine))
     assert [o.attempt for o in channel.sent] == [2]
+
+
+@dataclass
+class Slow(Scripted):
+    """A channel whose sends end when the test says so."""
+
+    under_way: deque[asyncio.Event] = field(default_factory=deque)
+    claims: list[float] = field(default_factory=list)
+
+    async def send(self, outgoing: Outgoing) -> Accepted:
+        end = asyncio.Event()
+        self.under_way.append(end)
+        self.claims.append(outgoing.deadline)  # those of one claim share their lease
+        await end.wait()
+        return await super().send(outgoing)
+
+
+async def test_bulk_is_claimed_by_halves_of_its_places_and_for_all_that_become_free_together(
+    engine: Engine,
+) -> None:
+    channel = Slow()
+    numbers = [n for n in map(str, range(10**6, 10**6 + 900)) if engine.records.partition(n) == 0][:120]
+    await engine.shares.accept_many([job(n, lane=Lane.BULK) for n in numbers])
+
+    async def busy() -> bool:
+        return len(channel.under_way) == 8
+
+    async with working(engine, channel, schedule=False):
+        await until(busy)
+        for _ in range(20):
+            for _ in range(4):
+                channel.under_way.popleft().set()
+                for _ in range(
+                    5
+                ):  # rounds of the loop, in which a worker that waits for one slot would claim
+                    await asyncio.sleep(0)
+            await until(busy)
+        sizes = [len(list(same)) for _, same in groupby(channel.claims)]
+        while not await settled(engine):
+            while channel.under_way:
+                channel.under_way.popleft().set()
+            await asyncio.sleep(0.001)
+    assert sizes[:2] == [4, 4]
+    assert max(sizes) == 4
+    assert statistics.median(sizes) == 4
+    assert len(channel.sent) == len(numbers)
 
 
 async def test_an_invalid_number_fails_suppresses_and_is_dead(engine: Engine) -> None:
