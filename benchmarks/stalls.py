@@ -63,6 +63,8 @@ def watched() -> Iterator[Stalls]:
     found = Stalls()
     with tempfile.NamedTemporaryFile(prefix="tuma-bench-") as file:
         with running("-m", "benchmarks.stalls", file.name):
+            while not Path(file.name).stat().st_size:
+                time.sleep(0.05)  # its own start is not part of what is watched
             yield found
             time.sleep(0.1)
         found.read(Path(file.name))
