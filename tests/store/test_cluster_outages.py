@@ -65,6 +65,9 @@ async def test_all_roles_follow_the_failover_of_a_primary(cluster: Cluster) -> N
         assert (await place.app.engine.ledger.check()).differences == []
 
 
+@pytest.mark.filterwarnings(
+    "ignore::ResourceWarning"
+)  # see _sockets_of_given_up_connects; they may go earlier, too
 async def test_all_roles_follow_slots_that_move(cluster: Cluster) -> None:
     async with town(cluster.url, TUMA_PARTITIONS="16") as place:
         await place.serves_a_customer()
