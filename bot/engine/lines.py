@@ -21,6 +21,7 @@ from redis.exceptions import TimeoutError as TookTooLong
 # Where an answer takes so long, the server may be gone without a word: others ask on another connection.
 _LONG_S = 0.25
 _MOST = 8
+_ENDED = "the connection was closed"
 
 Words = tuple[str | int, ...]
 
@@ -32,6 +33,7 @@ class Lines:
         self._client = client
         self._lines: list[_Line] = []
         self._opening: asyncio.Task[_Line] | None = None
+        self._closed = False
 
     def pipeline(self) -> Batch:
         """Commands to be asked together."""
@@ -42,6 +44,8 @@ class Lines:
 
         Raises the library's errors where the server is away; it may have done what was asked.
         """
+        if not commands:
+            return []
         if any(words[0] == "WAIT" for words in commands):
             # It holds up whatever else is asked on its connection.
             pipe = self._client.pipeline(transaction=False)
@@ -50,12 +54,18 @@ class Lines:
             return list(await pipe.execute(raise_on_error=False))
         line = self._free()
         if line is None:
+            if self._closed:
+                raise Unreachable(_ENDED)
             if self._opening is None:
                 self._opening = asyncio.create_task(self._open())
             line = await asyncio.shield(self._opening)
         return await line.ask(commands)
 
     def _free(self) -> _Line | None:
+        # Should Sentinel have named another primary since, the library has left its own connections, too.
+        primary: Any = getattr(self._client.connection_pool, "master_address", None)
+        for line in self._lines if primary is not None else ():
+            line.leave_for(primary)
         self._lines = [line for line in self._lines if not line.ended]
         for line in self._lines:
             if not line.late:
@@ -73,9 +83,11 @@ class Lines:
             self._opening = None
 
     async def close(self) -> None:
-        """Disconnect. Whoever still waits is told that the connection was closed."""
+        """Disconnect. Whoever still waits, or asks later, is told that the connection was closed."""
+        self._closed = True
         if self._opening is not None:
-            self._opening.cancel()
+            # Not cancelled: who waits for it would be, too.
+            await asyncio.wait([self._opening])
         for line in self._lines:
             await line.close()
 
@@ -136,8 +148,16 @@ class _Line:
         """How many callers wait."""
         return len(self._asked)
 
+    def leave_for(self, primary: tuple[str, int]) -> None:
+        """End it, unless it leads to this server."""
+        to = getattr(self._connection, "host", None), getattr(self._connection, "port", None)
+        if to != tuple(primary):
+            self._end(Unreachable("another server became the primary"))
+
     def ask(self, commands: Sequence[Words]) -> asyncio.Future[list[Any]]:
-        """Send them, in one piece with what other callers ask now."""
+        """Send them, in one piece with what other callers ask now. Raises ConnectionError of the library."""
+        if self.ended:
+            raise Unreachable(_ENDED)  # just as it was made, before who waited for it came to ask
         packed = [piece for words in commands for piece in self._connection.pack_command(*words)]
         asked = _Asked(len(commands), self._loop)
         self._asked.append(asked)
@@ -204,7 +224,7 @@ class _Line:
 
     async def close(self) -> None:
         """Disconnect."""
-        self._end(Unreachable("the connection was closed"))
+        self._end(Unreachable(_ENDED))
         await asyncio.wait([self._reading])
 
 

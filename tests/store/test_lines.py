@@ -139,6 +139,80 @@ async def test_waiting_for_a_replica_goes_over_a_connection_of_its_own(redis_url
         waiting.cancel()
 
 
+@asynccontextmanager
+async def pretending(*answers: tuple[bytes, bytes], then_leaves: bool) -> AsyncIterator[str]:
+    """A server that knows these words, and leaves after the last of them or stays silent; its URL."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        said = b""
+        while data := await reader.read(65536):
+            said += data
+            for word, answer in answers:
+                writer.write(answer * said.count(word))
+                left = then_leaves and word == answers[-1][0] and word in said
+                said = said.replace(word, b"")
+                if left:
+                    writer.close()
+                    return
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+GREETED = (
+    (b"PING", b"+PONG\r\n"),
+    (b"HELLO", b"%1\r\n$5\r\nproto\r\n:3\r\n"),
+    (b"LIB-NAME", b"+OK\r\n"),
+    (b"LIB-VER", b"+OK\r\n"),
+)
+
+
+async def test_a_connection_that_is_lost_just_as_it_was_made_is_said_to_all() -> None:
+    async with pretending(*GREETED, then_leaves=True) as url, opened(url, socket_timeout=0.5) as lines:
+        asked = [asyncio.ensure_future(lines.ask([("GET", "a")])) for _ in range(4)]
+        async with asyncio.timeout(5):
+            told = await asyncio.gather(*asked, return_exceptions=True)
+        assert [type(error) for error in told] == [Unreachable] * 4
+
+
+async def test_the_end_comes_while_it_connects() -> None:
+    async with pretending(then_leaves=False) as url, opened(url, socket_timeout=0.3) as lines:
+        asked = asyncio.ensure_future(lines.ask([("GET", "a")]))
+        await asyncio.sleep(0.05)
+        await lines.close()
+        with pytest.raises((Unreachable, TookTooLong)):
+            await asked
+
+
+async def test_nothing_is_asked_after_the_end_nor_without_a_question(redis_url: str) -> None:
+    async with opened(redis_url) as lines:
+        assert await lines.ask([]) == []
+        assert await lines.ask([("ECHO", "mine")]) == ["mine"]
+        await lines.close()
+        with pytest.raises(Unreachable, match="closed"):
+            await lines.ask([("PING",)])
+
+
+async def test_a_primary_that_sentinel_no_longer_names_is_left(redis_url: str) -> None:
+    async with opened(redis_url) as lines:
+        pool: Any = lines._client.connection_pool
+        port = int(redis_url.split(":")[2].split("/")[0])
+        pool.master_address = ("127.0.0.1", port)
+        [[first], [same]] = [await lines.ask([("CLIENT", "ID")]) for _ in range(2)]
+        slow = asyncio.ensure_future(lines.ask([FOREVER]))
+        await asyncio.sleep(0.05)
+        pool.master_address = ("127.0.0.1", 1)
+        [other] = await lines.ask([("CLIENT", "ID")])
+        assert (first == same, first == other) == (True, False)
+        with pytest.raises(Unreachable, match="primary"):
+            await slow
+
+
 async def test_whoever_waits_is_told_of_the_end(redis_url: str) -> None:
     async with opened(redis_url) as lines:
         waiting = asyncio.ensure_future(lines.ask([FOREVER]))

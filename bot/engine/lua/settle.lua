@@ -41,8 +41,6 @@ if not known then
   p = { v = '1', pid = pid, num = e.num, st = e.status, rank = e.rank, am = e.am, cur = e.cur, ch = e.ch, who = e.who,
     ref = e.ref, msg = e.msg, paid = e.paid, src = e.src, at = now, m = '0', raw = ARGV[3] }
   for field, value in pairs(e.extra) do p[field] = value end
-  -- That its money was looked at is said at once, as it will be.
-  if e.counts == '1' and e.back ~= '1' then p.counted = '1' end
   local fields = {}
   for field, value in pairs(p) do
     fields[#fields + 1] = field
@@ -113,7 +111,7 @@ if p.m == '1' then return { 'advanced', pid, '', 0, 0, '' } end
 if known and known.counted == '1' and e.force ~= '1' and not (known.why == 'no amount' and num(p.am) > 0) then
   return { 'advanced', pid, p.why, 0, 0, '' }
 end
-if known then put('counted', '1') end
+put('counted', '1')
 if num(p.am) <= 0 then
   local kept = named(keep_for_staff(e.num, a, pid, 'no amount', now))
   return { kept[1], pid, kept[2], 0, 0, '' }
